@@ -1,0 +1,25 @@
+//! ftpdirector: the director-side daemon that makes FTP work on Linux Virtual Server (IPVS).
+//!
+//! ```text
+//! packet ─ kernel::queue ─▶ wire ─▶ ftp::stream ─▶ ftp::session ─▶ Event ─▶ steer ─┐
+//!                                                                                  ├▶ State (desired) ─ diff ─▶ [Change] ─▶ kernel ─▶ verdict
+//! file ─ config ─▶ services + steering ─▶ director ─▶ steer (standing rows) ───────┘        ▲ kernel::dump (actual)
+//! ```
+//!
+//! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
+//! `time → lvs → wire → ftp → state → steer → director → config → health ‖ kernel → replay → doctor → daemon → cli → main`
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod director;
+pub mod doctor;
+pub mod ftp;
+pub mod health;
+pub mod kernel;
+pub mod lvs;
+pub mod replay;
+pub mod state;
+pub mod steer;
+pub mod time;
+pub mod wire;
