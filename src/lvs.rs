@@ -1,0 +1,127 @@
+//! The nouns of Linux Virtual Server, as ipvsadm(8) and keepalived use them.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How IPVS hands a packet to a real server (`ipvsadm -m`, `-g`, `-i`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ForwardingMethod {
+    /// NAT (masquerading): both halves of a connection pass the director.
+    Nat,
+    /// Direct routing: only the client's half passes the director.
+    Dr,
+    /// IP-in-IP tunnelling: only the client's half passes the director.
+    Tun,
+}
+
+/// The firewall mark of a packet (`skb->mark`); IPVS compares all 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FirewallMark(pub u32);
+
+impl fmt::Display for FirewallMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#010x}", self.0)
+    }
+}
+
+/// An inclusive range of TCP ports, `first ≤ last`, written `31000-31999` (or one port, `31000`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    /// Every unprivileged port.
+    pub const UNPRIVILEGED: Self = Self { first: 1024, last: 65535 };
+
+    /// The range `first..=last`; `None` when empty or when it holds port 0.
+    #[must_use]
+    pub const fn new(first: u16, last: u16) -> Option<Self> {
+        if first == 0 || first > last { None } else { Some(Self { first, last }) }
+    }
+
+    /// The lowest port.
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The highest port.
+    #[must_use]
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
+    /// Whether `port` lies in the range.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+
+    /// Whether any port lies in both.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |s: &str| s.trim().parse::<u16>().map_err(|_| ());
+        Self::new(port(first)?, port(last)?).ok_or(())
+    }
+}
+
+/// What a virtual service is known by: `ipvsadm -t VIP:PORT` or `ipvsadm -f MARK` (`-6` for IPv6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceKey {
+    /// A TCP virtual service at an address and port.
+    Tcp(SocketAddr),
+    /// A firewall-mark service of one address family.
+    Mark {
+        /// The mark that a packet must carry.
+        mark: FirewallMark,
+        /// Whether it is the IPv6 service of that mark (`ipvsadm -6`).
+        ipv6: bool,
+    },
+}
+
+/// A virtual service without its real servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualService {
+    /// Its key.
+    pub key: ServiceKey,
+    /// The scheduler's kernel name (`rr`, `wlc`, …).
+    pub scheduler: String,
+    /// The persistence timeout; `None` without persistence. Seconds resolution.
+    pub persistence: Option<Duration>,
+}
+
+/// One real server of a virtual service, `ipvsadm -r ADDRESS:PORT -w WEIGHT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Address and port; port 0 keeps the packet's own (firewall-mark services).
+    pub address: SocketAddr,
+    /// The forwarding method.
+    pub forwarding: ForwardingMethod,
+    /// The weight; 0 takes no new connections.
+    pub weight: u32,
+}
+
+/// The address of the other family never equals this one: both families of one address space.
+#[must_use]
+pub const fn is_ipv6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(_))
+}
