@@ -1,0 +1,145 @@
+//! What each command means for data connections.
+
+use std::net::SocketAddr;
+
+use super::address::{self, Host};
+use super::command::{Extent, Fate};
+use super::session::{Auth, Pending, Session, Turn};
+use super::verb::{ActiveForm, Role};
+use super::{BlindReason, Bounce, CancelReason, Context, Event, RefuseReason, Replies, Source, UnparsedReason, Verb};
+
+/// What an active command comes to.
+enum Judgement {
+    Accept(SocketAddr),
+    Refuse(RefuseReason),
+    Unparsed(UnparsedReason),
+}
+
+impl Session {
+    pub(super) fn act(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) -> Fate {
+        self.count_command(turn, verb);
+        match verb.role() {
+            Role::Plain | Role::Wrapped => {}
+            Role::Active(form) => return self.active(turn, verb, form, argument),
+            Role::Passive => self.passive(turn, verb, argument),
+            Role::Transfer => self.transfer(turn, verb),
+            Role::Abort => self.cancel(CancelReason::Abort, turn.events),
+            Role::Leave => self.leave(turn, verb),
+            Role::Protect => self.protect(turn, verb, argument),
+        }
+        Fate::Pass
+    }
+
+    fn active(&mut self, turn: &mut Turn<'_>, verb: Verb, form: ActiveForm, argument: &[u8]) -> Fate {
+        match judge(turn.context, form, argument) {
+            Judgement::Refuse(reason) => {
+                turn.events.push(Event::Refuse { verb, reason });
+                match turn.context.policy.bounce {
+                    Bounce::Reject => Fate::Overwrite(Extent::First),
+                    Bounce::Allow => Fate::Pass,
+                }
+            }
+            Judgement::Accept(_) if self.epsv_all => {
+                turn.events.push(Event::Refuse { verb, reason: RefuseReason::EpsvAll });
+                Fate::Pass
+            }
+            Judgement::Accept(address) => {
+                self.expect(Pending::Active);
+                turn.events.push(Event::ExpectActive { verb, address, source: Source::Command });
+                Fate::Pass
+            }
+            Judgement::Unparsed(reason) => {
+                turn.events.push(Event::UnparsedCommand { verb, reason });
+                Fate::Pass
+            }
+        }
+    }
+
+    fn passive(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) {
+        let replies = turn.context.policy.replies;
+        if verb == Verb::Epsv && argument.eq_ignore_ascii_case(b"ALL") {
+            // RFC 2428 §4; an unseen reply may have been a refusal
+            if replies == Replies::Seen {
+                self.epsv_all_in = self.awaiting;
+            }
+            return;
+        }
+        if verb != Verb::Epsv && self.epsv_all {
+            turn.events.push(Event::Refuse { verb, reason: RefuseReason::EpsvAll });
+            return;
+        }
+        self.asked = self.asked.saturating_add(1);
+        self.asked_by = verb;
+        if verb == Verb::Epsv && !matches!(argument, b"" | b"1" | b"2") {
+            turn.events.push(Event::UnparsedCommand { verb, reason: UnparsedReason::Malformed });
+            return;
+        }
+        self.expect(Pending::Passive);
+        turn.events.push(Event::AskPassive { verb });
+    }
+
+    fn expect(&mut self, pending: Pending) {
+        (self.pending, self.began, self.named) = (pending, false, true);
+    }
+
+    fn transfer(&mut self, turn: &mut Turn<'_>, verb: Verb) {
+        if !self.named {
+            self.pending = Pending::Active;
+            let (address, source) = (turn.context.client, Source::Default);
+            turn.events.push(Event::ExpectActive { verb, address, source });
+        }
+        self.began = true;
+        turn.events.push(Event::Transfer { verb });
+    }
+
+    fn leave(&mut self, turn: &mut Turn<'_>, verb: Verb) {
+        let reason = if verb == Verb::Rein { CancelReason::Reinitialize } else { CancelReason::Quit };
+        if !self.began {
+            self.cancel(reason, turn.events);
+        }
+        if verb == Verb::Rein {
+            (self.pending, self.began, self.named) = (Pending::Nothing, false, false);
+            (self.epsv_all, self.epsv_all_in, self.auth) = (false, 0, Auth::Nothing);
+        }
+    }
+
+    fn protect(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) {
+        if verb == Verb::Adat {
+            self.auth = Auth::Gssapi;
+            if turn.context.policy.replies == Replies::Unseen {
+                self.go_blind(BlindReason::Gssapi, turn.events);
+            }
+            return;
+        }
+        let tls = [&b"TLS"[..], b"TLS-C", b"TLS-P", b"SSL"];
+        let is_tls = tls.iter().any(|name| argument.eq_ignore_ascii_case(name));
+        self.auth = if is_tls { Auth::Tls } else { Auth::Gssapi };
+    }
+}
+
+/// Whether a command must be refused, as soon as no further byte can change that.
+pub(super) fn refusal(context: &Context<'_>, form: ActiveForm, argument: &[u8]) -> Option<RefuseReason> {
+    let client = context.client.ip().to_canonical();
+    let host = match address::host(form, argument) {
+        Some(Host::Address(host)) => Some(host.to_canonical()),
+        Some(Host::Obscure) if context.policy.bounce == Bounce::Reject => return Some(RefuseReason::ThirdParty),
+        Some(Host::Obscure) | None => None,
+    };
+    match host {
+        Some(host) if host.is_ipv4() != client.is_ipv4() => Some(RefuseReason::Family),
+        Some(host) if host != client && context.policy.bounce == Bounce::Reject => Some(RefuseReason::ThirdParty),
+        Some(_) if address::is_low(form, argument) => Some(RefuseReason::LowPort),
+        _ => None,
+    }
+}
+
+fn judge(context: &Context<'_>, form: ActiveForm, argument: &[u8]) -> Judgement {
+    if let Some(reason) = refusal(context, form, argument) {
+        return Judgement::Refuse(reason);
+    }
+    match address::parse(form, argument) {
+        Ok(address) if address.port() < 1024 => Judgement::Refuse(RefuseReason::LowPort),
+        Ok(address) => Judgement::Accept(SocketAddr::new(address.ip().to_canonical(), address.port())),
+        Err(reason) => Judgement::Unparsed(reason),
+    }
+}

@@ -1,0 +1,252 @@
+//! What a session tells.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Verb;
+
+/// Something that happened on a control connection. No event carries text of the connection: no password can leak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A complete command.
+    Command {
+        /// Its verb.
+        verb: Verb,
+    },
+    /// A complete reply; of several lines: the last.
+    Reply {
+        /// Its code.
+        code: u16,
+    },
+    /// The server will connect to the client at this address: after PORT, EPRT or LPRT.
+    ExpectActive {
+        /// The command.
+        verb: Verb,
+        /// Where the data connection goes to.
+        address: SocketAddr,
+        /// Whether the client named the address.
+        source: Source,
+    },
+    /// The client asked for a port to connect to. Where replies are not seen this is all there will be.
+    AskPassive {
+        /// The command.
+        verb: Verb,
+    },
+    /// The server named the port that the client will connect to.
+    ExpectPassive {
+        /// The command it answers.
+        verb: Verb,
+        /// 227, 228 or 229.
+        code: u16,
+        /// What the server said, which is not to be believed: the address may be private, zero or a lie.
+        said: Endpoint,
+        /// The port that the client is told: what `ports` chose, unless the reply has no room for it.
+        port: u16,
+    },
+    /// A transfer begins: the pending expectation's deadline starts again.
+    Transfer {
+        /// The command.
+        verb: Verb,
+    },
+    /// The pending expectation ends.
+    Cancel {
+        /// Why.
+        reason: CancelReason,
+    },
+    /// A command or reply that must open nothing.
+    Refuse {
+        /// The command.
+        verb: Verb,
+        /// Why.
+        reason: RefuseReason,
+    },
+    /// A reply was rewritten.
+    Rewrite {
+        /// Its code.
+        code: u16,
+        /// What the server said.
+        from: Endpoint,
+        /// What the client is told.
+        to: Endpoint,
+    },
+    /// A reply's text leaves no room for all that it should say: it passes with the server's own port, or as it was.
+    NoRoom {
+        /// Its code.
+        code: u16,
+    },
+    /// From here on the connection cannot be read.
+    Blind {
+        /// Why.
+        reason: BlindReason,
+    },
+    /// It can be read again.
+    Sighted,
+    /// A command that could not be understood; it passed untouched.
+    UnparsedCommand {
+        /// Its verb.
+        verb: Verb,
+        /// Why.
+        reason: UnparsedReason,
+    },
+    /// A reply that could not be understood; it passed untouched.
+    UnparsedReply {
+        /// Its code; 0 where it has none.
+        code: u16,
+        /// Why.
+        reason: UnparsedReason,
+    },
+    /// The connection is closed, or another one took its place.
+    End,
+}
+
+/// Who chose the address of an active data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A PORT, EPRT or LPRT.
+    Command,
+    /// Nobody: a transfer without any of them goes to the client's control port (RFC 959 §3.2).
+    Default,
+}
+
+/// An address and port as a reply spells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address; `None` in a 229 (RFC 2428 §3).
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => SocketAddr::new(address, self.port).fmt(f),
+            None => write!(f, "*:{}", self.port),
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in metrics, traces and `replay`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why an expectation ends before its deadline.
+    CancelReason {
+        /// ABOR.
+        Abort "abort",
+        /// REIN, and no transfer had begun.
+        Reinitialize "rein",
+        /// QUIT, and no transfer had begun.
+        Quit "quit",
+        /// The client sent FIN, and no transfer had begun.
+        Fin "fin",
+        /// The control connection is closed.
+        Close "close",
+    }
+}
+
+reasons! {
+    /// Why a command or reply opens nothing.
+    RefuseReason {
+        /// It names another host than the control connection's client (RFC 2577 §3).
+        ThirdParty "third-party",
+        /// It names an address of the other family.
+        Family "family",
+        /// It names a port below 1024 (RFC 2577 §3).
+        LowPort "low-port",
+        /// The client had promised to use EPSV only (RFC 2428 §4).
+        EpsvAll "epsv-all",
+    }
+}
+
+reasons! {
+    /// Why a connection cannot be read.
+    BlindReason {
+        /// TLS (RFC 4217).
+        Tls "tls",
+        /// GSSAPI or another mechanism of RFC 2228.
+        Gssapi "gssapi",
+        /// What arrives is no text.
+        Garbage "garbage",
+        /// A command longer than `limits.line`.
+        Overlong "overlong",
+        /// Bytes are missing and did not come.
+        Gap "gap",
+        /// More commands in one segment than anybody needs.
+        Limit "limit",
+    }
+}
+
+reasons! {
+    /// Why a command or reply could not be understood.
+    UnparsedReason {
+        /// It does not follow its grammar.
+        Malformed "malformed",
+        /// An octet above 255, a port byte above 255, port 0: nothing wraps.
+        Impossible "impossible",
+        /// A reply that nobody asked for.
+        Unasked "unasked",
+        /// A reply without a code.
+        NoCode "no-code",
+        /// A reply longer than `limits.line`.
+        Overlong "overlong",
+        /// Bytes are missing and did not come in time.
+        Gap "gap",
+    }
+}
+
+impl fmt::Display for Event {
+    /// One line, as `trace` and the transcripts show it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command { verb } => write!(f, "command {verb}"),
+            Self::Reply { code } => write!(f, "reply {code}"),
+            Self::ExpectActive { verb, address, source: Source::Command } => {
+                write!(f, "expect active {verb} {address}")
+            }
+            Self::ExpectActive { verb, address, source: Source::Default } => {
+                write!(f, "expect active {verb} {address} by default")
+            }
+            Self::AskPassive { verb } => write!(f, "ask passive {verb}"),
+            Self::ExpectPassive { verb, code, said, port } => {
+                write!(f, "expect passive {verb} {code} {said} as {port}")
+            }
+            Self::Transfer { verb } => write!(f, "transfer {verb}"),
+            Self::Cancel { reason } => write!(f, "cancel {reason}"),
+            Self::Refuse { verb, reason } => write!(f, "refuse {verb} {reason}"),
+            Self::Rewrite { code, from, to } => write!(f, "rewrite {code} {from} to {to}"),
+            Self::NoRoom { code } => write!(f, "no room {code}"),
+            Self::Blind { reason } => write!(f, "blind {reason}"),
+            Self::Sighted => f.write_str("sighted"),
+            Self::UnparsedCommand { verb, reason } => write!(f, "unparsed {verb} {reason}"),
+            Self::UnparsedReply { code, reason } => write!(f, "unparsed {code:03} {reason}"),
+            Self::End => f.write_str("end"),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The control connection: from the bytes of two TCP directions to what they mean for data connections.
+//!
+//! A [`Session`] is offered every segment of one control connection before it is released, and answers with a
+//! [`Verdict`] and with [`Event`]s. It knows no clock, socket or kernel; time comes in with the [`Context`].
+//!
+//! ```text
+//! Segment ─▶ stream (order, copies, patches) ─▶ line ─▶ command ─▶ Event, overwritten command
+//!                                                  └──▶ reply ──▶ Event, rewritten reply
+//! ```
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod act;
+mod address;
+mod command;
+mod event;
+mod line;
+mod naming;
+mod numbers;
+mod passive;
+mod reply;
+mod rewrite;
+mod session;
+mod stream;
+#[cfg(test)]
+mod testing;
+mod unfinished;
+mod verb;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+pub use crate::wire::Flags;
+pub use event::{BlindReason, CancelReason, Endpoint, Event, RefuseReason, Source, UnparsedReason};
+pub(crate) use passive::named_port;
+pub(crate) use reply::{Mark, code_of};
+pub use session::Session;
+pub use verb::Verb;
+
+use crate::time::Time;
+
+/// Which way a segment travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Client to server: commands.
+    ToServer,
+    /// Server to client: replies.
+    ToClient,
+}
+
+/// One TCP segment of a control connection. Its payload is edited in place; its length never changes.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    /// Which way it travels.
+    pub direction: Direction,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number; counts with [`Flags::ACK`].
+    pub ack: u32,
+    /// Control bits.
+    pub flags: Flags,
+    /// The payload, where it lies in the packet.
+    pub payload: &'a mut [u8],
+}
+
+/// Whether the server's half of a control connection passes here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Replies {
+    /// NAT: both halves pass.
+    Seen,
+    /// DR and TUN: the server answers the client directly.
+    Unseen,
+}
+
+/// What becomes of a PORT, EPRT or LPRT that names another host than the client (RFC 2577 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bounce {
+    /// It opens nothing and is made unreadable for the server, so that the client gets the server's own 500 or 501.
+    Reject,
+    /// It is an expectation like any other (transfers between two servers). Ports below 1024 open nothing even so.
+    Allow,
+}
+
+/// What all sessions of one virtual service and real server have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether the server's half is seen.
+    pub replies: Replies,
+    /// The address that a 227 shall carry; `None` leaves the server's.
+    pub advertise: Option<Ipv4Addr>,
+    /// Third-party PORT.
+    pub bounce: Bounce,
+    /// The longest command line, in bytes (`limits.line`).
+    pub line_limit: usize,
+    /// TLS from the first byte (port 990): nothing is readable.
+    pub implicit_tls: bool,
+}
+
+/// What is known about a segment's session from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The current time.
+    pub now: Time,
+    /// The session's policy.
+    pub policy: &'a Policy,
+    /// The client's end of the control connection.
+    pub client: SocketAddr,
+}
+
+/// What becomes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// Release it as it is.
+    Pass,
+    /// Release it; its payload was changed and the checksum must follow ([`crate::wire::Packet::amend`]).
+    Edited,
+    /// Keep it, unchanged. After every further segment of the connection, whatever its verdict, and after
+    /// [`Session::timeout`], offer all that is held again, in the order of sequence numbers, and once more as long as one
+    /// of them came out. After [`Event::End`] release what is held as it is: it belongs to a connection that is over.
+    Hold,
+}

@@ -1,0 +1,214 @@
+//! The server's half: from bytes to replies, and what each reply means.
+
+use super::line::trim_end;
+use super::naming::Naming;
+use super::numbers::decimal;
+use super::passive::{More, Progress, is_passive, parse};
+use super::session::{Auth, Mode, Session, Turn};
+use super::stream::{advance, distance};
+use super::unfinished::{CODE, Unfinished};
+use super::{BlindReason, Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
+
+/// What a line is to a reply (RFC 959 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// `227-…`: others follow.
+    First(u16),
+    /// Any line of a reply of several lines but the first and the last.
+    Between(u16),
+    /// `227 …`.
+    Last(u16),
+    /// Not a reply.
+    NoCode,
+}
+
+impl Class {
+    pub(super) const fn code(self) -> u16 {
+        match self {
+            Self::First(code) | Self::Between(code) | Self::Last(code) => code,
+            Self::NoCode => 0,
+        }
+    }
+
+    /// Where free text begins.
+    pub(super) const fn text_from(self) -> usize {
+        match self {
+            Self::First(_) | Self::Last(_) => CODE,
+            Self::Between(_) | Self::NoCode => 0,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn server_segment(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Verdict {
+        if turn.context.policy.replies == Replies::Unseen {
+            return Verdict::Pass;
+        }
+        self.take_up(segment);
+        if self.blind().is_some() {
+            self.follow(segment);
+        }
+        let fin = segment.flags.has(Flags::FIN);
+        if segment.payload.is_empty() && !fin {
+            return Verdict::Pass;
+        }
+        let missing = distance(segment.seq, self.to_client.next);
+        if missing > 0 && !self.skips_gap(segment) {
+            return self.hold_behind_gap(turn.context, segment);
+        }
+        let read = usize::try_from(distance(self.to_client.next, segment.seq)).unwrap_or(0);
+        let end = advance(segment.seq, segment.payload.len());
+        if self.blind().is_none() && read < segment.payload.len() {
+            self.to_client.next = end;
+            self.read_replies(turn, segment, read);
+            self.settle_holds(turn.context);
+        }
+        if self.is_undecided(end) {
+            return Verdict::Hold;
+        }
+        let changed = self.repeat_edits(segment);
+        if fin && end == self.to_client.next {
+            self.finish(Direction::ToClient, turn.context.policy.replies, turn.events);
+        }
+        if changed { Verdict::Edited } else { Verdict::Pass }
+    }
+
+    fn read_replies(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>, from: usize) {
+        let mut at = from;
+        while self.blind().is_none()
+            && let Some(rest) = segment.payload.get(at..).filter(|rest| !rest.is_empty())
+        {
+            let end = memchr::memchr(b'\n', rest).map(|end| end.saturating_add(1));
+            let chunk = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
+            let seq = advance(segment.seq, at);
+            at = at.saturating_add(chunk.len());
+            if end.is_none() {
+                self.keep_reply(turn, chunk, seq);
+                continue;
+            }
+            let before = self.heap.as_mut().and_then(|heap| heap.reply.take());
+            match (before, self.to_client.mode) {
+                (None, _) => self.reply(turn, trim_end(chunk), Unfinished::new(seq)),
+                (Some(mut line), mode) => {
+                    if mode != Mode::Skip {
+                        line.raw.extend_from_slice(chunk);
+                    }
+                    let raw = std::mem::take(&mut line.raw);
+                    self.reply(turn, trim_end(&raw), line);
+                }
+            }
+            (self.to_client.mode, self.to_client.lenient) = (Mode::Start, false);
+        }
+    }
+
+    /// A complete line; of one of which nothing more matters, the code.
+    fn reply(&mut self, turn: &mut Turn<'_>, text: &[u8], mut line: Unfinished) {
+        let class = self.classify(text);
+        if class == Class::NoCode {
+            if !text.is_empty() && !self.to_client.lenient {
+                turn.events.push(Event::UnparsedReply { code: 0, reason: UnparsedReason::NoCode });
+            }
+            return;
+        }
+        let code = class.code();
+        let done = match (line.done.take(), self.is_awaited(class)) {
+            (Some(done), _) => done,
+            (None, true) => self.passive_reply(turn, class, text, line),
+            (None, false) => Err(UnparsedReason::Unasked),
+        };
+        match class {
+            Class::First(_) => self.multiline = code,
+            Class::Between(_) | Class::NoCode => {}
+            Class::Last(_) => {
+                if let (Err(reason), true, None) = (done, is_passive(code), self.told) {
+                    turn.events.push(Event::UnparsedReply { code, reason });
+                }
+                self.replied(turn, code);
+            }
+        }
+    }
+
+    fn passive_reply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        class: Class,
+        text: &[u8],
+        mut line: Unfinished,
+    ) -> Result<(), UnparsedReason> {
+        let named = match line.named.take() {
+            Some(named) => Some(named),
+            None => match parse(class.code(), text, class.text_from(), More::No) {
+                Progress::Done(spelling) => self.tell(turn, spelling),
+                Progress::Failed(reason) => return Err(reason),
+                _ => return Err(UnparsedReason::Malformed),
+            },
+        };
+        let Some(named) = named else { return Ok(()) };
+        let naming = Naming { code: class.code(), named: &named, policy: turn.context.policy };
+        let out = naming.write(text, class.text_from(), &line.released);
+        self.conclude(&naming, line.seq, (text, out), turn.events);
+        Ok(())
+    }
+
+    /// A complete reply.
+    fn replied(&mut self, turn: &mut Turn<'_>, code: u16) {
+        self.multiline = 0;
+        self.told = None;
+        if is_passive(code) {
+            self.asked = self.asked.saturating_sub(1);
+        }
+        turn.events.push(Event::Reply { code });
+        if code >= 200 {
+            self.awaiting = self.awaiting.saturating_sub(1);
+            self.epsv_all |= self.epsv_all_in == 1 && code < 300;
+            self.epsv_all_in = self.epsv_all_in.saturating_sub(1);
+        }
+        match (code, self.auth) {
+            (234, Auth::Tls) => self.go_blind(BlindReason::Tls, turn.events),
+            (234 | 235, Auth::Gssapi) => self.go_blind(BlindReason::Gssapi, turn.events),
+            (500.., Auth::Tls | Auth::Gssapi) => self.auth = Auth::Nothing,
+            _ => {}
+        }
+    }
+
+    /// Whether a line may name the port that the client asked for.
+    pub(super) const fn is_awaited(&self, class: Class) -> bool {
+        self.asked > 0 && is_passive(class.code())
+    }
+
+    pub(super) fn classify(&self, line: &[u8]) -> Class {
+        let awaited = |code| self.asked > 0 && is_passive(code);
+        match (self.multiline, code_of(line)) {
+            (0, Some((code, Mark::More))) => Class::First(code),
+            (0, Some((code, Mark::Last))) => Class::Last(code),
+            (0, None) => Class::NoCode,
+            (open, Some((code, Mark::Last))) if code == open => Class::Last(code),
+            // a reply of several lines that never ended
+            (open, Some((code, Mark::Last))) if awaited(code) && !is_passive(open) => Class::Last(code),
+            (open, Some((code, Mark::More))) if awaited(code) && !is_passive(open) => Class::First(code),
+            (open, _) => Class::Between(open),
+        }
+    }
+}
+
+/// What follows a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// `-`: other lines.
+    More,
+    /// A blank or the line's end.
+    Last,
+}
+
+/// The code at the start of a line, and whether other lines follow; `None`: the line is no reply by itself.
+pub(crate) fn code_of(line: &[u8]) -> Option<(u16, Mark)> {
+    let (digits, rest) = line.split_first_chunk::<3>()?;
+    let mark = match rest.first() {
+        Some(b'-') => Mark::More,
+        Some(b' ' | b'\t') | None => Mark::Last,
+        Some(_) => return None,
+    };
+    let plain = digits.iter().all(u8::is_ascii_digit);
+    let code = u16::try_from(decimal(digits)).ok().filter(|code| plain && *code >= 100)?;
+    Some((code, mark))
+}

@@ -1,0 +1,58 @@
+use super::super::passive::{More, Progress, parse};
+use super::*;
+
+fn spelling(line: &str) -> Spelling {
+    match parse(line[..3].parse().unwrap(), line.as_bytes(), 4, More::No) {
+        Progress::Done(found) => found,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn rewritten(line: &str, address: Option<&str>, port: Option<&str>) -> Option<String> {
+    let wanted = Wanted { address: address.map(str::as_bytes), port: port.map(str::as_bytes) };
+    let out = fit(line.as_bytes(), 4, &spelling(line), wanted)?;
+    assert_eq!(out.len(), line.len(), "{line}");
+    Some(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn the_text_gives_and_takes_room() {
+    let line = "227 Entering Passive Mode (10,0,0,11,121,26).";
+    for (address, port, expected) in [
+        (Some("10,0,0,12"), None, Some("227 Entering Passive Mode (10,0,0,12,121,26).")),
+        (Some("10,0,0,1"), None, Some("227 Entering Passive Mode  (10,0,0,1,121,26).")),
+        (Some("192,0,2,10"), None, Some("227 Entering Passive Mode(192,0,2,10,121,26).")),
+        (Some("192,0,2,100"), None, Some("227 Entering PassiveMode(192,0,2,100,121,26).")),
+        (Some("203,0,113,100"), None, Some("227 EnteringPassiveMod(203,0,113,100,121,26).")),
+        (Some("203,100,113,100"), None, Some("227 EnteringPassiveM(203,100,113,100,121,26).")),
+        (None, Some("121,2"), Some("227 Entering Passive Mode (10,0,0,11,121,2). ")),
+        (None, Some("121,126"), Some("227 Entering Passive Mode (10,0,0,11,121,126)")),
+        (Some("192,0,2,10"), Some("121,126"), Some("227 Entering Passive Mode(192,0,2,10,121,126)")),
+    ] {
+        assert_eq!(rewritten(line, address, port).as_deref(), expected);
+    }
+    assert_eq!(rewritten("227 (10,0,0,11,4,1)", Some("192,0,2,10"), None), None);
+    assert_eq!(rewritten("227 (10,0,0,11,4,1)", None, Some("40,1")), None);
+    assert_eq!(rewritten("227 (10,0,0,11,4,1 )", None, Some("40,1")).as_deref(), Some("227 (10,0,0,11,40,1)"));
+    assert_eq!(rewritten("227 (10,0,0,11,4,1).", Some("192,0,2,10"), None).as_deref(), Some("227 (192,0,2,10,4,1)"));
+    assert_eq!(rewritten("229 x (|||1025|).", None, Some("31002")).as_deref(), Some("229 x (|||31002|)"));
+    assert_eq!(rewritten("229 x (|||31002|)", None, Some("1025")).as_deref(), Some("229 x (|||1025|) "));
+}
+
+/// Whatever had to leave before, the rest completes it: the client reads the address it shall read.
+#[test]
+fn what_left_early_is_completed() {
+    let line = "227 Entering Passive Mode (10,0,0,11,121,26).";
+    let found = spelling(line);
+    let (_, old) = found.address.clone().unwrap();
+    for new in ["192,0,2,10", "1,2,3,4", "203,100,113,100"] {
+        for cut in old.end..found.port_at.end {
+            let begun = begin(&line.as_bytes()[..cut], 4, &old, new.as_bytes()).unwrap();
+            assert_eq!(begun.bytes.len(), cut);
+            let wanted = Wanted { address: Some(new.as_bytes()), port: None };
+            let out = finish(line.as_bytes(), &begun, &found, wanted).unwrap();
+            assert!(out.starts_with(&begun.bytes));
+            assert_eq!(fit(line.as_bytes(), 4, &found, wanted).unwrap(), out, "{new} at {cut}");
+        }
+    }
+}
