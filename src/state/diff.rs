@@ -1,0 +1,144 @@
+//! From the actual state to the desired one, in an order that never marks a packet for a service that is not there.
+
+use std::collections::BTreeMap;
+
+use super::sets::{Key, Set, Value};
+use super::{Change, Entry, Service, State};
+use crate::lvs::{Destination, ServiceKey};
+
+/// The steps from `actual` to `desired`, in order:
+///
+/// 1. firewall-mark services and their real servers are added and edited (no mark into the void, and never two servers in
+///    one data service);
+/// 2. elements are deleted and added; the caller puts neighbouring element changes into one nft transaction, so that a
+///    range changes hands at one instant; `owned` says that a service is ours before it is there;
+/// 3. address services are added and edited (new sessions only from here on);
+/// 4. what is no longer wanted is deleted, its `owned` element after its service.
+///
+/// Deleting a service or real server under live entries silences them: it gets weight 0 instead, and is deleted by a
+/// later diff when its last connection is gone.
+#[must_use]
+pub fn diff(actual: &State, desired: &State) -> Vec<Change> {
+    let mut changes = Vec::new();
+    services(actual, desired, Phase::Marks, &mut changes);
+    elements(actual, desired, Elements::AllButDisowned, &mut changes);
+    services(actual, desired, Phase::Addresses, &mut changes);
+    for (key, service) in &actual.services {
+        match desired.services.get(key) {
+            None => remove_service(*key, service, &mut changes),
+            Some(kept) if matches!(key, ServiceKey::Tcp(_)) => remove_destinations(*key, service, kept, &mut changes),
+            Some(_) => {}
+        }
+    }
+    elements(actual, desired, Elements::Disowned, &mut changes);
+    changes
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Marks,
+    Addresses,
+}
+
+fn services(actual: &State, desired: &State, phase: Phase, changes: &mut Vec<Change>) {
+    for (key, wanted) in &desired.services {
+        if (phase == Phase::Marks) != matches!(key, ServiceKey::Mark { .. }) {
+            continue;
+        }
+        let present = actual.services.get(key);
+        match present {
+            None => changes.push(Change::AddService(wanted.service.clone())),
+            Some(present) if present.service != wanted.service => {
+                changes.push(Change::EditService(wanted.service.clone()));
+            }
+            Some(_) => {}
+        }
+        if let (Phase::Marks, Some(present)) = (phase, present) {
+            // Never two servers in one data service: the scheduler would choose between them.
+            remove_destinations(*key, present, wanted, changes);
+        }
+        for (address, entry) in &wanted.destinations {
+            match present.and_then(|service| service.destinations.get(address)) {
+                None => changes.push(Change::AddDestination(*key, entry.destination.clone())),
+                Some(there) if there.destination != entry.destination => {
+                    changes.push(Change::EditDestination(*key, entry.destination.clone()));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn remove_service(key: ServiceKey, service: &Service, changes: &mut Vec<Change>) {
+    if !lives(service) {
+        changes.push(Change::DeleteService(key));
+        return;
+    }
+    // A data service goes on taking the data connections of the sessions that are still there; a service that is chosen
+    // from (addresses, persistence) takes no new ones.
+    let data = matches!(key, ServiceKey::Mark { .. }) && service.service.persistence.is_none();
+    for entry in service.destinations.values().filter(|_| !data) {
+        drain(key, entry, changes);
+    }
+}
+
+fn remove_destinations(key: ServiceKey, service: &Service, kept: &Service, changes: &mut Vec<Change>) {
+    for (address, entry) in &service.destinations {
+        if kept.destinations.contains_key(address) {
+            continue;
+        }
+        if entry.connections == 0 {
+            changes.push(Change::DeleteDestination(key, entry.destination.clone()));
+        } else {
+            drain(key, entry, changes);
+        }
+    }
+}
+
+fn drain(key: ServiceKey, entry: &Entry, changes: &mut Vec<Change>) {
+    if entry.destination.weight != 0 {
+        changes.push(Change::EditDestination(key, Destination { weight: 0, ..entry.destination.clone() }));
+    }
+}
+
+/// Whether an element of `owned` is about this service.
+fn names(key: &Key, service: &ServiceKey) -> bool {
+    matches!((key.as_slice(), service), ([Value::Address(address), Value::Port(port)], ServiceKey::Tcp(at))
+        if *address == at.ip() && *port == at.port())
+}
+
+fn lives(service: &Service) -> bool {
+    service.destinations.values().any(|entry| entry.connections > 0)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Elements {
+    AllButDisowned,
+    Disowned,
+}
+
+fn elements(actual: &State, desired: &State, which: Elements, changes: &mut Vec<Change>) {
+    let none = BTreeMap::new();
+    for set in Set::all().filter(|set| set.is_static()) {
+        let is = actual.elements.get(&set).unwrap_or(&none);
+        let should = desired.elements.get(&set).unwrap_or(&none);
+        let owned = set.name == super::sets::Name::Owned;
+        if owned == (which == Elements::Disowned) {
+            for key in is.keys().filter(|key| is.get(*key) != should.get(*key)) {
+                if owned && actual.services.iter().any(|(service, kept)| names(key, service) && lives(kept)) {
+                    continue;
+                }
+                changes.push(Change::DeleteElement(set, key.clone()));
+            }
+        }
+        if which == Elements::AllButDisowned {
+            for (key, value) in should.iter().filter(|(key, value)| is.get(*key) != Some(value)) {
+                changes.push(Change::AddElement(set, key.clone(), value.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "diff/tests.rs"]
+mod tests;

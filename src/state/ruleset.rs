@@ -1,0 +1,229 @@
+//! The rules of `table inet ftpdirector`, rendered from `table.nft` (hooks and shared chains), `family.nft` (once a
+//! family) and `nat.nft` (with the first NAT cluster).
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::sets::{Family, Set};
+use crate::lvs::FirewallMark;
+
+/// The table, as nft names it.
+pub const TABLE: &str = "inet ftpdirector";
+
+/// The four classes of firewall marks: `base + class + index`, 0 ≤ index ≤ 0x3fff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// `kernel.fwmark_base`; its low 18 bits are 0.
+    pub base: u32,
+}
+
+impl Marks {
+    /// The bits that tell the class of one of our marks.
+    pub const CLASS: u32 = 0xffff_0000;
+    /// The highest index (clear of kube-proxy's 0x4000 and 0x8000).
+    pub const MAX_INDEX: u16 = 0x3fff;
+    const TAG: u32 = 0x1_0000;
+    const PERSISTENCE: u32 = 0x2_0000;
+    const CONTROL: u32 = 0x3_0000;
+
+    /// The mark that IPVS knows: one firewall-mark service per (cluster, VIP, server).
+    #[must_use]
+    pub fn data(self, index: u16) -> FirewallMark {
+        FirewallMark(self.base | u32::from(index))
+    }
+
+    /// The mark of a control packet at POSTROUTING, same index.
+    #[must_use]
+    pub fn control(self, index: u16) -> FirewallMark {
+        FirewallMark(self.base | Self::CONTROL | u32::from(index))
+    }
+
+    /// The mark of a control packet at PREROUTING, per (VIP, control port).
+    #[must_use]
+    pub fn tag(self, index: u16) -> FirewallMark {
+        FirewallMark(self.base | Self::TAG | u32::from(index))
+    }
+
+    /// The mark of a cluster with persistence, per (cluster, VIP): same index as the tag of its first control port.
+    #[must_use]
+    pub fn persistence(self, index: u16) -> FirewallMark {
+        FirewallMark(self.base | Self::PERSISTENCE | u32::from(index))
+    }
+
+    /// The index of a control mark.
+    #[must_use]
+    pub fn control_index(self, mark: FirewallMark) -> Option<u16> {
+        self.index(mark, Self::CONTROL)
+    }
+
+    /// The index of a data mark.
+    #[must_use]
+    pub fn data_index(self, mark: FirewallMark) -> Option<u16> {
+        self.index(mark, 0)
+    }
+
+    /// The index of a tag.
+    #[must_use]
+    pub fn tag_index(self, mark: FirewallMark) -> Option<u16> {
+        self.index(mark, Self::TAG)
+    }
+
+    /// Whether a firewall-mark service with this mark is ours.
+    #[must_use]
+    pub fn ours(self, mark: FirewallMark) -> bool {
+        [0, Self::PERSISTENCE].iter().any(|&class| self.index(mark, class).is_some())
+    }
+
+    fn index(self, mark: FirewallMark, class: u32) -> Option<u16> {
+        let index = u16::try_from(mark.0 & !Self::CLASS).ok()?;
+        (mark.0 & Self::CLASS == self.base | class && index <= Self::MAX_INDEX).then_some(index)
+    }
+}
+
+/// What the rules depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The marks.
+    pub marks: Marks,
+    /// The NFQUEUE number; also the NFLOG group.
+    pub queue: u16,
+    /// Whether any cluster is NAT.
+    pub nat: bool,
+    /// How long IPVS keeps an idle TCP connection (`ipvsadm -l --timeout`): the doors of a TLS session stay as long.
+    pub idle: Duration,
+    /// How long a door stays open, with the control marks it is for; the first is the default for all others.
+    pub pinhole_timeouts: Vec<(Duration, Vec<FirewallMark>)>,
+}
+
+impl Rules {
+    /// One nft transaction that replaces the rules, and keeps chains, sets and elements that are there.
+    #[must_use]
+    pub fn transaction(&self) -> String {
+        format!("add table {TABLE}\nflush table {TABLE}\n{}", self.table())
+    }
+
+    /// The table: sets, then chains.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = format!("table {TABLE} {{\n");
+        for set in Set::all() {
+            let _ = writeln!(text, "\t{}", set.declaration());
+        }
+        text.push('\n');
+        // nft reads top-down: a chain stands before the rules that jump to it, or anywhere in the same block.
+        text.push_str(&self.fill(include_str!("table.nft")));
+        for family in [Family::V4, Family::V6] {
+            text.push('\n');
+            text.push_str(&self.fill(&of_family(include_str!("family.nft"), family)));
+        }
+        text.push('\n');
+        text.push_str(&self.open());
+        if self.nat {
+            text.push('\n');
+            text.push_str(&self.fill(include_str!("nat.nft")));
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    /// A hash of the table (FNV-1a): other rules, other version.
+    #[must_use]
+    pub fn version(&self) -> FirewallMark {
+        let hash = self
+            .table()
+            .bytes()
+            .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        FirewallMark(hash)
+    }
+
+    fn fill(&self, template: &str) -> String {
+        let class = |bits: u32| FirewallMark(self.marks.base | bits).to_string();
+        template
+            .replace("$idle", &format!("{}s", self.idle.as_secs().max(1)))
+            .replace("$queue", &self.queue.to_string())
+            .replace("$log", &self.queue.to_string())
+            .replace("$class", &FirewallMark(Marks::CLASS).to_string())
+            .replace("$tag", &class(Marks::TAG))
+            .replace("$control", &class(Marks::CONTROL))
+            .replace("$data", &class(0))
+            // CONTROL's two bits off: a control mark becomes the data mark of the same index.
+            .replace("$to_data", &FirewallMark(!Marks::CONTROL).to_string())
+    }
+
+    /// The chain that opens a door: one rule a timeout, the default last.
+    fn open(&self) -> String {
+        let mut text = String::from("\tchain open {\n");
+        for (number, (timeout, marks)) in self.pinhole_timeouts.iter().enumerate().rev() {
+            let only = if number == 0 {
+                String::new()
+            } else {
+                let marks: Vec<_> = marks.iter().map(ToString::to_string).collect();
+                format!("meta mark {{ {} }} ", marks.join(", "))
+            };
+            let ms = timeout.as_millis();
+            let _ = write!(
+                text,
+                "\t\t{only}ip protocol 4 update @tunnel_open4 {{ @nh,256,32 . meta mark timeout {ms}ms }} accept\n\
+                 \t\t{only}ip6 nexthdr 41 update @tunnel_open6 {{ @nh,384,128 . meta mark timeout {ms}ms }} accept\n\
+                 \t\t{only}update @open4 {{ ip saddr . meta mark timeout {ms}ms }} accept\n\
+                 \t\t{only}update @open6 {{ ip6 saddr . meta mark timeout {ms}ms }} accept\n"
+            );
+        }
+        text.push_str("\t}\n");
+        text
+    }
+}
+
+fn of_family(template: &str, family: Family) -> String {
+    let (ip, suffix, raw_saddr) = match family {
+        Family::V4 => ("ip", "4", "@nh,96,32"),
+        Family::V6 => ("ip6", "6", "@nh,64,128"),
+    };
+    template.replace("$raw_saddr", raw_saddr).replace("$ip", ip).replace("$4", suffix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Rules {
+        let ten = (Duration::from_secs(10), vec![]);
+        let thirty = (Duration::from_secs(30), vec![FirewallMark(0x0f73_0001)]);
+        Rules {
+            marks: Marks { base: 0x0f70_0000 },
+            queue: 2100,
+            nat: true,
+            idle: Duration::from_secs(900),
+            pinhole_timeouts: vec![ten, thirty],
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        assert!(!rules().table().contains('$'), "{}", rules().table());
+    }
+
+    #[test]
+    fn the_version_follows_the_rules() {
+        let other = Rules { queue: 2101, ..rules() };
+        assert_ne!(rules().version(), other.version());
+        assert_eq!(rules().version(), rules().version());
+    }
+
+    #[test]
+    fn marks_know_their_class() {
+        let marks = Marks { base: 0x0f70_0000 };
+        assert_eq!(marks.control(7), FirewallMark(0x0f73_0007));
+        assert_eq!(marks.control_index(FirewallMark(0x0f73_0007)), Some(7));
+        assert_eq!(marks.control_index(FirewallMark(0x0f70_0007)), None);
+        assert_eq!(marks.data_index(FirewallMark(0x0f70_4000)), None);
+        assert!(marks.ours(marks.data(1)) && !marks.ours(marks.control(1)));
+    }
+
+    #[test]
+    fn more_timeouts_come_before_the_default() {
+        let table = rules().table();
+        let at = |text: &str| table.find(text).expect(text);
+        assert!(at("timeout 30000ms") < at("update @open4 { ip saddr . meta mark timeout 10000ms }"));
+    }
+}

@@ -1,0 +1,332 @@
+//! THE table of sets: every set and map of `table inet ftpdirector`, its key, its value and who writes it.
+//!
+//! Rules are constant; the configuration lives here.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::lvs::{FirewallMark, PortRange};
+
+/// One field of a key or the value of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `ipv4_addr` or `ipv6_addr`, by the set's family.
+    Address,
+    /// `inet_service`.
+    Port,
+    /// `mark`.
+    Mark,
+}
+
+/// The value of one field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// An address.
+    Address(IpAddr),
+    /// A port.
+    Port(u16),
+    /// A range of ports (interval sets only).
+    Ports(PortRange),
+    /// A firewall mark.
+    Mark(FirewallMark),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Port(port) => port.fmt(f),
+            Self::Ports(range) => range.fmt(f),
+            Self::Mark(mark) => mark.fmt(f),
+        }
+    }
+}
+
+/// The key of one element: its fields in the set's order.
+pub type Key = Vec<Value>;
+
+/// Who writes a set, and so how it is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Written from the configuration, diffed, never refilled.
+    Static,
+    /// As [`Kind::Static`], with a range of ports in the key.
+    Interval,
+    /// As [`Kind::Static`], with a packet counter in each element.
+    Counted,
+    /// Written by the daemon while sessions run; each element carries a timeout.
+    Timeout,
+    /// Written by packets (`update @set { … }`); each element carries a timeout.
+    Dynamic,
+}
+
+/// The sets, without their address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// VIPs of the clusters.
+    Vips,
+    /// VIP . control port of the address services that we made.
+    Owned,
+    /// VIP . control port → tag.
+    Tags,
+    /// tag . server → control mark.
+    ServerMarks,
+    /// VIP . passive range of one server → its control mark.
+    Ranges,
+    /// VIP . declared passive ports → tag; a SYN to them that nobody expects is unexpected.
+    Passive,
+    /// VIP . control ports, active ports and passive ports of a cluster with persistence → its persistence mark.
+    Persistent,
+    /// server . active port → VIP: the source of active data connections in a NAT cluster with persistence.
+    PersistentActive,
+    /// VIP . active port → tag (DR, TUN); a SYN-ACK to it that nobody expects is unexpected.
+    ActivePorts,
+    /// server . active port → tag (NAT); a SYN from it that nobody expects would leak its private source.
+    NatActive,
+    /// VIP . server → data mark (NAT): what the source translation made of an active data connection.
+    ActiveServers,
+    /// server . control port: replies worth reading (NAT).
+    NatServers,
+    /// data mark . server: where a data SYN should be going; its counters prove where they went.
+    Landed,
+    /// data marks; counts the data SYNs that went elsewhere.
+    Misdirected,
+    /// tags; counts unexpected data SYNs.
+    Unexpected,
+    /// tags with `unexpected_data: reject`.
+    RejectTags,
+    /// tags with `unexpected_data: pass`.
+    PassTags,
+    /// control marks with `on_failure: hold`.
+    Hold,
+    /// Data marks of the servers that an operator drains; so a drain survives a restart.
+    Drained,
+    /// One element: a hash of the rules that stand in the kernel.
+    Version,
+    /// client . control mark: a passive data connection may come (written by the control packet itself).
+    Open,
+    /// As [`Name::Open`], for tunnelled control packets.
+    TunnelOpen,
+    /// client . VIP . port → data mark: a passive data connection to exactly this port.
+    Exact,
+    /// client . VIP . port → server . port: when another server's same port has taken the `exact` row.
+    Translated,
+    /// client . client port . VIP → data mark: the SYN-ACK of an active data connection (DR, TUN).
+    Active,
+    /// server . client . client port → VIP: the source of an active data connection (NAT).
+    ActiveNat,
+    /// client . client port . server's end . its port: control connections under TLS, which need not be queued.
+    Blind,
+    /// client . VIP . active port → data mark: active data connections of a TLS session (DR, TUN).
+    ActiveTls,
+    /// server . active port . client → VIP: active data connections of a TLS session (NAT).
+    ActiveTlsNat,
+}
+
+/// What a set is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Which set.
+    pub name: Name,
+    /// Its name in nft, for IPv4 and for IPv6.
+    pub text: [&'static str; 2],
+    /// Whether it exists once a family.
+    pub per_family: bool,
+    /// The fields of its key.
+    pub key: &'static [Field],
+    /// The fields of its value; empty for a set.
+    pub value: &'static [Field],
+    /// How it is declared.
+    pub kind: Kind,
+}
+
+use Field::{Address, Mark, Port};
+use Kind::{Counted, Dynamic, Interval, Static, Timeout};
+
+/// A set that exists once a family. A macro, because only `concat!` makes a `&'static str` of two.
+macro_rules! both {
+    ($name:ident, $text:literal, $key:expr, $value:expr, $kind:expr) => {
+        Spec {
+            name: Name::$name,
+            text: [concat!($text, "4"), concat!($text, "6")],
+            per_family: true,
+            key: $key,
+            value: $value,
+            kind: $kind,
+        }
+    };
+}
+
+const fn once(name: Name, text: &'static str, kind: Kind) -> Spec {
+    Spec { name, text: [text, text], per_family: false, key: &[Mark], value: &[], kind }
+}
+
+/// Every set that we own.
+pub const SETS: &[Spec] = &[
+    both!(Vips, "vips", &[Address], &[], Static),
+    both!(Owned, "owned", &[Address, Port], &[], Static),
+    both!(Tags, "tags", &[Address, Port], &[Mark], Static),
+    both!(ServerMarks, "server_marks", &[Mark, Address], &[Mark], Static),
+    both!(Ranges, "ranges", &[Address, Port], &[Mark], Interval),
+    both!(Passive, "passive", &[Address, Port], &[Mark], Interval),
+    both!(Persistent, "persistent", &[Address, Port], &[Mark], Interval),
+    both!(PersistentActive, "persistent_active", &[Address, Port], &[Address], Static),
+    both!(ActivePorts, "active_ports", &[Address, Port], &[Mark], Static),
+    both!(NatActive, "nat_active", &[Address, Port], &[Mark], Static),
+    both!(ActiveServers, "active_servers", &[Address, Address], &[Mark], Static),
+    both!(NatServers, "nat_servers", &[Address, Port], &[], Static),
+    both!(Landed, "landed", &[Mark, Address], &[], Counted),
+    once(Name::Misdirected, "misdirected", Counted),
+    once(Name::Unexpected, "unexpected", Counted),
+    once(Name::RejectTags, "reject_tags", Static),
+    once(Name::PassTags, "pass_tags", Static),
+    once(Name::Hold, "hold", Static),
+    once(Name::Drained, "drained", Static),
+    once(Name::Version, "version", Static),
+    both!(Open, "open", &[Address, Mark], &[], Dynamic),
+    both!(TunnelOpen, "tunnel_open", &[Address, Mark], &[], Dynamic),
+    both!(Exact, "exact", &[Address, Address, Port], &[Mark], Timeout),
+    both!(Translated, "translated", &[Address, Address, Port], &[Address, Port], Timeout),
+    both!(Active, "active", &[Address, Port, Address], &[Mark], Timeout),
+    both!(ActiveNat, "active_nat", &[Address, Address, Port], &[Address], Timeout),
+    both!(Blind, "blind", &[Address, Port, Address, Port], &[], Dynamic),
+    both!(ActiveTls, "active_tls", &[Address, Address, Port], &[Mark], Timeout),
+    both!(ActiveTlsNat, "active_tls_nat", &[Address, Port, Address], &[Address], Timeout),
+];
+
+impl Name {
+    /// What the set is made of.
+    #[must_use]
+    pub fn spec(self) -> &'static Spec {
+        // Every name has a row: `every_name_has_a_row` holds it.
+        SETS.iter().find(|spec| spec.name == self).unwrap_or(&SETS[0])
+    }
+}
+
+/// The address family of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Addresses are IPv4.
+    V4,
+    /// Addresses are IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// One set of the table: a name in a family. Sets without a family are kept under [`Family::V4`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Set {
+    /// Which set.
+    pub name: Name,
+    /// Of which family.
+    pub family: Family,
+}
+
+impl Set {
+    /// The set `name` for addresses like `address`.
+    #[must_use]
+    pub fn of(name: Name, address: IpAddr) -> Self {
+        Self { name, family: Family::of(address) }
+    }
+
+    /// A set that exists once.
+    #[must_use]
+    pub const fn once(name: Name) -> Self {
+        Self { name, family: Family::V4 }
+    }
+
+    /// Its name in nft.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        let [ipv4, ipv6] = self.name.spec().text;
+        if self.family == Family::V4 { ipv4 } else { ipv6 }
+    }
+
+    /// Every set of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        SETS.iter().flat_map(|spec| {
+            let families: &[Family] = if spec.per_family { &[Family::V4, Family::V6] } else { &[Family::V4] };
+            families.iter().map(|&family| Self { name: spec.name, family })
+        })
+    }
+
+    /// Whether its rows come from the configuration and are diffed.
+    #[must_use]
+    pub fn is_static(self) -> bool {
+        !matches!(self.name.spec().kind, Timeout | Dynamic)
+    }
+
+    /// Its declaration, as it stands in `nft list table inet ftpdirector`.
+    #[must_use]
+    pub fn declaration(self) -> String {
+        let spec = self.name.spec();
+        // The tunnelled client's address is read from inside the packet: raw payload has a type of its own.
+        let raw = match self.family {
+            Family::V4 => "@nh,96,32",
+            Family::V6 => "@nh,64,128",
+        };
+        let of = |fields: &[Field]| {
+            let names = fields.iter().map(|field| match (field, self.family) {
+                (Address, Family::V4) => "ipv4_addr",
+                (Address, Family::V6) => "ipv6_addr",
+                (Port, _) => "inet_service",
+                (Mark, _) => "mark",
+            });
+            names.collect::<Vec<_>>().join(" . ")
+        };
+        let key = if self.name == Name::TunnelOpen {
+            format!("typeof {raw} . meta mark")
+        } else {
+            format!("type {}", of(spec.key))
+        };
+        let (noun, value) =
+            if spec.value.is_empty() { ("set", String::new()) } else { ("map", format!(" : {}", of(spec.value))) };
+        let flags = match spec.kind {
+            Static => "",
+            Interval => " flags interval;",
+            Counted => " counter;",
+            Timeout => " size 1048576; flags timeout;",
+            Dynamic => " size 1048576; flags timeout,dynamic;",
+        };
+        format!("{noun} {self} {{ {key}{value};{flags} }}")
+    }
+}
+
+impl fmt::Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_a_row() {
+        for set in Set::all() {
+            assert_eq!(set.name.spec().name, set.name);
+        }
+        assert_eq!(Set { name: Name::ActiveNat, family: Family::V6 }.text(), "active_nat6");
+    }
+
+    #[test]
+    fn declarations_are_nft() {
+        assert_eq!(
+            Set { name: Name::Ranges, family: Family::V4 }.declaration(),
+            "map ranges4 { type ipv4_addr . inet_service : mark; flags interval; }"
+        );
+        assert_eq!(
+            Set { name: Name::Landed, family: Family::V6 }.declaration(),
+            "set landed6 { type mark . ipv6_addr; counter; }"
+        );
+        assert_eq!(Set::once(Name::Hold).declaration(), "set hold { type mark; }");
+    }
+}
