@@ -1,0 +1,63 @@
+//! Ways to steer a data connection to the real server of its control connection.
+//!
+//! Standing rows come from the configuration (`config/standing.rs`); pinholes come and go with expectations: [`range`] (the
+//! packet opens its own door), [`exact`] (NAT, shared range), [`active`],
+//! [`tls`] (nothing can be read).
+
+pub mod active;
+pub mod exact;
+pub mod range;
+pub mod tls;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::lvs::ForwardingMethod;
+use crate::state::sets::{Key, Set};
+
+/// One (cluster, VIP, real server): what an index in the mark ranges stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The index in the mark ranges.
+    pub index: u16,
+    /// Position of the cluster in the configuration.
+    pub cluster: usize,
+    /// The VIP.
+    pub vip: IpAddr,
+    /// Position of the real server in its cluster.
+    pub server: usize,
+    /// The real server's address.
+    pub address: IpAddr,
+    /// How IPVS forwards to it.
+    pub forwarding: ForwardingMethod,
+    /// The passive range that is this server's alone; `None` where servers share one.
+    pub own_range: Option<crate::lvs::PortRange>,
+    /// Where the server's active data connections come from.
+    pub active_port: u16,
+    /// Whether no other server of the cluster has the same active port.
+    pub own_active_port: bool,
+    /// Where a free port is looked for when the server's own is taken.
+    pub passive_ports: crate::lvs::PortRange,
+}
+
+/// A dynamic row: it makes one expectation true.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row {
+    /// The map.
+    pub set: Set,
+    /// Its key.
+    pub key: Key,
+    /// Its value.
+    pub value: Key,
+}
+
+/// What should become of a dynamic row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowChange {
+    /// Believed absent; stands from now on for this long, whatever stood under its key.
+    Put(Row, Duration),
+    /// Believed present; its time starts again.
+    Refresh(Row, Duration),
+    /// Goes, if it is there.
+    Delete(Set, Key),
+}

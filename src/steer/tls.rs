@@ -1,0 +1,39 @@
+//! Control connections under TLS: nothing can be read, so doors stay open for as long as the session lives.
+
+use std::net::SocketAddr;
+
+use super::{Placement, Row};
+use crate::lvs::ForwardingMethod;
+use crate::state::Marks;
+use crate::state::sets::{Name, Set, Value};
+
+/// The rows of one session. `server` is the far end of the control connection as POSTROUTING sees it.
+///
+/// - `open4 { CLIENT . CONTROL-MARK }` (passive; with a range of its own only), `tunnel_open4` in TUN;
+/// - `blind4 { CLIENT . PORT . SERVER . PORT }`: TLS records are no longer queued and refresh both rows themselves. Not in
+///   TUN, where the connection is inside another packet;
+/// - active: `active_tls_nat4 { SERVER . ACTIVE-PORT . CLIENT : VIP }` in NAT; in DR and TUN
+///   `active_tls4 { CLIENT . VIP . ACTIVE-PORT : DATA-MARK }`, where the server has an active port of its own.
+#[must_use]
+pub fn rows(marks: Marks, placement: &Placement, client: SocketAddr, server: SocketAddr) -> Vec<Row> {
+    let (address, port) = (Value::Address(client.ip()), Value::Port(client.port()));
+    let (vip, active) = (Value::Address(placement.vip), Value::Port(placement.active_port));
+    let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value };
+    let mut rows = Vec::new();
+    if placement.own_range.is_some() {
+        let tunnelled = placement.forwarding == ForwardingMethod::Tun;
+        let open = if tunnelled { Name::TunnelOpen } else { Name::Open };
+        rows.push(row(open, vec![address, Value::Mark(marks.control(placement.index))], vec![]));
+    }
+    if placement.forwarding == ForwardingMethod::Nat {
+        let key = vec![Value::Address(placement.address), active, address];
+        rows.push(row(Name::ActiveTlsNat, key, vec![vip]));
+    } else if placement.own_active_port {
+        rows.push(row(Name::ActiveTls, vec![address, vip, active], vec![Value::Mark(marks.data(placement.index))]));
+    }
+    if placement.forwarding != ForwardingMethod::Tun {
+        let end = [Value::Address(server.ip()), Value::Port(server.port())];
+        rows.push(row(Name::Blind, vec![address, port, end[0], end[1]], vec![]));
+    }
+    rows
+}
