@@ -1,0 +1,312 @@
+//! What the inspector read, turned into expectations, rows and counters.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::counters::{ClusterCounters, count};
+use super::expectation::{Expectation, Mode, Outcome};
+use super::table::{Slot, Standing};
+use super::trace::What;
+use super::{Action, Director};
+use crate::ftp::{BlindReason, Event};
+use crate::state::sets::{Key, Name, Set};
+use crate::steer::{Placement, Row, RowChange, active, exact, range, tls};
+use crate::time::Time;
+
+/// What the lines of one packet ask for.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// Rows that must stand before the packet goes on.
+    pub wait: Vec<RowChange>,
+    /// Rows that go; nobody waits for that.
+    pub remove: Vec<RowChange>,
+    /// Whether the packet opens its own door on its way out.
+    pub keep_mark: bool,
+}
+
+/// A row that is younger is not written again for a transfer verb.
+const YOUNG: Duration = Duration::from_secs(1);
+
+impl Director {
+    /// Does what the events of the last segment say.
+    pub(super) fn apply_events(&mut self, now: Time, slot: Slot) -> Effects {
+        let mut effects = Effects::default();
+        let Some(placement) = self.table.entry(slot).and_then(|entry| self.placement(entry.index)).cloned() else {
+            return effects;
+        };
+        // A blind session keeps its door: what it says cannot be read any more.
+        effects.keep_mark = self.table.entry(slot).is_some_and(|entry| entry.ftp.blind().is_some());
+        let events = std::mem::take(&mut self.events);
+        for event in &events {
+            self.count_event(&placement, event);
+            match event {
+                Event::AskPassive { .. } => self.ask_passive(now, slot, &placement, &mut effects),
+                Event::ExpectPassive { said, port, .. } => {
+                    self.expect_passive(now, slot, &placement, (said.port, *port), &mut effects);
+                }
+                Event::ExpectActive { address, .. } => {
+                    self.expect_active(now, slot, &placement, *address, &mut effects);
+                }
+                Event::Transfer { .. } => self.transfer(now, slot, &placement, &mut effects),
+                Event::Cancel { .. } => self.end_expectation(now, slot, Outcome::Superseded, &mut effects),
+                Event::End => {
+                    self.end_expectation(now, slot, Outcome::Superseded, &mut effects);
+                    self.end_blindness(slot, &mut effects);
+                }
+                Event::Blind { reason: BlindReason::Tls | BlindReason::Gssapi } => {
+                    self.go_blind(now, slot, &placement, &mut effects);
+                }
+                Event::Command { verb } => {
+                    if let Some(entry) = self.table.entry_mut(slot) {
+                        entry.verb = Some(*verb);
+                    }
+                }
+                Event::Sighted => self.end_blindness(slot, &mut effects),
+                _ => {}
+            }
+        }
+        self.events = events;
+        effects
+    }
+
+    /// PASV, EPSV: with a range of its own the server is known by the port, and the door opens before any reply.
+    fn ask_passive(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
+        self.end_expectation(now, slot, Outcome::Superseded, effects);
+        let by_range = range::covers(placement, None);
+        effects.keep_mark |= by_range;
+        self.expect(now, slot, placement, Mode::Passive, Vec::new());
+        if by_range {
+            self.await_port(slot, placement, None, 0);
+        }
+    }
+
+    /// 227, 229: the port is known.
+    fn expect_passive(
+        &mut self,
+        now: Time,
+        slot: Slot,
+        placement: &Placement,
+        (port, vip_port): (u16, u16),
+        effects: &mut Effects,
+    ) {
+        let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return };
+        if range::covers(placement, Some(port)) {
+            // The row needs no port; to tell the sessions of one client apart it helps.
+            self.await_port(slot, placement, Some(client), port);
+            return;
+        }
+        self.end_expectation(now, slot, Outcome::Superseded, effects);
+        let mut rows = vec![exact::row(self.setup.marks, placement, client, vip_port)];
+        if vip_port != port {
+            rows.push(exact::translated(placement, client, vip_port, port));
+        }
+        if rows.iter().any(|row| self.pinholes.is_taken(row, now)) {
+            // No port was free, or the reply had no room for another: this one fails rather than take another's place.
+            rows.clear();
+            if let Some(counters) = self.counters(placement) {
+                count(&mut counters.unparsed, "port_taken");
+            }
+        }
+        self.hold_rows(now, placement, &rows, effects);
+        self.expect(now, slot, placement, Mode::Passive, rows);
+        self.await_port(slot, placement, Some(client), port);
+    }
+
+    /// PORT, EPRT, or a transfer on the default data port.
+    fn expect_active(
+        &mut self,
+        now: Time,
+        slot: Slot,
+        placement: &Placement,
+        address: SocketAddr,
+        effects: &mut Effects,
+    ) {
+        self.end_expectation(now, slot, Outcome::Superseded, effects);
+        if address.is_ipv4() != placement.vip.is_ipv4() {
+            return;
+        }
+        let rows = vec![active::row(self.setup.marks, placement, address)];
+        self.hold_rows(now, placement, &rows, effects);
+        self.expect(now, slot, placement, Mode::Active, rows);
+        self.await_port(slot, placement, Some(address.ip()), address.port());
+    }
+
+    /// RETR, STOR, LIST …: the time starts again; the server of an active transfer calls only now.
+    fn transfer(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
+        let timeout = self.timeout(placement);
+        let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
+        if expectation.used {
+            return;
+        }
+        effects.keep_mark |= expectation.by_range;
+        if (now + timeout).since(expectation.deadline) < YOUNG {
+            return;
+        }
+        expectation.deadline = now + timeout;
+        let rows = expectation.rows.clone();
+        effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));
+    }
+
+    /// The data connection came: counted once; its row stays until the deadline.
+    pub(super) fn used(&mut self, slot: Slot) {
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        let index = entry.index;
+        let Some(expectation) = entry.expectation.as_mut() else { return };
+        expectation.used = true;
+        let mode = expectation.mode;
+        self.count_outcome(index, mode, Outcome::Used);
+        self.note(slot, What::Ended { mode, outcome: Outcome::Used });
+    }
+
+    /// The time of a session's expectation may be up.
+    pub(super) fn expire(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
+        let expectation = self.table.entry(slot).and_then(|entry| entry.expectation.as_ref());
+        if expectation.is_some_and(|expectation| expectation.deadline <= now) {
+            let mut effects = Effects::default();
+            self.end_expectation(now, slot, Outcome::Expired, &mut effects);
+            self.note_rows(slot, &effects);
+            actions.extend(super::rows(effects));
+        }
+    }
+
+    /// The session expects nothing any more.
+    pub(super) fn end_expectation(&mut self, now: Time, slot: Slot, outcome: Outcome, effects: &mut Effects) {
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        let index = entry.index;
+        let Some(expectation) = entry.expectation.take() else { return };
+        if !expectation.used {
+            self.count_outcome(index, expectation.mode, outcome);
+            self.note(slot, What::Ended { mode: expectation.mode, outcome });
+        }
+        let leave = expectation.used || expectation.deadline <= now;
+        let pinholes = &mut self.pinholes;
+        let let_go = |row| if leave { pinholes.forget(row) } else { pinholes.release(row) };
+        let gone: Vec<_> = expectation.rows.iter().filter_map(let_go).collect();
+        for change in gone {
+            // What the same packet asked for and took back is not written at all.
+            let asked = effects.wait.len();
+            effects.wait.retain(|wait| !(matches!(wait, RowChange::Put(..)) && place(wait) == place(&change)));
+            if effects.wait.len() == asked {
+                effects.remove.push(change);
+            }
+        }
+        for awaited in expectation.awaited {
+            self.waiting.trim(awaited, &self.table);
+        }
+    }
+
+    /// Under TLS nothing can be expected: doors for as long as the session lives.
+    fn go_blind(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
+        self.end_blindness(slot, effects);
+        let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
+        let rows = tls::rows(self.setup.marks, placement, key.client(), key.server());
+        let idle = self.setup.idle;
+        effects.wait.extend(rows.iter().map(|row| self.pinholes.hold(row, now, idle)));
+        if let Some(entry) = self.table.entry_mut(slot) {
+            entry.standing = Some(Box::new(Standing { rows, refresh: now + idle / 3 }));
+        }
+    }
+
+    /// The rows of a session under TLS start their time again.
+    pub(super) fn refresh(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
+        let idle = self.setup.idle;
+        let Some(standing) = self.table.entry_mut(slot).and_then(|entry| entry.standing.as_mut()) else { return };
+        if standing.refresh > now {
+            return;
+        }
+        standing.refresh = now + idle / 3;
+        let wait = standing.rows.iter().filter_map(|row| self.pinholes.refresh(row, now, idle)).collect();
+        let effects = Effects { wait, ..Effects::default() };
+        self.note_rows(slot, &effects);
+        actions.extend(super::rows(effects));
+    }
+
+    /// The session ended, or can be read again (CCC).
+    pub(super) fn end_blindness(&mut self, slot: Slot, effects: &mut Effects) {
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        let Some(standing) = entry.standing.take() else { return };
+        let placement = self.table.entry(slot).and_then(|entry| self.placement(entry.index));
+        let soon = placement.map_or(Duration::from_secs(10), |placement| self.timeout(placement));
+        for row in &standing.rows {
+            match self.pinholes.release(row) {
+                // Another session of this client may just have opened the same door: it closes by itself.
+                Some(RowChange::Delete(set, _)) if matches!(set.name, Name::Open | Name::TunnelOpen) => {
+                    effects.remove.push(RowChange::Refresh(row.clone(), soon));
+                }
+                change => effects.remove.extend(change),
+            }
+        }
+    }
+
+    fn hold_rows(&mut self, now: Time, placement: &Placement, rows: &[Row], effects: &mut Effects) {
+        let timeout = self.timeout(placement);
+        // Removals go first: a row that goes and is made again by the same packet stands afterwards.
+        effects.wait.extend(rows.iter().map(|row| self.pinholes.hold(row, now, timeout)));
+    }
+
+    fn expect(&mut self, now: Time, slot: Slot, placement: &Placement, mode: Mode, rows: Vec<Row>) {
+        let (serial, deadline) = (self.number(), now + self.timeout(placement));
+        let by_range = mode == Mode::Passive && rows.is_empty() && range::covers(placement, None);
+        if let Some(entry) = self.table.entry_mut(slot) {
+            entry.expectation = Some(Box::new(Expectation {
+                mode,
+                serial,
+                rows,
+                deadline,
+                used: false,
+                awaited: Vec::new(),
+                by_range,
+            }));
+        }
+    }
+
+    fn await_port(&mut self, slot: Slot, placement: &Placement, client: Option<IpAddr>, port: u16) {
+        let Some(entry) = self.table.entry(slot) else { return };
+        let Some(serial) = entry.expectation.as_ref().map(|expectation| expectation.serial) else { return };
+        let awaited = (placement.index, client.unwrap_or(entry.key.client().ip()), port);
+        self.waiting.trim(awaited, &self.table);
+        self.waiting.add(awaited, slot, serial);
+        if let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) {
+            expectation.awaited.push(awaited);
+        }
+    }
+
+    pub(super) fn timeout(&self, placement: &Placement) -> Duration {
+        self.setup.clusters.get(placement.cluster).map_or(Duration::from_secs(10), |cluster| cluster.pinhole_timeout)
+    }
+
+    fn counters(&mut self, placement: &Placement) -> Option<&mut ClusterCounters> {
+        let name = &self.setup.clusters.get(placement.cluster)?.name;
+        self.snapshot.clusters.get_mut(name)
+    }
+
+    fn count_outcome(&mut self, index: u16, mode: Mode, outcome: Outcome) {
+        let Some(placement) = self.placement(index).cloned() else { return };
+        if let Some(counters) = self.counters(&placement) {
+            count(&mut counters.expectations, (mode, outcome));
+        }
+    }
+
+    fn count_event(&mut self, placement: &Placement, event: &Event) {
+        let Some(counters) = self.counters(placement) else { return };
+        match event {
+            Event::Command { verb } => count(&mut counters.commands, verb.name()),
+            Event::Refuse { .. } => count(&mut counters.expectations, (Mode::Active, Outcome::Refused)),
+            Event::Rewrite { .. } => counters.rewritten = counters.rewritten.saturating_add(1),
+            Event::NoRoom { .. } => count(&mut counters.unparsed, "no_room"),
+            Event::UnparsedCommand { reason, .. } | Event::UnparsedReply { reason, .. } => {
+                count(&mut counters.unparsed, reason.name())
+            }
+            Event::Blind { reason } => count(&mut counters.blind, reason.name()),
+            _ => {}
+        }
+    }
+}
+
+/// The place in the kernel that a change is about.
+const fn place(change: &RowChange) -> (Set, &Key) {
+    match change {
+        RowChange::Put(row, _) | RowChange::Refresh(row, _) => (row.set, &row.key),
+        RowChange::Delete(set, key) => (*set, key),
+    }
+}

@@ -1,0 +1,108 @@
+//! What we believe will come: one data connection of one session, and which session a data connection that came was for.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use super::table::{Slot, Table};
+use crate::steer::Row;
+use crate::time::Time;
+
+/// Who opens the data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// The client (PASV, EPSV).
+    Passive,
+    /// The server (PORT, EPRT).
+    Active,
+}
+
+/// How an expectation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The data connection came.
+    Used,
+    /// It did not come in time.
+    Expired,
+    /// The client changed its mind: another PORT or PASV, ABOR, the end of the session.
+    Superseded,
+    /// It was never believed: a third party, a privileged port.
+    Refused,
+}
+
+/// One pending per session.
+pub struct Expectation {
+    /// Who opens the data connection.
+    pub mode: Mode,
+    /// Its number, never given twice.
+    pub serial: u64,
+    /// The rows that make it true; none where the control packet opens its own door.
+    pub rows: Vec<Row>,
+    /// When it ends.
+    pub deadline: Time,
+    /// Whether the data connection came. The rows stay until the deadline: if the server loses the first SYN, the
+    /// retransmission must still pass.
+    pub used: bool,
+    /// Under which ports it is awaited.
+    pub awaited: Vec<Awaited>,
+    /// Whether a passive data connection comes through the door of its control packets.
+    pub by_range: bool,
+}
+
+impl Expectation {
+    /// When it wants to be looked at.
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
+        Some(self.deadline)
+    }
+}
+
+/// What identifies a data connection: index of the placement, the client's address, and the port that was named (0
+/// where nobody saw it).
+pub type Awaited = (u16, IpAddr, u16);
+
+/// Which sessions wait for a data connection, oldest first.
+#[derive(Default)]
+pub struct Waiting {
+    queues: HashMap<Awaited, VecDeque<(Slot, u64)>>,
+}
+
+impl Waiting {
+    /// Under how many keys someone waits.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// A session waits from now on.
+    pub fn add(&mut self, awaited: Awaited, slot: Slot, serial: u64) {
+        self.queues.entry(awaited).or_default().push_back((slot, serial));
+    }
+
+    /// The oldest session that still waits; it does not any more.
+    pub fn take(&mut self, awaited: Awaited, table: &Table) -> Option<Slot> {
+        let queue = self.queues.get_mut(&awaited)?;
+        let found = std::iter::from_fn(|| queue.pop_front()).find(|&(slot, serial)| waits(table, slot, serial));
+        if queue.is_empty() {
+            self.queues.remove(&awaited);
+        }
+        found.map(|(slot, _)| slot)
+    }
+
+    /// Forgets those at the front that no longer wait, so that a queue nobody asks for does not grow.
+    pub fn trim(&mut self, awaited: Awaited, table: &Table) {
+        let Some(queue) = self.queues.get_mut(&awaited) else { return };
+        while let Some(&(slot, serial)) = queue.front()
+            && !waits(table, slot, serial)
+        {
+            queue.pop_front();
+        }
+        if queue.is_empty() {
+            self.queues.remove(&awaited);
+        }
+    }
+}
+
+fn waits(table: &Table, slot: Slot, serial: u64) -> bool {
+    let expectation = table.entry(slot).and_then(|entry| entry.expectation.as_ref());
+    expectation.is_some_and(|expectation| expectation.serial == serial && !expectation.used)
+}

@@ -1,0 +1,119 @@
+//! What goes into the core and what comes out of it.
+
+use std::time::Duration;
+
+use crate::ftp::Policy;
+use crate::state::Marks;
+use crate::steer::{Placement, RowChange};
+
+/// Where a packet was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Real server → client, NAT, before IPVS rewrites the source.
+    Forward,
+    /// Client → real server, after IPVS chose.
+    Postrouting,
+}
+
+/// A packet that waits for its verdict.
+#[derive(Debug)]
+pub struct Packet<'a> {
+    /// As the caller names it; comes back in [`Action::Release`].
+    pub id: u64,
+    /// Where it was queued.
+    pub hook: Hook,
+    /// Its firewall mark.
+    pub mark: u32,
+    /// From the IP header on; changed in place when [`Decision::Accept`] says `edited`.
+    pub bytes: &'a mut [u8],
+    /// Whether `bytes` is only its beginning.
+    pub truncated: bool,
+}
+
+/// The verdict on the packet that was just handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It goes on.
+    Accept {
+        /// With this mark; `None` leaves it.
+        mark: Option<u32>,
+        /// Whether its bytes were changed.
+        edited: bool,
+    },
+    /// It is dropped: TCP repeats it.
+    Drop,
+    /// It waits: an [`Action`] will come for its id.
+    Held,
+}
+
+/// What should happen besides the verdict.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// These rows should stand; [`Director::rows_done`] wants to know when they do. Deletions are not waited for.
+    Rows {
+        /// For [`Director::rows_done`]; `None`: nobody waits.
+        ticket: Option<u64>,
+        /// In this order.
+        changes: Vec<RowChange>,
+    },
+    /// A held packet goes on.
+    Release {
+        /// Which.
+        id: u64,
+        /// With this mark; `None` leaves it.
+        mark: Option<u32>,
+        /// With these bytes; `None` leaves them.
+        bytes: Option<Vec<u8>>,
+    },
+    /// A held packet is dropped.
+    Drop {
+        /// Which.
+        id: u64,
+    },
+}
+
+/// What the director knows of one cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Its servers' names, by position.
+    pub servers: Vec<String>,
+    /// How long an expectation waits.
+    pub pinhole_timeout: Duration,
+}
+
+/// How the sessions of one (cluster, VIP, server) are read.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// On every control port but one.
+    pub explicit: Policy,
+    /// On [`IMPLICIT_TLS`].
+    pub implicit: Policy,
+}
+
+impl Policies {
+    /// The policy of a control port.
+    #[must_use]
+    pub const fn of(&self, port: u16) -> &Policy {
+        if port == IMPLICIT_TLS { &self.implicit } else { &self.explicit }
+    }
+}
+
+/// ftps, the control port under TLS from its first byte (RFC 4217 §A names it; IANA assigned it).
+pub const IMPLICIT_TLS: u16 = 990;
+
+/// What the configuration says, as the director needs it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The mark ranges.
+    pub marks: Marks,
+    /// By position.
+    pub clusters: Vec<Cluster>,
+    /// Every (cluster, VIP, server), with how its sessions are read.
+    pub placements: Vec<(Placement, Policies)>,
+    /// `limits.sessions`.
+    pub most_sessions: usize,
+    /// How long IPVS keeps an idle TCP connection; the rows of a session under TLS stand as long.
+    pub idle: Duration,
+}

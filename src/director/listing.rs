@@ -1,0 +1,113 @@
+//! The sessions as plain data, for `ftpdirector sessions` and `pinholes`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Director;
+use super::expectation::{Expectation, Mode};
+use super::table::Entry;
+use crate::ftp::{BlindReason, Replies, Verb};
+use crate::state::sets::{Key, Set, Value};
+use crate::time::Time;
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The client's end of the control connection.
+    pub client: SocketAddr,
+    /// The other end as POSTROUTING sees it: the VIP in DR and TUN, the real server in NAT.
+    pub far_end: SocketAddr,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The server's name.
+    pub server: String,
+    /// Since its first packet that this process saw.
+    pub age: Duration,
+    /// Since its last packet that this process saw.
+    pub idle: Duration,
+    /// The last command.
+    pub verb: Option<Verb>,
+    /// Whether a command waits for its reply; `None` where replies are not seen.
+    pub pending: Option<bool>,
+    /// The data connection that may come, or came a moment ago.
+    pub expectation: Option<Expected>,
+    /// Why it cannot be read.
+    pub blind: Option<BlindReason>,
+}
+
+/// A data connection that may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Who opens it.
+    pub mode: Mode,
+    /// Where to; `None`: any port of the server's range.
+    pub port: Option<u16>,
+    /// Until it is given up.
+    pub remaining: Duration,
+    /// Whether it came.
+    pub used: bool,
+}
+
+/// Some sessions, and how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// How many there are.
+    pub total: usize,
+    /// The first of them.
+    pub sessions: Vec<Listed>,
+}
+
+/// A dynamic row and a session that it is there for.
+pub type Holder = (Set, Key, SocketAddr);
+
+impl Director {
+    /// The first `most` sessions.
+    #[must_use]
+    pub fn sessions(&self, now: Time, most: usize) -> Listing {
+        let listed = self.table.iter().filter_map(|entry| self.listed(entry, now));
+        Listing { total: self.table.len(), sessions: listed.take(most).collect() }
+    }
+
+    fn listed(&self, entry: &Entry, now: Time) -> Option<Listed> {
+        let (placement, policy) = self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))?;
+        let (cluster, server) = self.names(placement)?;
+        Some(Listed {
+            client: entry.key.client(),
+            far_end: entry.key.server(),
+            cluster,
+            server,
+            age: now.since(entry.born),
+            idle: now.since(entry.seen),
+            verb: entry.verb,
+            pending: (policy.explicit.replies == Replies::Seen).then(|| entry.ftp.awaiting() > 0),
+            expectation: entry.expectation.as_deref().map(|expectation| expected(expectation, now)),
+            blind: entry.ftp.blind(),
+        })
+    }
+
+    /// Which sessions the rows are there for, at most `most`.
+    #[must_use]
+    pub fn holders(&self, most: usize) -> Vec<Holder> {
+        let busy = self.table.iter().filter(|entry| entry.expectation.is_some() || entry.standing.is_some());
+        let held = busy.flat_map(|entry| {
+            let expectation = entry.expectation.as_deref();
+            let door = expectation.filter(|expectation| expectation.by_range).and_then(|_| self.door(entry));
+            let rows = expectation.into_iter().flat_map(|expectation| &expectation.rows);
+            let standing = entry.standing.iter().flat_map(|standing| &standing.rows);
+            let held = rows.chain(standing).cloned().chain(door);
+            held.map(|row| (row.set, row.key, entry.key.client()))
+        });
+        held.take(most).collect()
+    }
+}
+
+fn expected(expectation: &Expectation, now: Time) -> Expected {
+    // Every row that makes an expectation true has one port in its key.
+    let port_of = |value: &Value| if let Value::Port(port) = value { Some(*port) } else { None };
+    Expected {
+        mode: expectation.mode,
+        port: expectation.rows.first().and_then(|row| row.key.iter().find_map(port_of)),
+        remaining: expectation.deadline.since(now),
+        used: expectation.used,
+    }
+}
