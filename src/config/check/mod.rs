@@ -1,0 +1,329 @@
+//! What must hold between keys. Values that could not be read are left alone: one mistake, one problem.
+
+mod failing;
+mod ranges;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::file::{Draft, Origin};
+use super::problem::{Report, Severity, Wrong};
+use super::tree::Node;
+use super::{Advertise, Cluster, Config};
+use crate::lvs::{ForwardingMethod, is_ipv6};
+
+/// Each mark range numbers its rows with 14 bits.
+const INDEXES: usize = 0x4000;
+
+/// The port of implicit TLS.
+const TLS: u16 = 990;
+
+/// Finds the places of problems, and tells which values could be read.
+pub(super) struct Checker<'r, 't> {
+    root: &'r Node,
+    report: &'r Report<'t>,
+    unsound: BTreeSet<String>,
+}
+
+impl<'r, 't> Checker<'r, 't> {
+    /// What `report` holds by now is what could not be read.
+    pub fn new(root: &'r Node, report: &'r Report<'t>) -> Self {
+        Self { root, report, unsound: report.paths().into_iter().collect() }
+    }
+
+    pub fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.report.error(self.root.nearest(path).place, path, Wrong::new(what, cure));
+    }
+
+    fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.report.add(Severity::Warning, self.root.nearest(path).place, path, Wrong::new(what, cure));
+    }
+
+    /// Whether everything at, below and around `path` could be read.
+    pub fn sound(&self, path: &str) -> bool {
+        let around = path.match_indices(['.', '[']).map(|(end, _)| &path[..end]);
+        if around.chain([path]).any(|path| self.unsound.contains(path)) {
+            return false;
+        }
+        let below = |mark: char| {
+            let start = format!("{path}{mark}");
+            self.unsound.range(start.clone()..).next().is_some_and(|found| found.starts_with(&start))
+        };
+        !below('.') && !below('[')
+    }
+
+    pub fn root(&self) -> &'r Node {
+        self.root
+    }
+}
+
+/// Checks the whole file, and finds which servers share their range.
+pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
+    ranges::share(&mut draft.config);
+    let Draft { config, origins } = draft;
+    for (cluster, origin) in config.clusters.iter().zip(&*origins) {
+        let one = One { cluster, origin, checker };
+        one.unique();
+        one.families();
+        one.servers();
+        one.combinations();
+        failing::within(&one);
+    }
+    let fits = indexes(config, checker);
+    names(config, origins, checker);
+    marks(config, origins, checker);
+    addresses(config, origins, checker);
+    if fits {
+        for (cluster, origin) in config.clusters.iter().zip(&*origins) {
+            ranges::within(&One { cluster, origin, checker });
+        }
+        ranges::between(config, origins, checker);
+    }
+}
+
+/// One cluster under examination.
+pub(super) struct One<'a, 'r, 't> {
+    pub cluster: &'a Cluster,
+    pub origin: &'a Origin,
+    pub checker: &'a Checker<'r, 't>,
+}
+
+impl One<'_, '_, '_> {
+    /// `clusters[0].KEY`
+    pub fn path(&self, key: &str) -> String {
+        format!("{}.{key}", self.origin.path)
+    }
+
+    /// `clusters[0].real_servers[1].KEY`
+    pub fn server_path(&self, server: usize, key: &str) -> String {
+        format!("{}.real_servers[{}].{key}", self.origin.path, self.origin.servers[server])
+    }
+
+    pub fn vip_path(&self, vip: usize) -> String {
+        format!("{}.vips[{}]", self.origin.path, self.origin.vips[vip])
+    }
+
+    pub fn sound(&self, key: &str) -> bool {
+        self.checker.sound(&self.path(key))
+    }
+
+    /// `nat`, `dr` or `tun`; `None` when it could not be read.
+    pub fn forwarding(&self) -> Option<(ForwardingMethod, &'static str)> {
+        let name = match self.cluster.forwarding {
+            ForwardingMethod::Nat => "nat",
+            ForwardingMethod::Dr => "dr",
+            ForwardingMethod::Tun => "tun",
+        };
+        self.sound("forwarding").then_some((self.cluster.forwarding, name))
+    }
+
+    fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.checker.error(path, what, cure);
+    }
+
+    fn unique(&self) {
+        let Cluster { vips, ports, real_servers, .. } = self.cluster;
+        for index in repeated(vips) {
+            self.error(&self.vip_path(index), format!("the VIP {} stands here twice", vips[index]), "keep one of them");
+        }
+        for index in repeated(ports) {
+            let path = format!("{}.ports[{}]", self.origin.path, self.origin.ports[index]);
+            self.error(&path, format!("the port {} stands here twice", ports[index]), "keep one of them");
+        }
+        let addresses: Vec<IpAddr> = real_servers.iter().map(|server| server.address).collect();
+        for index in repeated(&addresses) {
+            let what = format!("the address {} is another server's of this cluster", addresses[index]);
+            self.error(&self.server_path(index, "address"), what, "one entry per address; `weight` makes one do more");
+        }
+        let names: Vec<&str> = real_servers.iter().map(|server| server.name.as_str()).collect();
+        for index in repeated(&names).filter(|&index| !addresses[..index].contains(&addresses[index])) {
+            let what = format!("the name {:?} is another server's of this cluster", names[index]);
+            self.error(&self.server_path(index, "name"), what, "a name of its own");
+        }
+    }
+
+    /// Every VIP needs a server of its family, and every server a VIP.
+    fn families(&self) {
+        if !self.sound("vips") || !self.servers_sound("address") {
+            return;
+        }
+        let Cluster { vips, real_servers, .. } = self.cluster;
+        for (index, vip) in vips.iter().enumerate() {
+            if !real_servers.iter().any(|server| is_ipv6(server.address) == is_ipv6(*vip)) {
+                let family = family(*vip);
+                let what = format!("an {family} VIP, and no {family} server");
+                self.error(
+                    &self.vip_path(index),
+                    what,
+                    format!("add a real server with an {family} address, or remove the VIP"),
+                );
+            }
+        }
+        for (index, server) in real_servers.iter().enumerate() {
+            if !vips.iter().any(|vip| is_ipv6(*vip) == is_ipv6(server.address)) {
+                let family = family(server.address);
+                let what = format!("an {family} server, and no {family} VIP");
+                self.error(
+                    &self.server_path(index, "address"),
+                    what,
+                    format!("add an {family} VIP, or remove the server"),
+                );
+            }
+        }
+    }
+
+    /// Whether the list of servers and one key of each could be read.
+    pub fn servers_sound(&self, key: &str) -> bool {
+        let list = self.path("real_servers");
+        let written = self.checker.root.nearest(&list);
+        let count = if let super::tree::Kind::List(items) = &written.kind { items.len() } else { 0 };
+        !self.checker.unsound.contains(&list)
+            && count == self.cluster.real_servers.len()
+            && (0..count).all(|index| self.checker.sound(&self.server_path(index, key)))
+    }
+
+    fn servers(&self) {
+        let Cluster { real_servers, ports, persistence, .. } = self.cluster;
+        if self.servers_sound("weight") && !real_servers.is_empty() && real_servers.iter().all(|s| s.weight == 0) {
+            let what = "every server has weight 0: the cluster takes no new sessions";
+            self.checker.warning(&self.path("real_servers"), what, "a weight of at least 1 for one of them");
+        }
+        let method = self.forwarding();
+        for (index, server) in real_servers.iter().enumerate() {
+            let Some(port) = server.port else { continue };
+            let path = self.server_path(index, "port");
+            match method {
+                Some((ForwardingMethod::Dr | ForwardingMethod::Tun, name)) => self.error(
+                    &path,
+                    format!("{name} cannot change the port"),
+                    "remove it, and let the server listen on the cluster's control ports",
+                ),
+                _ if persistence.is_some() && ports.iter().any(|control| *control != port) => self.error(
+                    &path,
+                    "persistence cannot change the port: its service is a firewall mark",
+                    "remove it, and let the server listen on the cluster's control ports",
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    fn combinations(&self) {
+        let Cluster { advertise, ports, persistence, real_servers, .. } = self.cluster;
+        let outside_nat = self.forwarding().filter(|(method, _)| *method != ForwardingMethod::Nat);
+        if let Some((_, name)) = outside_nat.filter(|_| *advertise != Advertise::Vip) {
+            let what = format!("in {name} the replies do not pass the director: nothing can be advertised");
+            self.error(
+                &self.path("passive.advertise"),
+                what,
+                "vip; set the address in the FTP servers (vsftpd: pasv_address)",
+            );
+        }
+        let shared = real_servers.iter().any(|server| server.shared);
+        if self.cluster.client_match == super::ClientMatch::Any && shared && self.servers_sound("passive_ports") {
+            let what = "any client, and servers that share a passive range: nothing tells whose data connection it is";
+            self.error(
+                &self.path("client_match"),
+                what,
+                "one range per server (`passive_ports`), or `client_match: address`",
+            );
+        }
+        let tls = ports.iter().position(|port| *port == TLS);
+        if let Some(index) = tls.filter(|_| shared && persistence.is_none() && self.servers_sound("passive_ports")) {
+            let path = format!("{}.ports[{}]", self.origin.path, self.origin.ports[index]);
+            let what = "TLS hides the passive ports, and the servers share a passive range";
+            self.checker.warning(&path, what, "one range per server (`passive_ports`)");
+        }
+    }
+}
+
+/// The indexes of the items that stand in the list before.
+fn repeated<T: Ord>(items: &[T]) -> impl Iterator<Item = usize> {
+    let mut seen = BTreeSet::new();
+    items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| !seen.insert(*item))
+        .map(|(index, _)| index)
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if is_ipv6(address) { "IPv6" } else { "IPv4" }
+}
+
+/// Whether there are marks enough for every (cluster, VIP, server) and every (VIP, control port).
+fn indexes(config: &Config, checker: &Checker<'_, '_>) -> bool {
+    let rows = |count: fn(&Cluster) -> usize| config.clusters.iter().map(count).fold(0_usize, usize::saturating_add);
+    let servers = rows(|cluster| {
+        let of_vip = |vip: &IpAddr| cluster.real_servers.iter().filter(|s| is_ipv6(s.address) == is_ipv6(*vip)).count();
+        // Two sums over the families, not one over the VIPs: the lists come from a stranger.
+        let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = cluster.vips.iter().partition(|vip| is_ipv6(**vip));
+        let product = |vips: &[IpAddr]| vips.first().map_or(0, |vip| vips.len().saturating_mul(of_vip(vip)));
+        product(&v4).saturating_add(product(&v6))
+    });
+    let ports = rows(|cluster| cluster.vips.len().saturating_mul(cluster.ports.len()));
+    let mut fits = true;
+    for (count, what) in [(servers, "VIPs with their real servers"), (ports, "VIPs with their control ports")] {
+        if count > INDEXES {
+            let cure =
+                format!("at most {INDEXES}: there are no more firewall marks; split the file over more directors");
+            checker.error("clusters", format!("{count} {what} are too many"), cure);
+            fits = false;
+        }
+    }
+    fits
+}
+
+fn names(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        let path = format!("{}.name", origin.path);
+        if !checker.sound(&path) {
+            continue;
+        }
+        if let Some(first) = seen.get(cluster.name.as_str()) {
+            checker.error(&path, format!("the name {:?} is that of {first}", cluster.name), "a name of its own");
+        }
+        seen.entry(&cluster.name).or_insert(&origin.path);
+    }
+}
+
+fn marks(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
+    let mut seen: BTreeMap<u16, String> = BTreeMap::new();
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        let one = One { cluster, origin, checker };
+        for (index, server) in cluster.real_servers.iter().enumerate() {
+            let Some(mark) = server.mark else { continue };
+            let path = one.server_path(index, "mark");
+            if let Some(first) = seen.get(&mark) {
+                checker.error(&path, format!("the mark {mark} stands at {first} too"), "a mark of its own, 0 to 16383");
+            }
+            let vips: BTreeSet<&IpAddr> = cluster.vips.iter().collect();
+            let of_family = vips.iter().filter(|vip| is_ipv6(***vip) == is_ipv6(server.address)).count();
+            if of_family > 1 {
+                let what = format!("a mark pins one index, and the server needs one for each of {of_family} VIPs");
+                checker.error(&path, what, "a cluster of its own for each VIP, or no mark");
+            }
+            seen.entry(mark).or_insert(path);
+        }
+    }
+}
+
+/// No VIP is a server of any cluster.
+fn addresses(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
+    let vips: BTreeSet<IpAddr> = config.clusters.iter().flat_map(|cluster| cluster.vips.iter().copied()).collect();
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        let one = One { cluster, origin, checker };
+        for (index, server) in cluster.real_servers.iter().enumerate() {
+            if vips.contains(&server.address) {
+                let what = format!("{} is a VIP", server.address);
+                checker.error(&one.server_path(index, "address"), what, "the server's own address");
+            }
+        }
+        if let Some(sorry) = cluster.sorry_server.filter(|sorry| vips.contains(&sorry.address)) {
+            checker.error(&one.path("sorry_server"), format!("{} is a VIP", sorry.address), "the server's own address");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The shape of the file: every key, its type and its default.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::{Wrong, quoted};
+use super::section::Section;
+use super::tree::{Kind, Node};
+use super::value::{self, Read};
+use super::{
+    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
+    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, Timeouts, UnexpectedData,
+};
+use crate::lvs::{ForwardingMethod, PortRange};
+
+/// A file as far as it could be read, with defaults in place of what could not.
+pub(super) struct Draft {
+    pub config: Config,
+    /// Where the items of each cluster stand in the file: those that could not be read are not in `config`.
+    pub origins: Vec<Origin>,
+}
+
+/// Where a cluster's items stand in the file.
+pub(super) struct Origin {
+    /// `clusters[0]`
+    pub path: String,
+    /// The indexes of `vips`, `ports` and `real_servers`.
+    pub vips: Vec<usize>,
+    pub ports: Vec<usize>,
+    pub servers: Vec<usize>,
+}
+
+/// Reads the whole file.
+pub(super) fn read(mut root: Section<'_, '_>) -> Draft {
+    let (clusters, origins) = root.sections("clusters").into_iter().map(|(_, section)| cluster(section)).unzip();
+    let config = Config {
+        clusters,
+        limits: limits(root.section("limits")),
+        kernel: kernel(root.section("kernel")),
+        metrics: metrics(root.section("metrics")),
+        admin: admin(root.section("admin")),
+        log: log(root.section("log")),
+    };
+    root.finish();
+    Draft { config, origins }
+}
+
+fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
+    let name = s.required("name", name);
+    let vips = s.required_list("vips", |n| value::host(n, "an address that clients connect to"));
+    let vip_interface = s.optional("vip_interface", value::interface);
+    let ports = s.list("ports", value::port).unwrap_or_else(|| vec![(0, 21)]);
+    let forwarding = s.required("forwarding", forwarding).unwrap_or(ForwardingMethod::Nat);
+    let scheduler = s.or("scheduler", "wlc".to_owned(), scheduler);
+    let persistence = s.or("persistence", Duration::ZERO, value::seconds);
+    let (passive_ports, advertise) = passive(s.section("passive"));
+    let pinhole_timeout = s.or("pinhole_timeout", Duration::from_secs(10), value::positive);
+    let unexpected_data = s.or("unexpected_data", UnexpectedData::Drop, unexpected_data);
+    let client_match = s.or("client_match", ClientMatch::Address, client_match);
+    let bounce = s.or("bounce", Bounce::Reject, |n| {
+        value::choice(n, "bounce policy", &[("reject", Bounce::Reject), ("allow", Bounce::Allow)])
+    });
+    let on_failure = s.or("on_failure", OnFailure::Bypass, |n| {
+        value::choice(n, "failure policy", &[("bypass", OnFailure::Bypass), ("hold", OnFailure::Hold)])
+    });
+    let sorry_server = s.optional("sorry_server", sorry_server);
+    let no_servers = s.or("no_servers", NoServers::Keep, |n| {
+        value::choice(n, "policy", &[("keep", NoServers::Keep), ("reject", NoServers::Reject)])
+    });
+    let health_check = health_check(s.section("health_check"));
+    let servers = s.sections("real_servers").into_iter();
+    let servers = servers.filter_map(|(index, section)| Some((index, real_server(section, passive_ports)?)));
+    let (servers, real_servers) = servers.unzip();
+    let (vip_indexes, vips) = vips.into_iter().unzip();
+    let (port_indexes, ports) = ports.into_iter().unzip();
+    let origin = Origin { path: s.path().to_owned(), vips: vip_indexes, ports: port_indexes, servers };
+    s.finish();
+    let cluster = Cluster {
+        name: name.unwrap_or_default(),
+        vips,
+        vip_interface,
+        ports,
+        forwarding,
+        scheduler,
+        persistence: Some(persistence).filter(|timeout| !timeout.is_zero()),
+        passive_ports,
+        advertise,
+        pinhole_timeout,
+        unexpected_data,
+        client_match,
+        bounce,
+        on_failure,
+        sorry_server,
+        no_servers,
+        health_check,
+        real_servers,
+    };
+    (cluster, origin)
+}
+
+/// `None` when its address cannot be read.
+fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Option<RealServer> {
+    let name = s.optional("name", name_of_server);
+    let address = s.required("address", |n| value::host(n, "the address of the real server"));
+    let port = s.optional("port", value::port);
+    let weight = s.or("weight", 1, |n| value::small(n, "a weight", 0..=65535));
+    let own_range = s.optional("passive_ports", value::range);
+    let active_port = s.optional("active_port", value::port);
+    let mark = s.optional("mark", |n| value::small(n, "an index", 0..=0x3fff));
+    s.finish();
+    let address = address?;
+    Some(RealServer {
+        name: name.unwrap_or_else(|| address.to_string()),
+        address,
+        port,
+        weight: u32::from(weight),
+        passive_ports: own_range.or(cluster_range).unwrap_or(PortRange::UNPRIVILEGED),
+        shared: false,
+        active_port,
+        mark,
+    })
+}
+
+fn passive(mut s: Section<'_, '_>) -> (Option<PortRange>, Advertise) {
+    let ports = s.optional("ports", value::range);
+    let advertise = s.or("advertise", Advertise::Vip, advertise);
+    s.finish();
+    (ports, advertise)
+}
+
+fn health_check(mut s: Section<'_, '_>) -> HealthCheck {
+    let check = HealthCheck {
+        kind: s.or("kind", HealthCheckKind::Banner, health_check_kind),
+        interval: s.or("interval", Duration::from_secs(5), value::positive),
+        timeout: s.or("timeout", Duration::from_secs(3), value::positive),
+        rise: s.or("rise", 2, value::count),
+        fall: s.or("fall", 3, value::count),
+        user: s.or("user", "anonymous".to_owned(), value::argument),
+        password_file: s.optional("password_file", value::path),
+        path: s.or("path", "/".to_owned(), value::argument),
+    };
+    s.finish();
+    check
+}
+
+fn limits(mut s: Section<'_, '_>) -> Limits {
+    let limits = Limits { sessions: s.or("sessions", 1_000_000, value::size), line: s.or("line", 4096, value::size) };
+    s.finish();
+    limits
+}
+
+fn kernel(mut s: Section<'_, '_>) -> Kernel {
+    let fwmark_base = s.or("fwmark_base", 0x0f70_0000, fwmark_base);
+    let queue = s.or("queue", 2100, |n| value::small(n, "a queue number", 0..=65535));
+    let timeouts = s.optional_section("timeouts").map(timeouts);
+    s.finish();
+    Kernel { fwmark_base, queue, timeouts }
+}
+
+fn timeouts(mut s: Section<'_, '_>) -> Timeouts {
+    let timeouts = Timeouts {
+        tcp: s.or("tcp", Duration::from_secs(900), value::positive_seconds),
+        tcp_fin: s.or("tcp_fin", Duration::from_secs(120), value::positive_seconds),
+        udp: s.or("udp", Duration::from_secs(300), value::positive_seconds),
+    };
+    s.finish();
+    timeouts
+}
+
+fn metrics(mut s: Section<'_, '_>) -> Metrics {
+    let listen = s.or("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9786), value::listen);
+    s.finish();
+    Metrics { listen }
+}
+
+fn admin(mut s: Section<'_, '_>) -> Admin {
+    let socket = s.or("socket", PathBuf::from("/run/ftpdirector/admin.sock"), value::path);
+    s.finish();
+    Admin { socket }
+}
+
+fn log(mut s: Section<'_, '_>) -> Log {
+    let level = s.or("level", LogLevel::Info, log_level);
+    let format = s.or("format", LogFormat::Text, |n| {
+        value::choice(n, "log format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    s.finish();
+    Log { level, format }
+}
+
+fn name(node: &Node) -> Read<String> {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+    value::word(node, "a cluster name", 32, allowed, "1 to 32 of a-z, 0-9 and -")
+}
+
+fn name_of_server(node: &Node) -> Read<String> {
+    let allowed = |c: char| c.is_ascii_graphic() && c != '/';
+    value::word(node, "a server name", 64, allowed, "1 to 64 visible ASCII characters without /")
+}
+
+fn scheduler(node: &Node) -> Read<String> {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_');
+    value::word(node, "a scheduler name", 15, allowed, "a scheduler of the kernel, like rr, wrr, lc, wlc or sh")
+}
+
+fn forwarding(node: &Node) -> Read<ForwardingMethod> {
+    use ForwardingMethod::{Dr, Nat, Tun};
+    value::choice(node, "forwarding method", &[("nat", Nat), ("dr", Dr), ("tun", Tun)])
+}
+
+fn unexpected_data(node: &Node) -> Read<UnexpectedData> {
+    use UnexpectedData::{Drop, Pass, Reject};
+    value::choice(node, "policy", &[("drop", Drop), ("reject", Reject), ("pass", Pass)])
+}
+
+fn health_check_kind(node: &Node) -> Read<HealthCheckKind> {
+    use HealthCheckKind::{Banner, Login, None, Tcp, Transfer};
+    let words = [("none", None), ("tcp", Tcp), ("banner", Banner), ("login", Login), ("transfer", Transfer)];
+    value::choice(node, "kind of health check", &words)
+}
+
+fn log_level(node: &Node) -> Read<LogLevel> {
+    use LogLevel::{Debug, Error, Info, Trace, Warn};
+    let words = [("error", Error), ("warn", Warn), ("info", Info), ("debug", Debug), ("trace", Trace)];
+    value::choice(node, "log level", &words)
+}
+
+/// `address`, `any`, `/24`, `/64` or `/24 /64`.
+fn client_match(node: &Node) -> Read<ClientMatch> {
+    const CURE: &str = "address, any, or prefix lengths: /24 (IPv4), /64 (IPv6), or \"/24 /64\"";
+    let text = value::text(node, "a client match")?;
+    let wrong = || Wrong::new(format!("unknown client match {}", quoted(text)), CURE);
+    match text {
+        "address" => return Ok(ClientMatch::Address),
+        "any" => return Ok(ClientMatch::Any),
+        _ => {}
+    }
+    let length = |word: &str| word.strip_prefix('/').and_then(|digits| digits.parse::<u8>().ok()).ok_or_else(wrong);
+    let lengths = text.split_whitespace().map(length).collect::<Read<Vec<u8>>>()?;
+    match lengths.as_slice() {
+        [ipv4 @ 0..=32] => Ok(ClientMatch::Prefix { ipv4: *ipv4, ipv6: 128 }),
+        [ipv6 @ 33..=128] => Ok(ClientMatch::Prefix { ipv4: 32, ipv6: *ipv6 }),
+        [ipv4 @ 0..=32, ipv6 @ 0..=128] => Ok(ClientMatch::Prefix { ipv4: *ipv4, ipv6: *ipv6 }),
+        _ => Err(wrong()),
+    }
+}
+
+/// `vip`, an IPv4 address, `{interface: ppp0}` or `{dns: name}`.
+fn advertise(node: &Node) -> Read<Advertise> {
+    const CURE: &str = "vip, an IPv4 address, {interface: NAME} or {dns: NAME}";
+    if let Kind::Map(entries) = &node.kind {
+        let [entry] = entries.as_slice() else {
+            return Err(Wrong::new(format!("expected one key, found {}", entries.len()), CURE));
+        };
+        return match entry.key.as_str() {
+            "interface" => value::interface(&entry.value).map(Advertise::Interface),
+            "dns" => dns_name(&entry.value).map(Advertise::Dns),
+            other => Err(Wrong::new(format!("unknown key {}", quoted(other)), CURE)),
+        };
+    }
+    match value::text(node, "what to advertise")? {
+        "vip" => Ok(Advertise::Vip),
+        _ => match value::host(node, "an address that clients reach").map_err(|wrong| Wrong::new(wrong.what, CURE))? {
+            IpAddr::V4(address) => Ok(Advertise::Address(address)),
+            IpAddr::V6(address) => Err(Wrong::new(format!("{address} cannot stand in a 227: it is IPv6"), CURE)),
+        },
+    }
+}
+
+fn dns_name(node: &Node) -> Read<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    value::word(node, "a DNS name", 253, allowed, "a name like ftp.example.net")
+}
+
+/// `ADDRESS[:PORT]`
+fn sorry_server(node: &Node) -> Read<SorryServer> {
+    let text = value::text(node, "ADDRESS or ADDRESS:PORT")?;
+    let (address, port) = match text.parse::<SocketAddr>() {
+        Ok(socket) => (socket.ip().to_string(), Some(socket.port())),
+        Err(_) => (text.trim_start_matches('[').trim_end_matches(']').to_owned(), None),
+    };
+    if port == Some(0) {
+        return Err(Wrong::new("port 0", "a port, 1 to 65535, or none"));
+    }
+    let address = Node { place: node.place, kind: Kind::Plain(address) };
+    value::host(&address, "ADDRESS or ADDRESS:PORT").map(|address| SorryServer { address, port })
+}
+
+fn fwmark_base(node: &Node) -> Read<u32> {
+    let base = value::number(node, "a firewall mark", 0..=u64::from(u32::MAX))?;
+    match u32::try_from(base) {
+        Ok(base) if base != 0 && base & 0x3_ffff == 0 => Ok(base),
+        _ => Err(Wrong::new(
+            format!("{base:#x} is no base: marks up to base + 0x3ffff are ours"),
+            format!("not 0, and a multiple of 0x40000, like {:#010x}", (base & 0xfffc_0000).max(0x0004_0000)),
+        )),
+    }
+}

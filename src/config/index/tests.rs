@@ -1,0 +1,61 @@
+use super::*;
+use crate::config::overlay::Overlay;
+use crate::config::{sample, standing};
+use crate::lvs::ForwardingMethod;
+
+const MARKS: Marks = Marks { base: 0x0f70_0000 };
+
+fn of(indexes: &Indexes) -> Vec<(String, u16)> {
+    indexes.placements.iter().map(|placement| (placement.address.to_string(), placement.index)).collect()
+}
+
+#[test]
+fn an_empty_kernel_gives_file_order() {
+    let indexes = assign(&sample::config(ForwardingMethod::Nat), MARKS, &State::default()).expect("room");
+    assert_eq!(of(&indexes), [("10.0.0.11".into(), 0), ("10.0.0.12".into(), 1), ("10.0.0.13".into(), 2)]);
+}
+
+#[test]
+fn the_kernel_remembers() {
+    let config = sample::config(ForwardingMethod::Nat);
+    let before = assign(&config, MARKS, &State::default()).expect("room");
+    let actual = standing::desired(&config, &before, &Overlay::default());
+    let mut reordered = config.clone();
+    reordered.clusters[0].real_servers.reverse();
+    reordered.clusters[0].real_servers.remove(1);
+    let after = assign(&reordered, MARKS, &actual).expect("room");
+    assert_eq!(of(&after), [("10.0.0.13".into(), 2), ("10.0.0.11".into(), 0)]);
+    assert_eq!(after.tags, before.tags);
+}
+
+#[test]
+fn without_the_table_the_services_tell() {
+    let config = sample::config(ForwardingMethod::Dr);
+    let before = assign(&config, MARKS, &State::default()).expect("room");
+    let actual =
+        State { services: standing::desired(&config, &before, &Overlay::default()).services, ..State::default() };
+    let mut shorter = config;
+    shorter.clusters[0].real_servers.remove(0);
+    assert_eq!(
+        of(&assign(&shorter, MARKS, &actual).expect("room")),
+        [("10.0.0.12".into(), 1), ("10.0.0.13".into(), 2)]
+    );
+}
+
+#[test]
+fn an_index_still_in_the_kernel_is_not_given_away() {
+    let config = sample::config(ForwardingMethod::Dr);
+    let before = assign(&config, MARKS, &State::default()).expect("room");
+    let actual = standing::desired(&config, &before, &Overlay::default());
+    let mut other = config;
+    other.clusters[0].real_servers[0].address = "10.0.0.99".parse().expect("an address");
+    assert_eq!(of(&assign(&other, MARKS, &actual).expect("room"))[0], ("10.0.0.99".into(), 3));
+}
+
+#[test]
+fn a_pinned_mark_wins() {
+    let mut config = sample::config(ForwardingMethod::Dr);
+    config.clusters[0].real_servers[2].mark = Some(0);
+    let indexes = assign(&config, MARKS, &State::default()).expect("room");
+    assert_eq!(of(&indexes), [("10.0.0.11".into(), 1), ("10.0.0.12".into(), 2), ("10.0.0.13".into(), 0)]);
+}

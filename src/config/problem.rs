@@ -1,0 +1,221 @@
+//! What is wrong with a file, where, and the cure.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+/// More problems than this are counted, not kept.
+const KEPT: usize = 1000;
+/// The widest piece of a source line that is shown, characters.
+const WIDTH: usize = 100;
+
+/// Whether a problem keeps the file from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file is used; a human should look.
+    Warning,
+}
+
+/// One problem of a file. [`fmt::Display`] gives the message, the source line with a caret, and the cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether the file can be used all the same.
+    pub severity: Severity,
+    /// The file's name, as it was given.
+    pub file: String,
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, characters.
+    pub column: usize,
+    /// `clusters[1].real_servers[0].address`; empty where no key is meant.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub cure: String,
+    /// The source line.
+    source: String,
+    /// How many characters of it are meant, at least one.
+    width: usize,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        writeln!(f, "{}", self.what)?;
+        let skipped = self.skipped();
+        let shown: String = self.source.chars().skip(skipped).take(WIDTH).map(printable).collect();
+        if !shown.trim().is_empty() {
+            let before = self.column - 1 - skipped;
+            let carets = self.width.clamp(1, (WIDTH - before).max(1));
+            writeln!(f, "{:>5} | {}", self.line, shown.trim_end())?;
+            writeln!(f, "{:>5} | {:before$}{}", "", "", "^".repeat(carets))?;
+        }
+        write!(f, "      cure: {}", self.cure.replace('\n', "\n            "))
+    }
+}
+
+impl Problem {
+    /// Characters left out at the start of the source line, so that the caret stays in sight.
+    fn skipped(&self) -> usize {
+        if self.column + self.width.min(WIDTH / 2) <= WIDTH { 0 } else { self.column - 1 - WIDTH / 4 }
+    }
+}
+
+/// One column wide and harmless on a terminal.
+fn printable(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        c if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+        {
+            '\u{fffd}'
+        }
+        c => c,
+    }
+}
+
+/// `text` in quotes, escaped, and not long.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Everything that is wrong with a file, in file order; warnings too, but at least one error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems {
+    /// At least one error.
+    pub list: Vec<Problem>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        if self.more > 0 {
+            write!(f, "\n\nand {} more problems", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+/// A piece of one line of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, characters.
+    pub column: usize,
+    /// Characters, at least one.
+    pub width: usize,
+}
+
+/// What is wrong with a value, before it is known where that stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub what: String,
+    pub cure: String,
+}
+
+impl Wrong {
+    pub fn new(what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { what: what.into(), cure: cure.into() }
+    }
+}
+
+/// Collects the problems of one file.
+pub(super) struct Report<'t> {
+    file: &'t str,
+    lines: Vec<&'t str>,
+    problems: RefCell<Vec<Problem>>,
+    more: Cell<usize>,
+}
+
+impl<'t> Report<'t> {
+    pub fn new(file: &'t str, text: &'t str) -> Self {
+        Self { file, lines: lines(text), problems: RefCell::default(), more: Cell::new(0) }
+    }
+
+    pub fn error(&self, place: Place, path: &str, wrong: Wrong) {
+        self.add(Severity::Error, place, path, wrong);
+    }
+
+    /// Notes a problem once, however often it is found.
+    pub fn add(&self, severity: Severity, place: Place, path: &str, wrong: Wrong) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() >= KEPT {
+            self.more.set(self.more.get() + 1);
+            return;
+        }
+        if problems.iter().any(|p| p.path == path && p.line == place.line && p.what == wrong.what) {
+            return;
+        }
+        let source: &str = self.lines.get(place.line.saturating_sub(1)).copied().unwrap_or_default();
+        problems.push(Problem {
+            severity,
+            file: self.file.to_owned(),
+            line: place.line,
+            column: place.column,
+            path: path.to_owned(),
+            what: wrong.what,
+            cure: wrong.cure,
+            source: source.chars().take(place.column + 4 * WIDTH).collect(),
+            width: place.width,
+        });
+    }
+
+    /// Where the errors so far are.
+    pub fn paths(&self) -> Vec<String> {
+        self.problems.borrow().iter().map(|p| p.path.clone()).collect()
+    }
+
+    /// The warnings, or everything if there is an error.
+    pub fn finish(self) -> Result<Vec<Problem>, Problems> {
+        let mut list = self.problems.into_inner();
+        list.sort_by_key(|p| (p.line, p.column));
+        if self.more.get() == 0 && list.iter().all(|p| p.severity == Severity::Warning) {
+            return Ok(list);
+        }
+        Err(Problems { list, more: self.more.get() })
+    }
+}
+
+/// The problem of a file whose text ends at byte `valid`.
+pub(super) fn not_utf8(bytes: &[u8], valid: usize, file: &str) -> Problems {
+    let text = String::from_utf8_lossy(bytes);
+    let before = String::from_utf8_lossy(&bytes[..valid]);
+    let before = lines(&before);
+    let column = before.last().map_or(0, |line| line.chars().count()) + 1;
+    let report = Report::new(file, &text);
+    let wrong = Wrong::new("not UTF-8", "save the file as UTF-8");
+    report.error(Place { line: before.len(), column, width: 1 }, "", wrong);
+    Problems { list: report.problems.into_inner(), more: 0 }
+}
+
+/// The lines of `text` as YAML counts them: ended by LF, CR or CRLF.
+fn lines(text: &str) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(end) = rest.find(['\n', '\r']) {
+        lines.push(&rest[..end]);
+        let ended = &rest[end..];
+        rest = ended.strip_prefix("\r\n").unwrap_or(&ended[1..]);
+    }
+    lines.push(rest);
+    lines
+}

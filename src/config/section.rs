@@ -1,0 +1,223 @@
+//! A mapping that is read key by key: what is never asked for is an unknown key.
+
+use super::problem::{Place, Report, Wrong, quoted};
+use super::tree::{Entry, Kind, Node, shown};
+use super::value::{Read, kind};
+
+/// More entries than this make no sense in any list: there are 0x4000 marks.
+const LONGEST: usize = 0x4000;
+
+/// One mapping of the file, possibly left out.
+pub(super) struct Section<'r, 't> {
+    path: String,
+    place: Place,
+    entries: &'r [Entry],
+    /// Nothing is asked for where nothing could be read.
+    readable: bool,
+    known: Vec<&'static str>,
+    missing: Vec<&'static str>,
+    report: &'r Report<'t>,
+}
+
+impl<'r, 't> Section<'r, 't> {
+    pub fn new(path: String, node: &'r Node, report: &'r Report<'t>) -> Self {
+        let readable = match &node.kind {
+            Kind::Map(_) | Kind::Null => true,
+            Kind::Refused => false,
+            other => {
+                let wrong = Wrong::new(format!("expected a mapping, found {}", kind(other)), "`key: value` lines");
+                report.error(node.place, &path, wrong);
+                false
+            }
+        };
+        Self {
+            path,
+            place: node.place,
+            entries: node.entries(),
+            readable,
+            known: Vec::new(),
+            missing: Vec::new(),
+            report,
+        }
+    }
+
+    /// `clusters[0]`
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn find(&mut self, key: &'static str) -> Option<&'r Node> {
+        self.known.push(key);
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    fn read<T>(&self, path: &str, node: &Node, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
+        if node.kind == Kind::Refused {
+            return None;
+        }
+        read(node).map_err(|wrong| self.report.error(node.place, path, wrong)).ok()
+    }
+
+    /// A key that must be there.
+    pub fn required<T>(&mut self, key: &'static str, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
+        match self.find(key) {
+            Some(node) => self.read(&self.key_path(key), node, read),
+            None => {
+                self.missing.push(key);
+                None
+            }
+        }
+    }
+
+    /// A key that may be left out or `null`.
+    pub fn optional<T>(&mut self, key: &'static str, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
+        let node = self.find(key).filter(|node| node.kind != Kind::Null)?;
+        self.read(&self.key_path(key), node, read)
+    }
+
+    /// A key that may be left out, but not `null`.
+    pub fn or<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Node) -> Read<T>) -> T {
+        let found = self.find(key).and_then(|node| self.read(&self.key_path(key), node, read));
+        found.unwrap_or(default)
+    }
+
+    /// A mapping; left out or empty is as good as all its defaults.
+    pub fn section(&mut self, key: &'static str) -> Section<'r, 't> {
+        let path = self.key_path(key);
+        match self.find(key) {
+            Some(node) => Section::new(path, node, self.report),
+            None => Section {
+                path,
+                place: self.place,
+                entries: &[],
+                readable: true,
+                known: Vec::new(),
+                missing: Vec::new(),
+                report: self.report,
+            },
+        }
+    }
+
+    /// The items of a list that is not empty, each with its index, those that can be read; `None` when it is left out.
+    pub fn list<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Read<T>) -> Option<Vec<(usize, T)>> {
+        let items = self.items(key)?;
+        let path = self.key_path(key);
+        let item = |(index, node)| Some((index, self.read(&format!("{path}[{index}]"), node, &read)?));
+        Some(items.iter().enumerate().filter_map(item).collect())
+    }
+
+    /// [`Section::list`], required.
+    pub fn required_list<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Read<T>) -> Vec<(usize, T)> {
+        let list = self.list(key, read);
+        if list.is_none() {
+            self.missing.push(key);
+        }
+        list.unwrap_or_default()
+    }
+
+    /// A mapping that may be left out or `null`.
+    pub fn optional_section(&mut self, key: &'static str) -> Option<Section<'r, 't>> {
+        let node = self.find(key).filter(|node| node.kind != Kind::Null)?;
+        Some(Section::new(self.key_path(key), node, self.report))
+    }
+
+    /// A required list of mappings that is not empty, each with its index.
+    pub fn sections(&mut self, key: &'static str) -> Vec<(usize, Section<'r, 't>)> {
+        let path = self.key_path(key);
+        let Some(items) = self.items(key) else {
+            self.missing.push(key);
+            return Vec::new();
+        };
+        let item = |(index, node)| (index, Section::new(format!("{path}[{index}]"), node, self.report));
+        items.iter().enumerate().map(item).collect()
+    }
+
+    fn items(&mut self, key: &'static str) -> Option<&'r [Node]> {
+        let node = self.find(key)?;
+        let wrong = match &node.kind {
+            Kind::Refused => return Some(&[]),
+            Kind::List(items) if items.is_empty() => Wrong::new("the list is empty", "at least one"),
+            Kind::List(items) if items.len() > LONGEST => {
+                Wrong::new(format!("{} are too many", items.len()), format!("at most {LONGEST}"))
+            }
+            Kind::List(items) => return Some(items),
+            other => Wrong::new(
+                format!("expected a list, found {}", kind(other)),
+                "a list: `[a, b]`, or lines that start with `- `",
+            ),
+        };
+        self.report.error(node.place, &self.key_path(key), wrong);
+        Some(&[])
+    }
+
+    /// Refuses the keys that nobody asked for, and misses those that nobody misspelt.
+    pub fn finish(mut self) {
+        for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+            let cure = match nearest(&entry.key, &self.known) {
+                Some(known) => {
+                    self.missing.retain(|missing| *missing != known);
+                    format!("did you mean `{known}`?")
+                }
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            let wrong = Wrong::new(format!("unknown key {}", quoted(&entry.key)), cure);
+            self.report.error(entry.place, &self.key_path(&shown(&entry.key)), wrong);
+        }
+        for key in self.missing.iter().filter(|_| self.readable) {
+            let wrong = Wrong::new("required, and missing", format!("add `{key}:` and its value"));
+            self.report.error(self.place, &self.key_path(key), wrong);
+        }
+    }
+}
+
+/// The known key that is likely meant.
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    if key.len() > 40 {
+        return None;
+    }
+    let key = key.to_ascii_lowercase().replace(['-', ' '], "_");
+    let near = known.iter().map(|&name| (distance(&key, name), name)).min()?;
+    let shorter = |name: &&&str| key.len() >= 4 && name.starts_with(&key) || name.len() >= 5 && key.starts_with(**name);
+    let prefix = known.iter().find(shorter);
+    if near.0 <= near.1.len().div_ceil(3).min(3) { Some(near.1) } else { prefix.copied() }
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours that make `b` of `a` (optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let same = a[i - 1] == b[j - 1];
+            let mut cost = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + usize::from(!same));
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                cost = cost.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(cost);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_the_one_meant() {
+        let known = ["name", "forwarding", "real_servers", "passive_ports", "password_file"];
+        assert_eq!(nearest("fowarding", &known), Some("forwarding"));
+        assert_eq!(nearest("Real-Servers", &known), Some("real_servers"));
+        assert_eq!(nearest("nmae", &known), Some("name"));
+        assert_eq!(nearest("password", &known), Some("password_file"));
+        assert_eq!(nearest("colour", &known), None);
+        assert_eq!(nearest("forwarding_method", &known), Some("forwarding"));
+        assert_eq!(nearest(&"x".repeat(1000), &known), None);
+    }
+}

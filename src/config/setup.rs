@@ -1,0 +1,56 @@
+//! From the configuration to what the director needs.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::index::Indexes;
+use super::{Advertise, Bounce, Cluster, Config, standing};
+use crate::director::{self, Policies, Setup};
+use crate::ftp::{self, Policy, Replies};
+use crate::lvs::ForwardingMethod;
+
+/// The director's view of a configuration.
+#[must_use]
+pub fn setup(config: &Config, indexes: &Indexes) -> Setup {
+    let placements = indexes.placements.iter().filter_map(|placement| {
+        let cluster = config.clusters.get(placement.cluster)?;
+        let explicit = policy(config, cluster, placement.vip);
+        Some((*placement, Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit }))
+    });
+    Setup {
+        marks: standing::marks(config),
+        clusters: config.clusters.iter().map(cluster).collect(),
+        placements: placements.collect(),
+        most_sessions: config.limits.sessions,
+        idle: standing::idle(config),
+    }
+}
+
+fn cluster(cluster: &Cluster) -> director::Cluster {
+    director::Cluster {
+        name: cluster.name.clone(),
+        servers: cluster.real_servers.iter().map(|server| server.name.clone()).collect(),
+        pinhole_timeout: cluster.pinhole_timeout,
+    }
+}
+
+fn policy(config: &Config, cluster: &Cluster, vip: IpAddr) -> Policy {
+    let seen = cluster.forwarding == ForwardingMethod::Nat;
+    Policy {
+        replies: if seen { Replies::Seen } else { Replies::Unseen },
+        advertise: if seen { advertised(&cluster.advertise, vip) } else { None },
+        bounce: match cluster.bounce {
+            Bounce::Reject => ftp::Bounce::Reject,
+            Bounce::Allow => ftp::Bounce::Allow,
+        },
+        line_limit: config.limits.line,
+        implicit_tls: false,
+    }
+}
+
+fn advertised(advertise: &Advertise, vip: IpAddr) -> Option<Ipv4Addr> {
+    match (advertise, vip) {
+        (Advertise::Address(address), _) => Some(*address),
+        (_, IpAddr::V4(vip)) => Some(vip),
+        (_, IpAddr::V6(_)) => None,
+    }
+}

@@ -1,0 +1,267 @@
+//! From the configuration to the rows that stand as long as it does: services, and elements of the static sets.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::index::{self, Indexes};
+use super::overlay::Overlay;
+use super::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
+use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService};
+use crate::state::sets::{Name, Set, Value};
+use crate::state::{Marks, Rules, Service, State};
+use crate::steer::Placement;
+
+/// IPVS's own (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_timeouts[IP_VS_TCP_S_ESTABLISHED]`).
+const IPVS_TCP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// What the rules depend on.
+#[must_use]
+pub fn rules(config: &Config, indexes: &Indexes) -> Rules {
+    let marks = marks(config);
+    // The default is the first cluster's; others get a rule with their control marks.
+    let mut timeouts: Vec<(Duration, Vec<FirewallMark>)> = Vec::new();
+    for (number, cluster) in config.clusters.iter().enumerate() {
+        let of_cluster = indexes.placements.iter().filter(|placement| placement.cluster == number);
+        let controls = of_cluster.map(|placement| marks.control(placement.index));
+        match timeouts.iter_mut().find(|(timeout, _)| *timeout == cluster.pinhole_timeout) {
+            Some((_, known)) => known.extend(controls),
+            None => timeouts.push((cluster.pinhole_timeout, controls.collect())),
+        }
+    }
+    // Only a timeout of its own needs its marks in the rules: with one for all, the rules stay the same whatever the
+    // servers are.
+    if let Some((_, marks)) = timeouts.first_mut() {
+        marks.clear();
+    }
+    Rules {
+        marks,
+        queue: config.kernel.queue,
+        nat: config.clusters.iter().any(|cluster| cluster.forwarding == ForwardingMethod::Nat),
+        idle: idle(config),
+        pinhole_timeouts: timeouts,
+    }
+}
+
+/// How long IPVS keeps an idle TCP connection.
+#[must_use]
+pub fn idle(config: &Config) -> Duration {
+    config.kernel.timeouts.as_ref().map_or(IPVS_TCP_TIMEOUT, |timeouts| timeouts.tcp)
+}
+
+/// The marks of a configuration.
+#[must_use]
+pub const fn marks(config: &Config) -> Marks {
+    Marks { base: config.kernel.fwmark_base }
+}
+
+/// Every row that should stand.
+#[must_use]
+pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
+    let mut state = State::default();
+    let version = rules(config, indexes).version();
+    state.element(Set::once(Name::Version), vec![Value::Mark(version)], vec![]);
+    for cluster in &config.clusters {
+        for &vip in &cluster.vips {
+            Vip { cluster, vip, marks: marks(config), indexes, overlay }.rows(&mut state);
+        }
+    }
+    for placement in &indexes.placements {
+        server_rows(config, placement, indexes, &mut state);
+        let cluster = config.clusters.get(placement.cluster);
+        let server = cluster.and_then(|cluster| cluster.real_servers.get(placement.server));
+        if let (Some(cluster), Some(server)) = (cluster, server)
+            && overlay.is_drained(cluster, server)
+        {
+            let data = Value::Mark(marks(config).data(placement.index));
+            state.element(Set::once(Name::Drained), vec![data], vec![]);
+        }
+    }
+    state
+}
+
+/// One VIP of one cluster.
+struct Vip<'a> {
+    cluster: &'a Cluster,
+    vip: IpAddr,
+    marks: Marks,
+    indexes: &'a Indexes,
+    overlay: &'a Overlay,
+}
+
+impl Vip<'_> {
+    fn rows(&self, state: &mut State) {
+        let vip = Value::Address(self.vip);
+        state.element(Set::of(Name::Vips, self.vip), vec![vip], vec![]);
+        for &port in &self.cluster.ports {
+            let tag = tag(self.marks, self.indexes, self.vip, port);
+            state.element(Set::of(Name::Tags, self.vip), vec![vip, Value::Port(port)], vec![tag]);
+            state.element(Set::once(Name::Unexpected), vec![tag], vec![]);
+            match self.cluster.unexpected_data {
+                UnexpectedData::Drop => {}
+                UnexpectedData::Reject => state.element(Set::once(Name::RejectTags), vec![tag], vec![]),
+                UnexpectedData::Pass => state.element(Set::once(Name::PassTags), vec![tag], vec![]),
+            }
+            if self.cluster.persistence.is_none() {
+                state.element(Set::of(Name::Owned, self.vip), vec![vip, Value::Port(port)], vec![]);
+                self.control_service(port, state);
+            }
+        }
+        let tag = tag(self.marks, self.indexes, self.vip, self.cluster.ports.first().copied().unwrap_or_default());
+        for range in self.declared_ranges() {
+            state.element(Set::of(Name::Passive, self.vip), vec![vip, Value::Ports(range)], vec![tag]);
+        }
+        if let Some(timeout) = self.cluster.persistence {
+            self.persistent(timeout, state);
+        }
+    }
+
+    /// The Red Hat recipe: control port and passive ports share one mark, whose service has all real servers and
+    /// persistence (`ipvsadm -A -f MARK -p TIMEOUT`). Pinholes win over it.
+    fn persistent(&self, timeout: Duration, state: &mut State) {
+        let first = self.cluster.ports.first().copied().unwrap_or_default();
+        let mark = self.marks.persistence(self.indexes.tags.get(&(self.vip, first)).copied().unwrap_or_default());
+        let service = state.service(VirtualService {
+            key: ServiceKey::Mark { mark, ipv6: self.vip.is_ipv6() },
+            scheduler: self.cluster.scheduler.clone(),
+            persistence: Some(timeout),
+        });
+        let mut ports: BTreeSet<u16> = self.cluster.ports.iter().copied().collect();
+        for (_, server) in index::servers(self.cluster, self.vip) {
+            service.destination(Destination {
+                address: SocketAddr::new(server.address, 0),
+                forwarding: self.cluster.forwarding,
+                weight: self.overlay.weight(self.cluster, self.vip, server),
+            });
+            ports.extend(self.cluster.ports.iter().map(|&port| active_port(server, port)));
+        }
+        self.sorry_server(0, service);
+        let singles = ports.into_iter().filter_map(|port| PortRange::new(port, port));
+        for range in singles.chain(self.declared_ranges()) {
+            let key = vec![Value::Address(self.vip), Value::Ports(range)];
+            state.element(Set::of(Name::Persistent, self.vip), key, vec![Value::Mark(mark)]);
+        }
+    }
+
+    /// While every server is down. Port 0 keeps the packet's own.
+    fn sorry_server(&self, port: u16, service: &mut Service) {
+        if let Some(sorry) = &self.cluster.sorry_server
+            && sorry.address.is_ipv4() == self.vip.is_ipv4()
+            && self.overlay.all_down(self.cluster, self.vip)
+        {
+            let port = if port == 0 { 0 } else { sorry.port.unwrap_or(port) };
+            let address = SocketAddr::new(sorry.address, port);
+            service.destination(Destination { address, forwarding: self.cluster.forwarding, weight: 1 });
+        }
+    }
+
+    /// `ipvsadm -A -t VIP:PORT`, with all real servers.
+    fn control_service(&self, port: u16, state: &mut State) {
+        let service = state.service(VirtualService {
+            key: ServiceKey::Tcp(SocketAddr::new(self.vip, port)),
+            scheduler: self.cluster.scheduler.clone(),
+            persistence: None,
+        });
+        for (_, server) in index::servers(self.cluster, self.vip) {
+            service.destination(Destination {
+                address: SocketAddr::new(server.address, server.port.unwrap_or(port)),
+                forwarding: self.cluster.forwarding,
+                weight: self.overlay.weight(self.cluster, self.vip, server),
+            });
+        }
+        self.sorry_server(port, service);
+    }
+
+    /// The passive ports that someone wrote down, without overlaps (an interval set holds none).
+    fn declared_ranges(&self) -> Vec<PortRange> {
+        let servers = index::servers(self.cluster, self.vip).map(|(_, server)| server.passive_ports);
+        let mut ranges: Vec<_> = servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect();
+        ranges.sort_unstable();
+        let mut merged: Vec<PortRange> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if last.overlaps(range) => {
+                    *last = PortRange::new(last.first(), last.last().max(range.last())).unwrap_or(*last);
+                }
+                _ => merged.push(range),
+            }
+        }
+        merged
+    }
+}
+
+/// The rows of one (cluster, VIP, server).
+fn server_rows(config: &Config, placement: &Placement, indexes: &Indexes, state: &mut State) {
+    let marks = marks(config);
+    let (data, control) = (marks.data(placement.index), Value::Mark(marks.control(placement.index)));
+    let (vip, server) = (Value::Address(placement.vip), Value::Address(placement.address));
+    let service = state.service(VirtualService {
+        key: ServiceKey::Mark { mark: data, ipv6: placement.vip.is_ipv6() },
+        scheduler: "rr".into(),
+        persistence: None,
+    });
+    // Port 0 keeps the packet's own port. Weight 1 also while the server drains: its sessions still transfer.
+    let address = SocketAddr::new(placement.address, 0);
+    service.destination(Destination { address, forwarding: placement.forwarding, weight: 1 });
+    let data = Value::Mark(data);
+    state.element(Set::of(Name::Landed, placement.vip), vec![data, server], vec![]);
+    state.element(Set::once(Name::Misdirected), vec![data], vec![]);
+    if let Some(range) = placement.own_range {
+        state.element(Set::of(Name::Ranges, placement.vip), vec![vip, Value::Ports(range)], vec![control]);
+    }
+    let Some(cluster) = config.clusters.get(placement.cluster) else { return };
+    let Some(real_server) = cluster.real_servers.get(placement.server) else { return };
+    if cluster.on_failure == OnFailure::Hold {
+        state.element(Set::once(Name::Hold), vec![control], vec![]);
+    }
+    for &port in &cluster.ports {
+        let tag = tag(marks, indexes, placement.vip, port);
+        state.element(Set::of(Name::ServerMarks, placement.vip), vec![tag, server], vec![control]);
+        let port = Port { number: port, tag, data, persistent: cluster.persistence.is_some() };
+        port_rows(placement, real_server, &port, state);
+    }
+}
+
+/// One control port of one (cluster, VIP, server).
+struct Port {
+    number: u16,
+    tag: Value,
+    data: Value,
+    persistent: bool,
+}
+
+/// The rows of one control port on one real server.
+fn port_rows(placement: &Placement, real_server: &RealServer, port: &Port, state: &mut State) {
+    let &Port { number: port, tag, data, persistent } = port;
+    let (vip, server) = (Value::Address(placement.vip), Value::Address(placement.address));
+    let active = Value::Port(active_port(real_server, port));
+    // Where two clusters share a server, a VIP and an active port the first in the file keeps the row.
+    let mut once = |name, key: Vec<Value>, value| {
+        state.elements.entry(Set::of(name, placement.vip)).or_default().entry(key).or_insert(value);
+    };
+    if placement.forwarding == ForwardingMethod::Nat {
+        let control = Value::Port(real_server.port.unwrap_or(port));
+        once(Name::NatServers, vec![server, control], vec![]);
+        once(Name::NatActive, vec![server, active], vec![tag]);
+        once(Name::ActiveServers, vec![vip, server], vec![data]);
+        if persistent {
+            once(Name::PersistentActive, vec![server, active], vec![vip]);
+        }
+    } else {
+        once(Name::ActivePorts, vec![vip, active], vec![tag]);
+    }
+}
+
+/// Where a server's active data connections come from: RFC 959 §3.2 says control port − 1.
+pub(super) fn active_port(server: &RealServer, control_port: u16) -> u16 {
+    // The real server counts from its own control port.
+    server.active_port.unwrap_or_else(|| server.port.unwrap_or(control_port).saturating_sub(1))
+}
+
+fn tag(marks: Marks, indexes: &Indexes, vip: IpAddr, port: u16) -> Value {
+    Value::Mark(marks.tag(indexes.tags.get(&(vip, port)).copied().unwrap_or_default()))
+}
+
+#[cfg(test)]
+#[path = "standing/tests.rs"]
+mod tests;

@@ -1,0 +1,318 @@
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::problem::{Place, Report};
+use super::tree::{self, Kind, Node};
+use super::*;
+
+const SMALL: &str = "\
+clusters:
+  - name: downloads
+    vips: [192.0.2.10]
+    forwarding: nat
+    real_servers:
+      - address: 10.0.0.11
+";
+
+/// Every key that works; each at its default, but for those without one.
+const FULL: &str = "\
+clusters:
+  - name: downloads
+    vips: [192.0.2.10]
+    vip_interface: null
+    ports: [21]
+    forwarding: nat
+    scheduler: wlc
+    persistence: 0s
+    passive:
+      ports: null
+      advertise: vip
+    pinhole_timeout: 10s
+    unexpected_data: drop
+    client_match: address
+    bounce: reject
+    on_failure: bypass
+    sorry_server: null
+    no_servers: keep
+    health_check:
+      kind: banner
+      interval: 5s
+      timeout: 3s
+      rise: 2
+      fall: 3
+      user: anonymous
+      password_file: null
+      path: /
+    real_servers:
+      - name: 10.0.0.11
+        address: 10.0.0.11
+        port: null
+        weight: 1
+        passive_ports: null
+        active_port: null
+        mark: null
+limits:
+  sessions: 1000000
+  line: 4096
+kernel:
+  fwmark_base: 0x0f700000
+  queue: 2100
+  timeouts: null
+metrics:
+  listen: 127.0.0.1:9786
+log:
+  level: info
+  format: text
+";
+
+fn problems(text: &str) -> Vec<Problem> {
+    parse(text, "test.yaml").map_or_else(|problems| problems.list, |parsed| parsed.warnings)
+}
+
+fn config(text: &str) -> Config {
+    parse(text, "test.yaml").unwrap_or_else(|problems| panic!("{problems}")).config
+}
+
+#[test]
+fn what_is_left_out_is_at_its_default() {
+    assert_eq!(config(SMALL), config(FULL));
+    assert_eq!(config(SMALL).admin.socket, PathBuf::from("/run/ftpdirector/admin.sock"));
+    assert_eq!(config(SMALL).clusters[0].health_check.interval, Duration::from_secs(5));
+}
+
+#[test]
+fn empty_sections_are_at_their_defaults() {
+    assert_eq!(config(SMALL), config(&format!("{SMALL}limits:\nkernel: {{}}\nlog: ~\n")));
+}
+
+#[test]
+fn what_is_written_is_what_is_meant() {
+    let config = config(
+        "clusters:\n  - {name: a, vips: [192.0.2.10], ports: [2121, 21], forwarding: dr, scheduler: sh, pinhole_timeout: 1m30s,\n     \
+         unexpected_data: pass, bounce: allow, on_failure: hold, passive: {ports: 32000-32999}, real_servers: [\n     \
+         {name: one, address: 10.0.0.1, weight: 0, passive_ports: 31000-31999, active_port: 2020, mark: 0x10},\n     \
+         {address: 10.0.0.2}]}\n\
+         kernel: {fwmark_base: 0x40000, queue: 0}\nmetrics: {listen: \"[::1]:9\"}\nlog: {level: trace, format: json}\n",
+    );
+    let cluster = &config.clusters[0];
+    assert_eq!((cluster.ports.as_slice(), cluster.scheduler.as_str()), ([2121, 21].as_slice(), "sh"));
+    assert_eq!((cluster.forwarding, cluster.pinhole_timeout), (ForwardingMethod::Dr, Duration::from_secs(90)));
+    assert_eq!((cluster.unexpected_data, cluster.bounce), (UnexpectedData::Pass, Bounce::Allow));
+    assert_eq!(cluster.on_failure, OnFailure::Hold);
+    let one = &cluster.real_servers[0];
+    assert_eq!((one.weight, one.active_port, one.mark), (0, Some(2020), Some(16)));
+    assert_eq!(one.passive_ports, PortRange::new(31000, 31999).unwrap());
+    let two = &cluster.real_servers[1];
+    assert_eq!((two.name.as_str(), two.passive_ports), ("10.0.0.2", PortRange::new(32000, 32999).unwrap()));
+    assert_eq!((config.kernel.fwmark_base, config.kernel.queue), (0x40000, 0));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Trace, LogFormat::Json));
+}
+
+#[test]
+fn a_range_is_shared_when_it_meets_another_server_s() {
+    let shared = |ranges: &[&str]| {
+        let mut text = "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, real_servers: [".to_owned();
+        for (index, range) in ranges.iter().enumerate() {
+            write!(text, "{{address: 10.0.0.{}, passive_ports: {range}}},", index + 1).unwrap();
+        }
+        let config = config(&format!("{text}]}}]"));
+        config.clusters[0].real_servers.iter().map(|server| server.shared).collect::<Vec<bool>>()
+    };
+    assert_eq!(shared(&["null"]), [false]);
+    assert_eq!(shared(&["null", "null"]), [true, true]);
+    assert_eq!(shared(&["3000-3999", "4000-4999", "3999"]), [true, false, true]);
+    assert_eq!(shared(&["3000-9000", "4000", "5000", "9001"]), [true, true, true, false]);
+    assert_eq!(shared(&["9000-9999", "1024-1025", "1025-8999"]), [false, true, true]);
+}
+
+#[test]
+fn a_problem_points_at_what_it_means() {
+    let text = "# é\r\nclusters:\r\n- {name: ü, vips: [192.0.2.10],\r\n   \"forwarding\": 'drr', real_servers: [{address: 10.0.0.1}]}\r\n";
+    let found: Vec<_> = problems(text).into_iter().map(|p| (p.line, p.column, p.path)).collect();
+    assert_eq!(found, [(3, 10, "clusters[0].name".to_owned()), (4, 18, "clusters[0].forwarding".to_owned())]);
+    let shown = parse(text, "f").unwrap_err().to_string();
+    assert!(shown.contains("   \"forwarding\": 'drr', real"), "{shown}");
+    assert!(shown.contains(&format!("| {}^^^^^\n", " ".repeat(17))), "{shown}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_problem() {
+    assert_eq!(config(&format!("\u{feff}{SMALL}")), config(SMALL));
+}
+
+#[test]
+fn a_mapping_knows_its_places() {
+    let text = "a: [1, 'two']\nb:\n  - c: ~\n";
+    let report = Report::new("f", text);
+    let root = tree::read(text, &report).unwrap();
+    assert_eq!(root.nearest("a[1]").place, Place { line: 1, column: 8, width: 5 });
+    assert_eq!(root.nearest("a[1]").kind, Kind::Quoted("two".to_owned()));
+    assert_eq!(root.nearest("b[0].c").place, Place { line: 3, column: 8, width: 1 });
+    assert_eq!(root.nearest("b[0].d").place, root.nearest("b[0]").place);
+    assert_eq!(root.nearest("b[7].c").place, root.nearest("b").place);
+}
+
+/// Each of these must be answered at once, by an error.
+#[test]
+fn bombs_do_not_go_off() {
+    let servers = |count: usize, ranges: &str| {
+        let mut text = "clusters: [{name: a, vips: [192.0.2.10], forwarding: dr, real_servers: [\n".to_owned();
+        for index in 0..count {
+            writeln!(text, "{{address: 10.{}.{}.{}{ranges}}},", index >> 16, (index >> 8) & 255, index & 255).unwrap();
+        }
+        text + "]}]\n"
+    };
+    let laughs: String = (1..30).fold("a0: &a0 [x]\n".to_owned(), |text, n| {
+        let last = n - 1;
+        text + &format!("a{n}: &a{n} [*a{last}, *a{last}, *a{last}]\n")
+    });
+    let bombs = [
+        ("flow", "[".repeat(100_000)),
+        ("flow mapping", "{a: ".repeat(100_000)),
+        ("block", "- ".repeat(100_000)),
+        ("block mapping", (0..3000).map(|n| format!("{}a:\n", " ".repeat(n))).collect()),
+        ("keys", "? ".repeat(100_000)),
+        ("laughs", laughs),
+        ("unknown", (0..100_000).map(|n| format!("a{n}: 1\n")).collect()),
+        ("one line", format!("{{{}}}", "a: 1, ".repeat(100_000))),
+        ("long", format!("clusters: {}", "x".repeat(4 << 20))),
+        ("quoted", format!("\"{}", "\\\"".repeat(1 << 20))),
+        ("huge", " ".repeat(9 << 20)),
+        ("servers", servers(16_384, "")),
+        ("ranges", servers(16_384, ", passive_ports: 3000-4000")),
+        ("too many servers", servers(20_000, "")),
+    ];
+    for (name, text) in bombs {
+        let start = Instant::now();
+        let problems = parse(&text, "bomb").unwrap_err().to_string();
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(20), "{name}: {took:?}");
+        assert!(problems.len() < 1_000_000, "{name}: {}", problems.len());
+    }
+}
+
+/// Lines that a careless or hostile hand might put somewhere.
+const SNIPPETS: &[&str] = &[
+    "",
+    "\t",
+    "- ",
+    ": ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!!int ",
+    "|\n",
+    ">-\n  ",
+    "'",
+    "\"",
+    "#",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "? ",
+    "~",
+    "null",
+    "0x",
+    "-1",
+    "99999999999999999999",
+    "é",
+    "\u{feff}",
+    "\0",
+    "\r",
+    "\u{2028}",
+    "10s",
+    "dr",
+    "tun",
+    "990",
+    "::1",
+    "0-0",
+    "31000-31999",
+    "ports: [2121]\n",
+    "    real_servers: []\n",
+    "  - name: downloads\n",
+    "\\x",
+    "@",
+    "`",
+    ",",
+];
+
+fn mutated() -> impl Strategy<Value = String> {
+    let place = || any::<prop::sample::Index>();
+    let edit = (place(), place(), 0_usize..SNIPPETS.len() + 3);
+    prop::collection::vec(edit, 1..8).prop_map(|edits| {
+        let mut text: Vec<char> = FULL.chars().collect();
+        for (from, to, what) in edits {
+            let (from, to) = (from.index(text.len() + 1), to.index(text.len() + 1));
+            let end = to.clamp(from, (from + 40).min(text.len()));
+            match SNIPPETS.get(what) {
+                Some(snippet) => drop(text.splice(from..(from + to % 3).min(text.len()), snippet.chars())),
+                None if what == SNIPPETS.len() => drop(text.drain(from..end)),
+                None => {
+                    let copy = text[from..end].to_vec();
+                    drop(text.splice(to..to, copy));
+                }
+            }
+        }
+        text.into_iter().collect()
+    })
+}
+
+/// The same lists, keys and quoted texts.
+fn same(ours: &Node, theirs: &serde_yaml::Value) -> bool {
+    match (&ours.kind, theirs) {
+        (Kind::List(a), serde_yaml::Value::Sequence(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Kind::Map(a), serde_yaml::Value::Mapping(b)) => {
+            // Compared by position: a key may be a number or null there.
+            a.len() == b.len() && a.iter().zip(b).all(|(a, (_, b))| same(&a.value, b))
+        }
+        (Kind::Quoted(a), serde_yaml::Value::String(b)) => a == b,
+        (Kind::Null, theirs) => theirs.is_null(),
+        (Kind::Plain(a), serde_yaml::Value::String(b)) => a == b,
+        (Kind::Plain(_), serde_yaml::Value::Bool(_) | serde_yaml::Value::Number(_)) => true,
+        _ => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is done to a file, the answer is a configuration or problems that can be shown.
+    #[test]
+    fn no_file_panics(text in mutated()) {
+        if let Err(problems) = parse(&text, "mutated.yaml") {
+            prop_assert!(!problems.list.is_empty());
+            prop_assert!(problems.list.iter().any(|problem| problem.severity == Severity::Error));
+            let lines = text.matches(['\n', '\r']).count() + 1;
+            prop_assert!(problems.list.iter().all(|problem| (1..=lines + 1).contains(&problem.line)));
+            prop_assert!(!problems.to_string().contains('\r'));
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(mut bytes in Just(FULL.as_bytes().to_vec()), edits in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..6)) {
+        for (place, byte) in edits {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let _ = parse_bytes(&bytes, "mutated.yaml").map_err(|problems| problems.to_string());
+    }
+
+    /// Where we read a file, another YAML library reads the same.
+    #[test]
+    fn yaml_is_what_others_read(text in mutated()) {
+        let report = Report::new("mutated.yaml", &text);
+        if let Some(root) = tree::read(&text, &report).filter(|_| report.paths().is_empty())
+            && let Ok(theirs) = serde_yaml::from_str::<serde_yaml::Value>(&text)
+        {
+            prop_assert!(same(&root, &theirs), "{:?}\n{theirs:?}", root.kind);
+        }
+    }
+}

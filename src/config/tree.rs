@@ -1,0 +1,316 @@
+//! YAML text → a tree in which every key and value knows its place.
+//!
+//! Plain data only: anchors, aliases, merge keys, tags and further documents are refused, so nothing expands.
+
+use std::collections::BTreeMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+
+use super::problem::{Place, Report, Wrong, quoted};
+
+/// The deepest nesting; the schema needs five.
+const DEPTH: usize = 16;
+/// The largest file, bytes: sixteen thousand real servers fit.
+const SIZE: usize = 8 << 20;
+
+/// A value and its place.
+#[derive(Debug, PartialEq)]
+pub(super) struct Node {
+    pub place: Place,
+    pub kind: Kind,
+}
+
+/// What a value is.
+#[derive(Debug, PartialEq)]
+pub(super) enum Kind {
+    /// `null`, `~` or nothing.
+    Null,
+    /// Unquoted.
+    Plain(String),
+    /// Quoted, or a block scalar.
+    Quoted(String),
+    List(Vec<Node>),
+    /// Each key once.
+    Map(Vec<Entry>),
+    /// Already reported.
+    Refused,
+}
+
+/// A key and its value.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    pub key: String,
+    pub place: Place,
+    pub value: Node,
+}
+
+impl Node {
+    /// The entries of a mapping; none for anything else.
+    pub fn entries(&self) -> &[Entry] {
+        if let Kind::Map(entries) = &self.kind { entries } else { &[] }
+    }
+
+    /// The value of a key.
+    pub fn child(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    /// The value at `clusters[0].vips[1]`, or the innermost one around it.
+    pub fn nearest(&self, path: &str) -> &Node {
+        let mut node = self;
+        for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
+            let next = match (&node.kind, step.strip_suffix(']').map(str::parse::<usize>)) {
+                (Kind::List(items), Some(Ok(index))) => items.get(index),
+                _ => node.child(step),
+            };
+            match next {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        node
+    }
+}
+
+/// The tree of a file's one document. `None` when it is no YAML; what else is wrong is in `report`.
+pub(super) fn read(text: &str, report: &Report<'_>) -> Option<Node> {
+    if text.len() > SIZE {
+        let wrong = Wrong::new(format!("{} bytes are too many", text.len()), format!("at most {SIZE} bytes"));
+        report.error(START, "", wrong);
+        return None;
+    }
+    if let Some((place, c)) = forbidden(text) {
+        let what = format!("the invisible character U+{:04X}", u32::from(c));
+        report.error(place, "", Wrong::new(what, "remove it"));
+        return None;
+    }
+    let mut builder = Builder { report, open: Vec::new(), root: None, documents: 0 };
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((event, span)) => {
+                if !builder.take(event, span) {
+                    return None;
+                }
+            }
+            Err(error) => {
+                let (place, wrong) = syntax(text, &error);
+                report.error(place, "", wrong);
+                return None;
+            }
+        }
+    }
+    Some(builder.root.unwrap_or(Node { place: START, kind: Kind::Null }))
+}
+
+const START: Place = Place { line: 1, column: 1, width: 1 };
+
+/// Control characters, and what is a line break or a byte order mark to some readers of YAML and not to others.
+fn forbidden(text: &str) -> Option<(Place, char)> {
+    let odd = |c: char| match c {
+        '\t' | '\n' | '\r' => false,
+        c => c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'),
+    };
+    let found = text.char_indices().find(|(_, c)| odd(*c));
+    found.map(|(at, c)| {
+        let before = &text[..at];
+        let column = before.chars().rev().take_while(|c| !matches!(c, '\n' | '\r')).count() + 1;
+        (Place { line: before.matches('\n').count() + 1, column, width: 1 }, c)
+    })
+}
+
+/// The scanner stops at the line before or after a tab as often as at its own.
+fn syntax(text: &str, error: &ScanError) -> (Place, Wrong) {
+    let (line, column) = (error.marker().line(), error.marker().col() + 1);
+    let tab = |line: &str| line.trim_start_matches(' ').starts_with('\t') && !line.trim().is_empty();
+    let near = text.lines().enumerate().skip(line.saturating_sub(2)).take(3);
+    if let Some((index, found)) = near.into_iter().find(|(_, line)| tab(line)) {
+        let place = Place { line: index + 1, column: found.find('\t').unwrap_or(0) + 1, width: 1 };
+        return (place, Wrong::new("not YAML: a tab in the indentation", "indent with spaces only"));
+    }
+    let cure = "look for a missing quote, bracket, colon or space of indentation here or just above";
+    (Place { line, column, width: 1 }, Wrong::new(format!("not YAML: {}", error.info()), cure))
+}
+
+/// A list or mapping that has not ended yet.
+struct Open {
+    place: Place,
+    /// `""`, `clusters[0]`, …
+    path: String,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map {
+        entries: Vec<Entry>,
+        /// Key → line.
+        seen: BTreeMap<String, usize>,
+        /// The key whose value comes next.
+        key: Option<(String, Place)>,
+        /// Whether that value is to be thrown away.
+        refused: bool,
+    },
+}
+
+impl Open {
+    /// The path of the next value.
+    fn next(&self) -> String {
+        match &self.content {
+            Content::List(items) => format!("{}[{}]", self.path, items.len()),
+            Content::Map { key: Some((key, _)), .. } if self.path.is_empty() => shown(key),
+            Content::Map { key: Some((key, _)), .. } => format!("{}.{}", self.path, shown(key)),
+            Content::Map { key: None, .. } => self.path.clone(),
+        }
+    }
+
+    fn expects_key(&self) -> bool {
+        matches!(self.content, Content::Map { key: None, .. })
+    }
+}
+
+/// A key as it stands in a path.
+pub(super) fn shown(key: &str) -> String {
+    let plain = key.len() <= 60 && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if plain { key.to_owned() } else { quoted(key) }
+}
+
+struct Builder<'r, 't> {
+    report: &'r Report<'t>,
+    open: Vec<Open>,
+    root: Option<Node>,
+    documents: usize,
+}
+
+impl Builder<'_, '_> {
+    /// Whether to go on.
+    fn take(&mut self, event: Event<'_>, span: Span) -> bool {
+        let place = place(span);
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    self.refuse(place, "a second document", "one document a file: remove what follows");
+                    return false;
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.extras(place, anchor, tag.is_some());
+                if self.expects_key() {
+                    self.key(text.into_owned(), place);
+                } else {
+                    self.value(Node { place, kind: scalar(text.into_owned(), style) });
+                }
+            }
+            Event::Alias(_) => {
+                let merge = matches!(self.open.last(), Some(Open { content: Content::Map { key: Some((key, _)), .. }, .. }) if key == "<<");
+                if !merge {
+                    self.refuse(place, "an alias (`*`)", "write the value out");
+                }
+                if self.expects_key() {
+                    self.key("*".to_owned(), place);
+                } else {
+                    self.value(Node { place, kind: Kind::Refused });
+                }
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.extras(place, anchor, tag.is_some());
+                return self.begin(place, Content::List(Vec::new()));
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.extras(place, anchor, tag.is_some());
+                let content = Content::Map { entries: Vec::new(), seen: BTreeMap::new(), key: None, refused: false };
+                return self.begin(place, content);
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+        }
+        true
+    }
+
+    fn expects_key(&self) -> bool {
+        self.open.last().is_some_and(Open::expects_key)
+    }
+
+    fn refuse(&self, place: Place, what: &str, cure: &str) {
+        let path = self.open.last().map(Open::next).unwrap_or_default();
+        self.report.error(place, &path, Wrong::new(format!("{what} is not accepted"), cure));
+    }
+
+    fn extras(&self, place: Place, anchor: usize, tag: bool) {
+        if anchor != 0 {
+            self.refuse(place, "an anchor (`&`)", "remove it, and write the value out where it is used");
+        }
+        if tag {
+            self.refuse(place, "a tag (`!`)", "remove it; every key has one type");
+        }
+    }
+
+    fn key(&mut self, text: String, place: Place) {
+        let Some(open) = self.open.last_mut() else { return };
+        let path = if open.path.is_empty() { shown(&text) } else { format!("{}.{}", open.path, shown(&text)) };
+        let Content::Map { seen, key, refused, .. } = &mut open.content else { return };
+        if text == "<<" {
+            let wrong = Wrong::new("a merge key (`<<`) is not accepted", "write the merged keys out");
+            self.report.error(place, &path, wrong);
+        } else if let Some(line) = seen.get(&text) {
+            let wrong = Wrong::new(format!("the key stands here twice; first on line {line}"), "keep one of them");
+            self.report.error(place, &path, wrong);
+        }
+        *refused = text == "<<" || text == "*" || seen.contains_key(&text);
+        seen.entry(text.clone()).or_insert(place.line);
+        *key = Some((text, place));
+    }
+
+    fn value(&mut self, node: Node) {
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        match &mut open.content {
+            Content::List(items) => items.push(node),
+            Content::Map { entries, key, refused, .. } => {
+                if let Some((key, place)) = key.take().filter(|_| !*refused) {
+                    entries.push(Entry { key, place, value: node });
+                }
+            }
+        }
+    }
+
+    /// Whether to go on.
+    fn begin(&mut self, place: Place, content: Content) -> bool {
+        if self.expects_key() {
+            self.refuse(place, "a list or mapping as a key", "a key is a word");
+            return false;
+        }
+        if self.open.len() >= DEPTH {
+            self.refuse(place, &format!("nesting deeper than {DEPTH}"), "flatten it; see the configuration reference");
+            return false;
+        }
+        let path = self.open.last().map(Open::next).unwrap_or_default();
+        self.open.push(Open { place, path, content });
+        true
+    }
+
+    fn end(&mut self) {
+        let Some(Open { place, content, .. }) = self.open.pop() else { return };
+        let kind = match content {
+            Content::List(items) => Kind::List(items),
+            Content::Map { entries, .. } => Kind::Map(entries),
+        };
+        self.value(Node { place, kind });
+    }
+}
+
+fn scalar(text: String, style: ScalarStyle) -> Kind {
+    match style {
+        ScalarStyle::Plain if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") => Kind::Null,
+        ScalarStyle::Plain => Kind::Plain(text),
+        _ => Kind::Quoted(text),
+    }
+}
+
+fn place(span: Span) -> Place {
+    let (start, end) = (span.start, span.end);
+    let width = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 1 };
+    Place { line: start.line(), column: start.col() + 1, width: width.max(1) }
+}

@@ -1,0 +1,64 @@
+//! Configuration files as users write them: every `bad/*.yaml` gives its expected message, every example loads.
+//!
+//! `BLESS=1 cargo test --test config` rewrites the expected messages.
+
+#![expect(clippy::unwrap_used, reason = "a test says what it expected")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ftpdirector::config;
+
+fn files(directory: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let Ok(entries) = fs::read_dir(&directory) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    files
+}
+
+/// What `check` would say of a file.
+fn verdict(path: &Path) -> String {
+    let name = Path::new(path.file_name().unwrap()).to_str().unwrap();
+    match config::parse_bytes(&fs::read(path).unwrap(), name) {
+        Ok(parsed) => parsed.warnings.iter().map(|warning| format!("{warning}\n")).collect(),
+        Err(problems) => format!("{problems}\n"),
+    }
+}
+
+#[test]
+fn every_bad_file_gives_its_message() {
+    let files = files("tests/bad");
+    assert!(files.len() > 20, "tests/bad is not complete: {} files", files.len());
+    let mut wrong = Vec::new();
+    for path in files {
+        let expected = path.with_extension("txt");
+        let found = verdict(&path);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&expected, &found).unwrap();
+        }
+        assert!(!found.is_empty(), "{}: nothing is wrong with it", path.display());
+        if fs::read_to_string(&expected).unwrap_or_default() != found {
+            wrong.push(format!("{}:\n{found}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected (BLESS=1 rewrites):\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_message_has_a_file() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(path.with_extension("yaml").exists(), "{} has no file", path.display());
+    }
+}
+
+#[test]
+fn every_example_loads_without_a_warning() {
+    for path in files("examples") {
+        let said = verdict(&path);
+        assert!(said.is_empty(), "{}:\n{said}", path.display());
+    }
+}
