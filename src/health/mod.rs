@@ -1,0 +1,28 @@
+//! Health checks without a socket or a clock: what a probe says and expects to hear ([`Probe`]), when a server counts as
+//! up or down ([`Tally`]), when the next probe is due ([`Pace`]).
+//!
+//! ```text
+//! bytes, connections, the clock ─▶ Probe ─▶ Action …  ─▶ Report ─▶ Tally ─▶ Change
+//! ```
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod pace;
+mod probe;
+mod reply;
+mod report;
+mod tally;
+
+pub use pace::Pace;
+pub use probe::{Action, Event, Family, Probe, Script};
+pub use report::{Failure, Outcome, Report, Step};
+pub use tally::{Change, Standing, Tally};

@@ -1,0 +1,343 @@
+//! The FTP probe, as a machine of steps: events in, actions out.
+//!
+//! ```text
+//! connect → 220 → USER → 331 → PASS → 230 → PASV → data connection → LIST or RETR → 226 → EPSV → … → 226 → QUIT
+//!   tcp      banner                   login                                                    transfer
+//! ```
+
+mod secret;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::reply::{Flaw, Replies, Reply};
+use super::{Failure, Outcome, Report, Step};
+use crate::config::{HealthCheck, HealthCheckKind};
+use crate::ftp::named_port;
+pub(super) use secret::Secret;
+use transfer::{ENOUGH, Mode, Transfer};
+
+/// The password that anonymous servers are given: by custom an address of whoever asks.
+const ANONYMOUS: &[u8] = b"ftpdirector@";
+
+/// The address family of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// PASV and EPSV.
+    V4,
+    /// EPSV only: a 227 has no room for an IPv6 address.
+    V6,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// How far it goes, for whom, within what time.
+    check: HealthCheck,
+    /// What is sent with PASS: one line, without its end.
+    password: Option<Secret>,
+    /// What the server can be asked for.
+    family: Family,
+}
+
+impl Script {
+    /// `password` is the content of the password file: its first line counts.
+    #[must_use]
+    pub fn new(check: HealthCheck, password: Option<&[u8]>, family: Family) -> Self {
+        Self { check, password: password.map(Secret::first_line), family }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The control connection is open.
+    Connected,
+    /// Bytes of the control connection.
+    Received(&'a [u8]),
+    /// The server closed the control connection.
+    Closed,
+    /// The control connection failed, or did not open: what the system says.
+    Broken(String),
+    /// The data connection is open.
+    DataConnected,
+    /// So many bytes of the data connection.
+    DataReceived(usize),
+    /// The server closed the data connection.
+    DataClosed,
+    /// The data connection failed, or did not open: what the system says.
+    DataBroken(String),
+    /// The time of the probe is over.
+    TimedOut,
+    /// This machine cannot go on: what the system says.
+    OurTrouble(String),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send this on the control connection.
+    Send(Vec<u8>),
+    /// Open the data connection to this port of the control connection's peer.
+    ConnectData(u16),
+    /// Close the data connection.
+    CloseData,
+}
+
+/// A probe under way. It begins with the control connection being opened.
+#[derive(Debug)]
+pub struct Probe {
+    script: Script,
+    step: Step,
+    began: Duration,
+    steps: Vec<(Step, Duration)>,
+    replies: Replies,
+    actions: VecDeque<Action>,
+    /// The mode under way.
+    mode: Option<Mode>,
+    transfer: Transfer,
+    /// A transfer has succeeded.
+    transferred: bool,
+    report: Option<Report>,
+}
+
+impl Probe {
+    /// At the beginning.
+    #[must_use]
+    pub fn new(script: Script) -> Self {
+        Self {
+            script,
+            step: Step::Connect,
+            began: Duration::ZERO,
+            steps: Vec::new(),
+            replies: Replies::default(),
+            actions: VecDeque::new(),
+            mode: None,
+            transfer: Transfer::default(),
+            transferred: false,
+            report: None,
+        }
+    }
+
+    /// What to do next.
+    pub fn action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What came of it, once it is over.
+    #[must_use]
+    pub const fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+
+    /// Takes an event into account; `elapsed` since the probe began.
+    pub fn handle(&mut self, event: Event<'_>, elapsed: Duration) {
+        match event {
+            _ if self.report.is_some() => {}
+            // The server has passed; that it says goodbye is courtesy.
+            Event::Closed | Event::Broken(_) | Event::TimedOut | Event::OurTrouble(_) if self.step == Step::Quit => {
+                self.pass(elapsed);
+            }
+            Event::Connected => self.connected(elapsed),
+            Event::Received(bytes) => self.received(bytes, elapsed),
+            Event::Closed => self.closed(elapsed),
+            Event::Broken(error) => self.fail(error, elapsed),
+            Event::DataConnected => self.data_connected(elapsed),
+            Event::DataReceived(bytes) => self.data_received(bytes),
+            Event::DataClosed => {
+                self.transfer.closed = true;
+                self.transferred(elapsed);
+            }
+            Event::DataBroken(error) => {
+                let port = self.transfer.port;
+                self.fail(format!("data connection to port {port}: {error}"), elapsed);
+            }
+            Event::TimedOut => self.timed_out(elapsed),
+            Event::OurTrouble(error) => self.finish(Outcome::Unsure, error, elapsed),
+        }
+    }
+
+    fn connected(&mut self, elapsed: Duration) {
+        if self.script.check.kind == HealthCheckKind::Tcp {
+            self.pass(elapsed);
+        } else {
+            self.enter(Step::Banner, elapsed);
+        }
+    }
+
+    fn received(&mut self, mut bytes: &[u8], elapsed: Duration) {
+        while self.report.is_none() {
+            let none = Secret::default();
+            let secret = self.script.password.as_ref().unwrap_or(&none);
+            match self.replies.next(&mut bytes, secret) {
+                Ok(Some(reply)) => self.replied(&reply, elapsed),
+                Ok(None) => return,
+                Err(_) if self.step == Step::Quit => self.pass(elapsed),
+                Err(Flaw::NotFtp(words)) => self.fail(format!("the server does not speak FTP: {words:?}"), elapsed),
+                Err(Flaw::Endless) => self.fail("the server's reply does not end".into(), elapsed),
+            }
+        }
+    }
+
+    fn replied(&mut self, reply: &Reply, elapsed: Duration) {
+        match (self.step, reply.code) {
+            (Step::Quit, _) => self.pass(elapsed),
+            // Preliminary (RFC 959 §4.2.1): another one follows.
+            (_, 100..=199) => {}
+            (Step::Banner, 220) if self.script.check.kind == HealthCheckKind::Banner => self.quit(elapsed),
+            (Step::Banner, 220) => {
+                let user = format!("USER {}\r\n", self.script.check.user);
+                self.send(Step::User, user.into_bytes(), elapsed);
+            }
+            (Step::User, 331) => {
+                let secret = self.script.password.as_ref().map_or(ANONYMOUS, Secret::reveal);
+                let line = [b"PASS ", secret, b"\r\n"].concat();
+                self.send(Step::Password, line, elapsed);
+            }
+            (Step::User | Step::Password, 230 | 232) | (Step::Password, 202) => self.logged_in(elapsed),
+            (Step::Pasv | Step::Epsv, code) => self.told(code, reply, elapsed),
+            (Step::PasvTransfer | Step::EpsvTransfer, 200..=299) => {
+                self.transfer.replied = true;
+                self.transferred(elapsed);
+            }
+            (Step::PasvTransfer | Step::EpsvTransfer, _) if self.transfer.cut => {
+                self.transfer.replied = true;
+                self.transferred(elapsed);
+            }
+            _ => self.fail(said(reply), elapsed),
+        }
+    }
+
+    fn logged_in(&mut self, elapsed: Duration) {
+        match (self.script.check.kind, self.script.family) {
+            (HealthCheckKind::Transfer, Family::V4) => self.ask(Mode::Pasv, elapsed),
+            (HealthCheckKind::Transfer, Family::V6) => self.ask(Mode::Epsv, elapsed),
+            _ => self.quit(elapsed),
+        }
+    }
+
+    fn ask(&mut self, mode: Mode, elapsed: Duration) {
+        self.mode = Some(mode);
+        self.send(mode.ask(), format!("{}\r\n", mode.verb()).into_bytes(), elapsed);
+    }
+
+    /// The answer to PASV or EPSV.
+    fn told(&mut self, code: u16, reply: &Reply, elapsed: Duration) {
+        let Some(mode) = self.mode else { return };
+        if code == mode.code() {
+            // The address is nobody's to believe: the data connection goes where the control connection goes.
+            let Some(port) = named_port(code, &reply.last) else {
+                return self.fail(format!("no port in {:?}", reply.words), elapsed);
+            };
+            self.transfer = Transfer { port, ..Transfer::default() };
+            self.enter(mode.connect(), elapsed);
+            self.actions.push_back(Action::ConnectData(port));
+            return;
+        }
+        // "Not understood" and "not implemented" (RFC 959 §4.2.2): clients go on with the other command, and so do we.
+        match (code, mode, self.script.family) {
+            (500 | 502, Mode::Pasv, Family::V4) => self.ask(Mode::Epsv, elapsed),
+            (500 | 502, Mode::Epsv, _) if self.transferred => self.quit(elapsed),
+            _ => self.fail(said(reply), elapsed),
+        }
+    }
+
+    fn data_connected(&mut self, elapsed: Duration) {
+        let Some(mode) = self.mode else { return };
+        let path = &self.script.check.path;
+        let verb = if path.ends_with('/') { "LIST" } else { "RETR" };
+        self.send(mode.transfer(), format!("{verb} {path}\r\n").into_bytes(), elapsed);
+    }
+
+    fn data_received(&mut self, bytes: usize) {
+        self.transfer.bytes = self.transfer.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.transfer.bytes >= ENOUGH && !self.transfer.closed {
+            (self.transfer.closed, self.transfer.cut) = (true, true);
+            self.actions.push_back(Action::CloseData);
+        }
+    }
+
+    /// Half of what ends a transfer is there, or both.
+    fn transferred(&mut self, elapsed: Duration) {
+        if !self.transfer.is_over() {
+            return;
+        }
+        self.transferred = true;
+        if self.mode == Some(Mode::Pasv) {
+            self.ask(Mode::Epsv, elapsed);
+        } else {
+            self.quit(elapsed);
+        }
+    }
+
+    fn closed(&mut self, elapsed: Duration) {
+        let none = Secret::default();
+        let secret = self.script.password.as_ref().unwrap_or(&none);
+        let error = match self.replies.unfinished(secret) {
+            Some(words) => format!("the server closed the connection after {words:?}"),
+            None => "the server closed the connection".into(),
+        };
+        self.fail(error, elapsed);
+    }
+
+    fn timed_out(&mut self, elapsed: Duration) {
+        let timeout = self.script.check.timeout;
+        let Transfer { port, bytes, closed, replied, .. } = self.transfer;
+        let error = match self.step {
+            Step::Connect => format!("no connection within {timeout:?}"),
+            Step::PasvConnect | Step::EpsvConnect => {
+                format!("no data connection to port {port} within {timeout:?}: is the passive range firewalled?")
+            }
+            Step::PasvTransfer | Step::EpsvTransfer => {
+                let missing = match (closed, replied) {
+                    (true, _) => "its final reply",
+                    (false, true) => "the end of its data",
+                    (false, false) => "the end of its data and its final reply",
+                };
+                format!("{bytes} bytes, and not {missing}, within {timeout:?}")
+            }
+            _ => format!("no answer within {timeout:?}"),
+        };
+        self.fail(error, elapsed);
+    }
+
+    fn send(&mut self, step: Step, line: Vec<u8>, elapsed: Duration) {
+        self.enter(step, elapsed);
+        self.actions.push_back(Action::Send(line));
+    }
+
+    fn quit(&mut self, elapsed: Duration) {
+        self.send(Step::Quit, b"QUIT\r\n".to_vec(), elapsed);
+    }
+
+    fn pass(&mut self, elapsed: Duration) {
+        self.end_step(elapsed);
+        self.report = Some(Report { outcome: Outcome::Good, steps: std::mem::take(&mut self.steps), failure: None });
+    }
+
+    fn fail(&mut self, error: String, elapsed: Duration) {
+        self.finish(Outcome::Bad, error, elapsed);
+    }
+
+    fn finish(&mut self, outcome: Outcome, error: String, elapsed: Duration) {
+        self.end_step(elapsed);
+        let failure = Some(Failure { step: self.step, error });
+        self.report = Some(Report { outcome, steps: std::mem::take(&mut self.steps), failure });
+    }
+
+    fn enter(&mut self, step: Step, elapsed: Duration) {
+        self.end_step(elapsed);
+        (self.step, self.began) = (step, elapsed);
+    }
+
+    fn end_step(&mut self, elapsed: Duration) {
+        self.steps.push((self.step, elapsed.saturating_sub(self.began)));
+    }
+}
+
+fn said(reply: &Reply) -> String {
+    format!("the server said {:?}", reply.words)
+}

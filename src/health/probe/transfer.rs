@@ -1,0 +1,74 @@
+//! One transfer over a passive data connection.
+
+use super::super::Step;
+
+/// How much of a file is read: then the data connection is closed.
+pub(super) const ENOUGH: u64 = 1 << 20;
+
+/// How a server is asked for a passive port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// RFC 959; IPv4 only.
+    Pasv,
+    /// RFC 2428.
+    Epsv,
+}
+
+impl Mode {
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Pasv => "PASV",
+            Self::Epsv => "EPSV",
+        }
+    }
+
+    /// The code of the reply that names a port.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Pasv => 227,
+            Self::Epsv => 229,
+        }
+    }
+
+    pub const fn ask(self) -> Step {
+        match self {
+            Self::Pasv => Step::Pasv,
+            Self::Epsv => Step::Epsv,
+        }
+    }
+
+    pub const fn connect(self) -> Step {
+        match self {
+            Self::Pasv => Step::PasvConnect,
+            Self::Epsv => Step::EpsvConnect,
+        }
+    }
+
+    pub const fn transfer(self) -> Step {
+        match self {
+            Self::Pasv => Step::PasvTransfer,
+            Self::Epsv => Step::EpsvTransfer,
+        }
+    }
+}
+
+/// What is known of a transfer: it is over when the data connection is closed and the final reply is there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Transfer {
+    /// The port that the server named.
+    pub port: u16,
+    /// Bytes that came.
+    pub bytes: u64,
+    /// The data connection is closed.
+    pub closed: bool,
+    /// It was we who closed it: there was enough.
+    pub cut: bool,
+    /// The final reply came.
+    pub replied: bool,
+}
+
+impl Transfer {
+    pub const fn is_over(self) -> bool {
+        self.closed && self.replied
+    }
+}

@@ -1,0 +1,95 @@
+//! What a probe found.
+
+use std::time::Duration;
+
+/// A part of a probe: the one that took so long, or the one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// The control connection opens.
+    Connect,
+    /// The 220.
+    Banner,
+    /// USER.
+    User,
+    /// PASS, and the file that the password stands in.
+    Password,
+    /// PASV.
+    Pasv,
+    /// The data connection to the port of the 227 opens.
+    PasvConnect,
+    /// LIST or RETR over it, until the 226.
+    PasvTransfer,
+    /// EPSV.
+    Epsv,
+    /// The data connection to the port of the 229 opens.
+    EpsvConnect,
+    /// LIST or RETR over it, until the 226.
+    EpsvTransfer,
+    /// QUIT. Whatever comes of it, the server has passed.
+    Quit,
+}
+
+impl Step {
+    /// The word of logs and labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Banner => "banner",
+            Self::User => "user",
+            Self::Password => "password",
+            Self::Pasv => "pasv",
+            Self::PasvConnect => "pasv_connect",
+            Self::PasvTransfer => "pasv_transfer",
+            Self::Epsv => "epsv",
+            Self::EpsvConnect => "epsv_connect",
+            Self::EpsvTransfer => "epsv_transfer",
+            Self::Quit => "quit",
+        }
+    }
+}
+
+/// What a probe says of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It serves.
+    Good,
+    /// It does not.
+    Bad,
+    /// Nothing: the trouble is ours (no descriptors left, no password file).
+    Unsure,
+}
+
+/// Where and why a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The step that it got to.
+    pub step: Step,
+    /// Why, in the server's words if it said any; never the password.
+    pub error: String,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What it says of the server.
+    pub outcome: Outcome,
+    /// How long each step took, in order; the last is the one that failed, if one did.
+    pub steps: Vec<(Step, Duration)>,
+    /// Why the outcome is not good.
+    pub failure: Option<Failure>,
+}
+
+impl Report {
+    /// A probe that could not be made, for a reason that is not the server's.
+    #[must_use]
+    pub fn unsure(step: Step, error: String) -> Self {
+        Self { outcome: Outcome::Unsure, steps: Vec::new(), failure: Some(Failure { step, error }) }
+    }
+
+    /// The last step that was begun.
+    #[must_use]
+    pub fn last_step(&self) -> Option<Step> {
+        self.failure.as_ref().map(|failure| failure.step).or_else(|| Some(self.steps.last()?.0))
+    }
+}
