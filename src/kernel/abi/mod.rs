@@ -1,0 +1,7 @@
+//! Numbers of the kernel's ABI, one file per uapi header, under the kernel's C names.
+
+pub mod ip_vs;
+pub mod nf_tables;
+pub mod nfnetlink;
+pub mod nfnetlink_log;
+pub mod nfnetlink_queue;

@@ -1,0 +1,139 @@
+//! What stands in the kernel now, read into the same [`State`] that the configuration is rendered to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::KernelError;
+use super::elements::{Element, Elements};
+use super::ipvs::{Ipvs, ListedService};
+use crate::lvs::{FirewallMark, PortRange, ServiceKey};
+use crate::state::sets::{Family, Field, Key, Kind, Name, Set, Value};
+use crate::state::{Entry, Marks, Service, State};
+
+/// Reads our rows: the elements of the static sets, the address services that `owned` names, and the firewall-mark
+/// services in our ranges. Everybody else's services are returned beside them. `made` are services that this process made:
+/// they stay ours when someone flushes the table, and `owned` with it.
+///
+/// # Errors
+/// When the kernel refuses to list.
+pub fn read(
+    ipvs: &mut Ipvs,
+    elements: &mut Elements,
+    marks: Marks,
+    made: &BTreeSet<ServiceKey>,
+) -> Result<(State, Vec<ListedService>), KernelError> {
+    let mut state = State::default();
+    if elements.table_exists()? {
+        for set in Set::all().filter(|set| set.is_static()) {
+            // A table of an older version may lack a set; the rules' version differs then, and the set is declared.
+            let dumped = match elements.dump(set.text()) {
+                Err(KernelError::Refused { errno, .. }) if errno.0 == libc::ENOENT => Vec::new(),
+                dumped => dumped?,
+            };
+            let rows = dumped.iter().filter(|element| !element.interval_end);
+            let rows: BTreeMap<Key, Key> = rows.filter_map(|element| row(set, element)).collect();
+            if !rows.is_empty() {
+                state.elements.insert(set, rows);
+            }
+        }
+    }
+    let mut others = Vec::new();
+    for listed in ipvs.services()? {
+        if made.contains(&listed.service.key) || ours(&state, &listed.service.key, marks) {
+            let entries = listed.destinations.into_iter().map(|listed| {
+                let connections = listed.active.saturating_add(listed.inactive);
+                (listed.destination.address, Entry { destination: listed.destination, connections })
+            });
+            let destinations = entries.collect();
+            state.services.insert(listed.service.key, Service { service: listed.service, destinations });
+        } else {
+            others.push(listed);
+        }
+    }
+    Ok((state, others))
+}
+
+fn ours(state: &State, key: &ServiceKey, marks: Marks) -> bool {
+    match key {
+        ServiceKey::Mark { mark, .. } => marks.ours(*mark),
+        ServiceKey::Tcp(address) => {
+            let owned = state.elements.get(&Set::of(Name::Owned, address.ip()));
+            let key = vec![Value::Address(address.ip()), Value::Port(address.port())];
+            owned.is_some_and(|owned| owned.contains_key(&key))
+        }
+    }
+}
+
+/// An element as the kernel's bytes have it; `None` when they do not fit the set's declaration.
+#[must_use]
+pub fn row(set: Set, element: &Element) -> Option<(Key, Key)> {
+    let spec = set.name.spec();
+    let mut key = fields(spec.key, set.family, &element.key)?;
+    if spec.kind == Kind::Interval {
+        let end = match &element.key_end {
+            Some(end) => fields(spec.key, set.family, end)?,
+            None => key.clone(),
+        };
+        for (first, last) in key.iter_mut().zip(end) {
+            if let (Value::Port(from), Value::Port(to)) = (*first, last) {
+                *first = Value::Ports(PortRange::new(from, to)?);
+            }
+        }
+    }
+    let value =
+        if spec.value.is_empty() { Vec::new() } else { fields(spec.value, set.family, element.data.as_ref()?)? };
+    Some((key, value))
+}
+
+/// The fields of a concatenation: each padded to 4 bytes; ports big-endian, marks in the host's order.
+fn fields(fields: &[Field], family: Family, mut bytes: &[u8]) -> Option<Key> {
+    let mut key = Key::with_capacity(fields.len());
+    for field in fields {
+        key.push(match (field, family) {
+            (Field::Address, Family::V4) => Value::Address(IpAddr::V4(Ipv4Addr::from(take::<4>(&mut bytes)?))),
+            (Field::Address, Family::V6) => Value::Address(IpAddr::V6(Ipv6Addr::from(take::<16>(&mut bytes)?))),
+            (Field::Port, _) => {
+                let port = take::<2>(&mut bytes)?;
+                // The last field of a dump may come without its padding.
+                bytes = bytes.get(2..).unwrap_or_default();
+                Value::Port(u16::from_be_bytes(port))
+            }
+            (Field::Mark, _) => Value::Mark(FirewallMark(u32::from_ne_bytes(take::<4>(&mut bytes)?))),
+        });
+    }
+    Some(key)
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_comes_back_as_it_was_written() {
+        let set = Set { name: Name::Ranges, family: Family::V4 };
+        let element = Element {
+            key: vec![10, 0, 0, 100, 0x79, 0x18, 0, 0],
+            key_end: Some(vec![10, 0, 0, 100, 0x7c, 0xff, 0, 0]),
+            data: Some(0x0f73_0001_u32.to_ne_bytes().to_vec()),
+            ..Element::default()
+        };
+        let (key, value) = row(set, &element).expect("a row");
+        assert_eq!(key[1].to_string(), "31000-31999");
+        assert_eq!(value, [Value::Mark(FirewallMark(0x0f73_0001))]);
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_are_no_row() {
+        let set = Set { name: Name::Landed, family: Family::V6 };
+        for length in 0..20 {
+            assert_eq!(row(set, &Element { key: vec![0; length], ..Element::default() }), None, "{length} bytes");
+        }
+        assert!(row(set, &Element { key: vec![0; 20], ..Element::default() }).is_some());
+    }
+}

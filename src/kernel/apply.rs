@@ -1,0 +1,78 @@
+//! Changes → the kernel: IPVS one by one, neighbouring element changes in one nft transaction.
+
+use super::KernelError;
+use super::elements::{Data, ElementChange, Part, Row, key};
+use super::ipvs::Ipvs;
+use super::ruleset;
+use crate::state::Change;
+use crate::state::sets::Value;
+use crate::steer::RowChange;
+
+/// Applies `changes` in their order. The first error ends it: what was there before, and what was done so far, stays.
+///
+/// # Errors
+/// What the kernel refused, in ipvsadm or nft words.
+pub fn changes(ipvs: &mut Ipvs, changes: &[Change]) -> Result<(), KernelError> {
+    let mut transaction = String::new();
+    for change in changes {
+        if let Some(line) = change.nft() {
+            transaction.push_str(&line);
+            transaction.push('\n');
+            continue;
+        }
+        commit(&mut transaction)?;
+        match change {
+            Change::AddService(service) => ipvs.add_service(service)?,
+            Change::EditService(service) => ipvs.edit_service(service)?,
+            Change::DeleteService(key) => ipvs.delete_service(key)?,
+            Change::AddDestination(key, to) => ipvs.add_destination(key, to)?,
+            Change::EditDestination(key, to) => ipvs.edit_destination(key, to)?,
+            Change::DeleteDestination(key, to) => ipvs.delete_destination(key, to)?,
+            Change::AddElement(..) | Change::DeleteElement(..) => {}
+        }
+    }
+    commit(&mut transaction)
+}
+
+fn commit(transaction: &mut String) -> Result<(), KernelError> {
+    if transaction.is_empty() {
+        return Ok(());
+    }
+    ruleset::apply(&std::mem::take(transaction))
+}
+
+/// A pinhole as nfnetlink wants it.
+#[must_use]
+pub fn element(change: &RowChange) -> ElementChange {
+    let row = |row: &crate::steer::Row, timeout| Row {
+        set: row.set.text(),
+        key: key(&parts(&row.key)),
+        data: (!row.value.is_empty()).then(|| data(&row.value)),
+        timeout: Some(timeout),
+    };
+    match change {
+        RowChange::Put(put, timeout) => ElementChange::Add(row(put, *timeout)),
+        RowChange::Refresh(put, timeout) => ElementChange::Replace(row(put, *timeout)),
+        RowChange::Delete(set, gone) => ElementChange::Delete { set: set.text(), key: key(&parts(gone)) },
+    }
+}
+
+fn parts(values: &[Value]) -> Vec<Part> {
+    let part = |value: &Value| match *value {
+        Value::Address(address) => Part::Ip(address),
+        Value::Port(port) => Part::Port(port),
+        // Dynamic rows hold no ranges: a range's first port stands for it.
+        Value::Ports(range) => Part::Port(range.first()),
+        Value::Mark(mark) => Part::Mark(mark.0),
+    };
+    values.iter().map(part).collect()
+}
+
+fn data(values: &[Value]) -> Data {
+    match values {
+        [Value::Mark(mark)] => Data::Mark(mark.0),
+        [Value::Address(std::net::IpAddr::V4(address))] => Data::Ipv4(*address),
+        [Value::Address(std::net::IpAddr::V6(address))] => Data::Ipv6(*address),
+        several => Data::Bytes(key(&parts(several))),
+    }
+}

@@ -1,0 +1,275 @@
+//! Elements of the sets and maps of table `inet ftpdirector`: the rows that change while we run.
+//!
+//! The kernel takes a transaction whole or not at all, and says of each message in it what was wrong. So changes go
+//! in one transaction; where it is refused, what was wrong is put right or left out and the rest goes in the next. A
+//! refusal is dear (measured on Linux 6.18: 10 to 15 ms, against 0.02 ms for what is taken), so since Linux 6.3 rows
+//! are destroyed, not deleted, before they are added: that is never refused for what was there before.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::abi::nf_tables::{NFT_MSG_GETTABLE, NFTA_TABLE_NAME};
+use super::abi::nfnetlink::{
+    NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+};
+use super::netlink::{Answer, Netfilter, Writer, messages};
+use super::{Errno, KernelError};
+
+mod transaction;
+mod wire;
+
+pub use wire::{parse_counters, parse_elements};
+
+/// The table.
+pub const TABLE: &str = "ftpdirector";
+/// Someone who commits a hundred times a second interrupts most dumps; small ones get through.
+const DUMPS: usize = 32;
+
+/// One field of a key (or of the data of a `dnat` map).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// `ipv4_addr` or `ipv6_addr`.
+    Ip(IpAddr),
+    /// `inet_service`.
+    Port(u16),
+    /// `mark`.
+    Mark(u32),
+}
+
+/// The bytes of a key: each field of a concatenation padded to 4 bytes, a lone field as it is.
+#[must_use]
+pub fn key(parts: &[Part]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(parts.len() * 4);
+    for part in parts {
+        match *part {
+            Part::Ip(IpAddr::V4(ip)) => key.extend_from_slice(&ip.octets()),
+            Part::Ip(IpAddr::V6(ip)) => key.extend_from_slice(&ip.octets()),
+            Part::Port(port) => key.extend_from_slice(&port.to_be_bytes()),
+            Part::Mark(mark) => key.extend_from_slice(&mark.to_ne_bytes()),
+        }
+        if parts.len() > 1 {
+            key.resize(key.len().next_multiple_of(4), 0);
+        }
+    }
+    key
+}
+
+/// What a map's element holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Data {
+    /// A `mark`.
+    Mark(u32),
+    /// An `ipv4_addr`.
+    Ipv4(Ipv4Addr),
+    /// An `ipv6_addr`.
+    Ipv6(Ipv6Addr),
+    /// Anything else, as `key` builds it.
+    Bytes(Vec<u8>),
+}
+
+/// An element to be written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row {
+    /// Set or map.
+    pub set: &'static str,
+    /// As `key` builds it.
+    pub key: Vec<u8>,
+    /// `None` in a set.
+    pub data: Option<Data>,
+    /// `None` takes the set's own. Milliseconds resolution.
+    pub timeout: Option<Duration>,
+}
+
+/// One change. Afterwards the element is there with this data and a full timeout, or it is gone, whatever was there
+/// before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ElementChange {
+    /// Believed absent: `nft add element`. Where it is there after all, it is replaced.
+    Add(Row),
+    /// Believed present: `nft delete element` and `add element` in one transaction. Where it is not there, it is added.
+    Replace(Row),
+    /// `nft delete element`; success where it is not there.
+    Delete {
+        /// Set or map.
+        set: &'static str,
+        /// As `key` builds it.
+        key: Vec<u8>,
+    },
+}
+
+/// An element as the kernel lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Element {
+    /// Its key, or the lower end.
+    pub key: Vec<u8>,
+    /// The upper end, inclusive, of a concatenated range.
+    pub key_end: Option<Vec<u8>>,
+    /// Whether it only closes the interval before it (sets of plain intervals).
+    pub interval_end: bool,
+    /// What the map holds.
+    pub data: Option<Vec<u8>>,
+    /// Its timeout.
+    pub timeout: Option<Duration>,
+    /// How long it still lives.
+    pub expires: Option<Duration>,
+    /// Packets that matched, where elements have counters.
+    pub packets: u64,
+    /// Bytes that matched.
+    pub bytes: u64,
+}
+
+/// A named counter of the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Its name.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A connection to nf_tables in this network namespace.
+#[derive(Debug)]
+pub struct Elements {
+    netlink: Netfilter,
+    out: Writer,
+    seq: u32,
+    removal: wire::Removal,
+}
+
+impl Elements {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn connect() -> Result<Self, KernelError> {
+        let (netlink, out) = (Netfilter::open(4 << 20)?, Writer::default());
+        let mut this = Self { netlink, out, seq: 0, removal: wire::Removal::Destroy };
+        this.removal = this.probe_removal();
+        Ok(this)
+    }
+
+    const fn next_seq(&mut self) -> u32 {
+        self.seq = self.seq.wrapping_add(1);
+        self.seq
+    }
+
+    /// Every element of a set or map, `nft list set`.
+    ///
+    /// # Errors
+    /// ENOENT when it does not exist; EINTR when the ruleset kept changing under our eyes: try later.
+    pub fn dump(&mut self, set: &str) -> Result<Vec<Element>, KernelError> {
+        let seq = self.next_seq();
+        let request = wire::list_elements(seq, set);
+        self.list(&format!("nft list set inet {TABLE} {set}"), seq, request.as_bytes(), parse_elements)
+    }
+
+    /// Every named counter of the table, `nft list counters table inet ftpdirector`.
+    ///
+    /// # Errors
+    /// As `dump`.
+    pub fn counters(&mut self) -> Result<Vec<Counter>, KernelError> {
+        let seq = self.next_seq();
+        let request = wire::list_counters(seq);
+        self.list(&format!("nft list counters table inet {TABLE}"), seq, request.as_bytes(), parse_counters)
+    }
+
+    fn list<T>(
+        &mut self,
+        tried: &str,
+        seq: u32,
+        request: &[u8],
+        parse: fn(&[u8]) -> Vec<T>,
+    ) -> Result<Vec<T>, KernelError> {
+        for _ in 0..DUMPS {
+            match self.list_once(seq, request, parse) {
+                Ok(Some(rows)) => return Ok(rows),
+                Ok(None) => {}
+                Err(answer) => {
+                    self.netlink.drain();
+                    return Err(KernelError::refused(tried, answer.errno, answer.said));
+                }
+            }
+        }
+        let said = format!("the ruleset changed during each of {DUMPS} attempts");
+        Err(KernelError::refused(tried, Errno(libc::EINTR), Some(said)))
+    }
+
+    /// `None` when the ruleset changed during the dump (NLM_F_DUMP_INTR) or answers were lost.
+    fn list_once<T>(&mut self, seq: u32, request: &[u8], parse: fn(&[u8]) -> Vec<T>) -> Result<Option<Vec<T>>, Answer> {
+        let failed = |e: &io::Error| Answer { errno: Errno::of(e), said: None };
+        self.netlink.send(request).map_err(|e| failed(&e))?;
+        let (mut rows, mut interrupted) = (Vec::new(), false);
+        loop {
+            let datagram = match self.netlink.receive(0) {
+                Ok(datagram) => datagram,
+                Err(e) if Errno::of(&e) == Errno::ENOBUFS => {
+                    interrupted = true;
+                    continue;
+                }
+                Err(e) => return Err(failed(&e)),
+            };
+            for message in messages(datagram).filter(|m| m.seq == seq) {
+                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                match message.kind {
+                    NLMSG_DONE => return Ok((!interrupted).then_some(rows)),
+                    NLMSG_ERROR => match message.answer(datagram) {
+                        Some(answer) if answer.errno != Errno(0) => return Err(answer),
+                        _ => {}
+                    },
+                    _ => {}
+                }
+            }
+            rows.extend(parse(datagram));
+        }
+    }
+
+    /// Whether table `inet ftpdirector` is there.
+    ///
+    /// # Errors
+    /// What the kernel said, other than ENOENT.
+    pub fn table_exists(&mut self) -> Result<bool, KernelError> {
+        let tried = format!("nft list table inet {TABLE}");
+        let seq = self.next_seq();
+        self.out.clear();
+        let open = self.out.begin(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_REQUEST, seq);
+        self.out.nfgenmsg(NFPROTO_INET, 0);
+        self.out.string(NFTA_TABLE_NAME, TABLE);
+        self.out.end(open);
+        self.netlink.send(self.out.as_bytes()).map_err(|e| KernelError::io(&tried, &e))?;
+        loop {
+            let datagram = self.netlink.receive(0).map_err(|e| KernelError::io(&tried, &e))?;
+            let Some(message) = messages(datagram).find(|m| m.seq == seq) else { continue };
+            return match message.answer(datagram) {
+                None => Ok(true),
+                Some(answer) if answer.errno == Errno::ENOENT => Ok(false),
+                Some(answer) => Err(KernelError::refused(tried, answer.errno, answer.said)),
+            };
+        }
+    }
+}
+
+impl ElementChange {
+    /// The set or map it changes.
+    #[must_use]
+    pub const fn set(&self) -> &'static str {
+        match self {
+            Self::Add(row) | Self::Replace(row) => row.set,
+            Self::Delete { set, .. } => set,
+        }
+    }
+
+    /// The key of the element it changes.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Add(row) | Self::Replace(row) => &row.key,
+            Self::Delete { key, .. } => key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,382 @@
+//! IPVS by generic netlink: what `ipvsadm` does.
+
+use std::fmt;
+use std::time::Duration;
+
+use neli::consts::genl::{CtrlAttr, CtrlCmd};
+use neli::consts::nl::{GenlId, NlmF, Nlmsg};
+use neli::consts::socket::NlFamily;
+use neli::err::SocketError;
+use neli::genl::{Genlmsghdr, GenlmsghdrBuilder, NoUserHeader};
+use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
+use neli::socket::synchronous::NlSocketHandle;
+use neli::types::{Buffer, GenlBuffer};
+use neli::utils::Groups;
+
+use super::abi::ip_vs::{
+    IPVS_CMD_DEL_DEST, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_CONFIG, IPVS_CMD_GET_DEST, IPVS_CMD_GET_INFO,
+    IPVS_CMD_GET_SERVICE, IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST,
+    IPVS_CMD_SET_SERVICE, IPVS_GENL_NAME, IPVS_GENL_VERSION,
+};
+use super::netlink::{Answer, set_option};
+use super::{Errno, KernelError};
+use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
+
+mod wire;
+
+use wire::Attributes;
+
+/// Counters since the service or destination was made. IPVS publishes them up to 2 s late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Packets from real servers (NAT only).
+    pub packets_out: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes from real servers (NAT only).
+    pub bytes_out: u64,
+}
+
+/// A real server as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedDestination {
+    /// What was configured. A local address is listed as LOCALNODE whatever was asked for: then `local` is set and
+    /// `forwarding` is a guess.
+    pub destination: Destination,
+    /// Whether the address is the director's own.
+    pub local: bool,
+    /// Connections in ESTABLISHED.
+    pub active: u32,
+    /// Connections in any other state.
+    pub inactive: u32,
+    /// Persistence templates.
+    pub persistent: u32,
+    /// Its counters.
+    pub traffic: Traffic,
+}
+
+/// A virtual service as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedService {
+    /// What was configured.
+    pub service: VirtualService,
+    /// `IP_VS_SVC_F_*` without HASHED.
+    pub flags: u32,
+    /// Bits of the client's address that persistence looks at: 32 or 128 unless someone chose otherwise.
+    pub netmask: u8,
+    /// Its counters.
+    pub traffic: Traffic,
+    /// Its real servers.
+    pub destinations: Vec<ListedDestination>,
+}
+
+/// The idle timeouts of a network namespace (`ipvsadm --set TCP TCPFIN UDP`). Seconds resolution; zero leaves one as
+/// it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// An established TCP connection.
+    pub tcp: Duration,
+    /// A TCP connection after a FIN.
+    pub tcp_fin: Duration,
+    /// UDP.
+    pub udp: Duration,
+}
+
+/// What IPVS says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Major, minor, patch: 1.2.1 for every kernel since 2008.
+    pub version: (u8, u8, u8),
+    /// Buckets of the connection table.
+    pub connection_table_size: u32,
+}
+
+type Reply = Genlmsghdr<u8, u16>;
+
+/// A connection to IPVS in this network namespace. One request at a time; each is answered before it returns.
+pub struct Ipvs {
+    // Not neli's router: its thread wakes ten times a second, and its channel deadlocks on long dumps.
+    socket: NlSocketHandle,
+    family: u16,
+    seq: u32,
+}
+
+impl Ipvs {
+    /// Finds the IPVS family.
+    ///
+    /// # Errors
+    /// `NoModule("ip_vs")` when the kernel has none.
+    pub fn connect() -> Result<Self, KernelError> {
+        let tried = "asking the kernel for IPVS";
+        let open = || -> Result<NlSocketHandle, SocketError> {
+            let socket = NlSocketHandle::connect(NlFamily::Generic, None, Groups::empty())?;
+            socket.set_recv_buffer_size(1 << 20)?;
+            socket.enable_ext_ack(true)?;
+            set_option(&socket, libc::SO_RCVTIMEO, &libc::timeval { tv_sec: 5, tv_usec: 0 })?;
+            Ok(socket)
+        };
+        let refused = |answer: Answer| match answer.errno {
+            Errno::ENOENT => KernelError::NoModule("ip_vs"),
+            errno => KernelError::refused(tried, errno, answer.said),
+        };
+        let mut this = Self { socket: open().map_err(|e| refused(lost(&e)))?, family: 0, seq: 0 };
+        let name = wire::string(CtrlAttr::FamilyName.into(), IPVS_GENL_NAME);
+        let replies =
+            this.exchange((GenlId::Ctrl.into(), CtrlCmd::Getfamily.into()), NlmF::ACK, name).map_err(refused)?;
+        this.family = replies
+            .first()
+            .and_then(|reply| wire::u16_of(reply.attrs(), CtrlAttr::FamilyId.into()))
+            .ok_or_else(|| garbled(tried, "no family id"))?;
+        Ok(this)
+    }
+
+    /// The kernel half of `ipvsadm --version`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn info(&mut self) -> Result<Info, KernelError> {
+        let tried = "ipvsadm --version";
+        let replies = self.request(tried, IPVS_CMD_GET_INFO, NlmF::ACK, Attributes::new())?;
+        replies.first().and_then(|r| wire::parse_info(r.attrs())).ok_or_else(|| garbled(tried, "no version"))
+    }
+
+    /// `ipvsadm -L -n --stats --exact`: every TCP and firewall-mark service (UDP and SCTP are left out).
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn services(&mut self) -> Result<Vec<ListedService>, KernelError> {
+        let tried = "ipvsadm -L -n";
+        let replies = self.request(tried, IPVS_CMD_GET_SERVICE, NlmF::DUMP, Attributes::new())?;
+        let mut services: Vec<_> = replies.iter().filter_map(|r| wire::parse_service(r.attrs())).collect();
+        for listed in &mut services {
+            let key = listed.service.key;
+            let of = wire::key(&key);
+            // A service that someone deletes meanwhile has none.
+            let replies = self.request(&format!("ipvsadm -L -n {}", Words(&key)), IPVS_CMD_GET_DEST, NlmF::DUMP, of)?;
+            listed.destinations = replies.iter().filter_map(|r| wire::parse_destination(&key, r.attrs())).collect();
+        }
+        Ok(services)
+    }
+
+    /// `ipvsadm -A`.
+    ///
+    /// # Errors
+    /// EEXIST when it is there; ENOENT when the kernel lacks the scheduler.
+    pub fn add_service(&mut self, service: &VirtualService) -> Result<(), KernelError> {
+        self.change(service_words("-A", service), IPVS_CMD_NEW_SERVICE, wire::service(service), |errno| {
+            scheduler_cure(errno, service)
+        })
+    }
+
+    /// `ipvsadm -E`: scheduler and persistence.
+    ///
+    /// # Errors
+    /// ESRCH when it is not there; ENOENT when the kernel lacks the scheduler.
+    pub fn edit_service(&mut self, service: &VirtualService) -> Result<(), KernelError> {
+        self.change(service_words("-E", service), IPVS_CMD_SET_SERVICE, wire::service(service), |errno| {
+            scheduler_cure(errno, service)
+        })
+    }
+
+    /// `ipvsadm -D`, with its destinations.
+    ///
+    /// # Errors
+    /// ESRCH when it is not there.
+    pub fn delete_service(&mut self, service: &ServiceKey) -> Result<(), KernelError> {
+        self.change(format!("ipvsadm -D {}", Words(service)), IPVS_CMD_DEL_SERVICE, wire::key(service), no_service)
+    }
+
+    /// `ipvsadm -a`.
+    ///
+    /// # Errors
+    /// ESRCH when the service is not there, EEXIST when the destination is.
+    pub fn add_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
+        let attributes = wire::destination(service, destination);
+        self.change(destination_words("-a", service, destination), IPVS_CMD_NEW_DEST, attributes, destination_cure)
+    }
+
+    /// `ipvsadm -e`: forwarding method and weight.
+    ///
+    /// # Errors
+    /// ESRCH when the service is not there, ENOENT when the destination is not.
+    pub fn edit_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
+        let attributes = wire::destination(service, destination);
+        self.change(destination_words("-e", service, destination), IPVS_CMD_SET_DEST, attributes, destination_cure)
+    }
+
+    /// `ipvsadm -d`: address and port of `destination` count.
+    ///
+    /// # Errors
+    /// ESRCH when the service is not there, ENOENT when the destination is not.
+    pub fn delete_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
+        let tried = format!("ipvsadm -d {} -r {}", Words(service), destination.address);
+        self.change(tried, IPVS_CMD_DEL_DEST, wire::destination(service, destination), destination_cure)
+    }
+
+    /// `ipvsadm -L --timeout`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn timeouts(&mut self) -> Result<Timeouts, KernelError> {
+        let tried = "ipvsadm -L --timeout";
+        let replies = self.request(tried, IPVS_CMD_GET_CONFIG, NlmF::ACK, Attributes::new())?;
+        replies.first().and_then(|r| wire::parse_timeouts(r.attrs())).ok_or_else(|| garbled(tried, "no timeouts"))
+    }
+
+    /// `ipvsadm --set`.
+    ///
+    /// # Errors
+    /// EINVAL when the kernel cannot count that far.
+    pub fn set_timeouts(&mut self, timeouts: &Timeouts) -> Result<(), KernelError> {
+        let [tcp, fin, udp] = [timeouts.tcp, timeouts.tcp_fin, timeouts.udp].map(wire::seconds);
+        let tried = format!("ipvsadm --set {tcp} {fin} {udp}");
+        self.change(tried, IPVS_CMD_SET_CONFIG, wire::timeouts(timeouts), |_| None)
+    }
+
+    fn change(
+        &mut self,
+        tried: String,
+        command: u8,
+        attributes: Attributes,
+        cure: impl FnOnce(Errno) -> Option<String>,
+    ) -> Result<(), KernelError> {
+        match self.exchange((self.family, command), NlmF::ACK, attributes) {
+            Ok(_) => Ok(()),
+            Err(answer) => Err(KernelError::refused(tried, answer.errno, answer.said.or_else(|| cure(answer.errno)))),
+        }
+    }
+
+    fn request(&mut self, tried: &str, command: u8, flags: NlmF, of: Attributes) -> Result<Vec<Reply>, KernelError> {
+        self.exchange((self.family, command), flags, of)
+            .map_err(|answer| KernelError::refused(tried, answer.errno, answer.said))
+    }
+
+    /// Sends a request and collects its replies: all of them, before anything else is asked.
+    fn exchange(
+        &mut self,
+        (family, command): (u16, u8),
+        flags: NlmF,
+        attributes: Attributes,
+    ) -> Result<Vec<Reply>, Answer> {
+        self.seq = self.seq.wrapping_add(1);
+        let payload = GenlmsghdrBuilder::<u8, u16, NoUserHeader>::default()
+            .cmd(command)
+            .version(IPVS_GENL_VERSION)
+            .attrs(attributes)
+            .build()
+            .map_err(|e| unwritten(&e))?;
+        let request = NlmsghdrBuilder::default()
+            .nl_type(family)
+            .nl_flags(NlmF::REQUEST | flags)
+            .nl_seq(self.seq)
+            .nl_payload(NlPayload::Payload(payload))
+            .build()
+            .map_err(|e| unwritten(&e))?;
+        self.socket.send(&request).map_err(|e| lost(&e))?;
+        let mut replies = Vec::new();
+        loop {
+            let (datagram, _) = self.socket.recv::<u16, Reply>().map_err(|e| lost(&e))?;
+            for message in datagram {
+                let message: Nlmsghdr<u16, Reply> = message.map_err(|e| lost(&e))?;
+                if *message.nl_seq() != self.seq {
+                    continue;
+                }
+                let done = *message.nl_type() == u16::from(Nlmsg::Done);
+                match message.nl_payload() {
+                    NlPayload::Ack(_) => return Ok(replies),
+                    NlPayload::Err(e) => return Err(answer(*e.error(), e.ext_ack())),
+                    NlPayload::DumpExtAck(e) if *e.error() != 0 => return Err(answer(*e.error(), e.ext_ack())),
+                    NlPayload::Payload(reply) if !done => replies.push(reply.clone()),
+                    _ => {}
+                }
+                if done {
+                    return Ok(replies);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ipvs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ipvs").field("family", &self.family).finish_non_exhaustive()
+    }
+}
+
+fn answer(errno: i32, words: &GenlBuffer<neli::consts::nl::NlmsgerrAttr, Buffer>) -> Answer {
+    let said = words
+        .get_attr_handle()
+        .get_attr_payload_as_with_len_borrowed::<&str>(neli::consts::nl::NlmsgerrAttr::Msg)
+        .ok()
+        .map(|text| text.trim_end_matches('\0').to_owned());
+    Answer { errno: Errno(errno.saturating_neg()), said }
+}
+
+/// The socket failed, or neli cannot read what came.
+fn lost(error: &SocketError) -> Answer {
+    match error {
+        SocketError::Io(e) => Answer { errno: Errno::of(e), said: None },
+        other => Answer { errno: Errno(libc::EBADMSG), said: Some(other.to_string()) },
+    }
+}
+
+/// neli could not write a message: a field was forgotten.
+fn unwritten(error: &dyn fmt::Display) -> Answer {
+    Answer { errno: Errno(libc::EINVAL), said: Some(error.to_string()) }
+}
+
+fn garbled(tried: &str, why: &str) -> KernelError {
+    KernelError::Garbled { tried: tried.to_owned(), why: why.to_owned() }
+}
+
+fn scheduler_cure(errno: Errno, service: &VirtualService) -> Option<String> {
+    match errno {
+        Errno::ENOENT => Some(format!("no scheduler '{0}': modprobe ip_vs_{0}", service.scheduler)),
+        _ => no_service(errno),
+    }
+}
+
+fn no_service(errno: Errno) -> Option<String> {
+    (errno == Errno::ESRCH).then(|| "no such service: ipvsadm -L -n".to_owned())
+}
+
+fn destination_cure(errno: Errno) -> Option<String> {
+    match errno {
+        Errno::ENOENT => Some("the service has no such destination".to_owned()),
+        Errno(libc::ERANGE) => Some("the weight is too large".to_owned()),
+        _ => no_service(errno),
+    }
+}
+
+/// A service in ipvsadm's words: `-t 192.0.2.10:21`, `-f 258801665 -6`.
+struct Words<'a>(&'a ServiceKey);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ServiceKey::Tcp(address) => write!(f, "-t {address}"),
+            ServiceKey::Mark { mark, ipv6 } => write!(f, "-f {}{}", mark.0, if *ipv6 { " -6" } else { "" }),
+        }
+    }
+}
+
+fn service_words(verb: &str, service: &VirtualService) -> String {
+    let persistence = service.persistence.map(|time| format!(" -p {}", wire::seconds(time))).unwrap_or_default();
+    format!("ipvsadm {verb} {} -s {}{persistence}", Words(&service.key), service.scheduler)
+}
+
+fn destination_words(verb: &str, service: &ServiceKey, destination: &Destination) -> String {
+    let method = match destination.forwarding {
+        ForwardingMethod::Nat => "-m",
+        ForwardingMethod::Dr => "-g",
+        ForwardingMethod::Tun => "-i",
+    };
+    format!("ipvsadm {verb} {} -r {} {method} -w {}", Words(service), destination.address, destination.weight)
+}
+
+#[cfg(test)]
+mod tests;

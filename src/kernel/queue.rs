@@ -1,0 +1,322 @@
+//! NFQUEUE: packets that wait for our verdict. One thread owns a queue.
+//!
+//! A packet that gets no verdict waits for ever; when the socket closes, the kernel drops those that wait.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr;
+
+use super::abi::nfnetlink::{NFNL_SUBSYS_QUEUE, NFPROTO_UNSPEC, NLM_F_REQUEST};
+use super::abi::nfnetlink_queue::{
+    NF_ACCEPT, NF_DROP, NFQA_CAP_LEN, NFQA_CFG_CMD, NFQA_CFG_F_CONNTRACK, NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO,
+    NFQA_CFG_FLAGS, NFQA_CFG_MASK, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_MARK, NFQA_PACKET_HDR, NFQA_PAYLOAD,
+    NFQA_SKB_INFO, NFQA_VERDICT_HDR, NFQNL_CFG_CMD_BIND, NFQNL_COPY_PACKET, NFQNL_MSG_CONFIG, NFQNL_MSG_PACKET,
+    NFQNL_MSG_VERDICT,
+};
+use super::netlink::{Answer, NFGENMSG_LEN, Netfilter, Writer, attribute_ranges, be32, messages};
+use super::{Errno, KernelError};
+
+/// Datagrams taken with one system call; each holds one packet.
+const BATCH: usize = 64;
+/// The largest `copy` (the payload's length field has 16 bits).
+pub const COPY_MAX: u32 = 65531;
+/// Room for the headers and attributes beside the payload.
+const OVERHEAD: usize = 4096;
+/// Packets wait in the kernel's queue (counted) before they wait in our socket (not counted): so it must not be small.
+const RECEIVE_BUFFER: u32 = 64 << 20;
+/// Verdicts are sent when they are this many bytes: below the send buffer that `Netfilter` asks for.
+const FLUSH: usize = 128 * 1024;
+
+/// A packet in the queue. It remembers whether we saw all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId {
+    number: u32,
+    truncated: bool,
+}
+
+/// A packet that waits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// To give the verdict with.
+    pub id: PacketId,
+    /// Where it was queued (`NF_INET_FORWARD`, `NF_INET_POST_ROUTING`).
+    pub hook: u8,
+    /// Its firewall mark; 0 for none.
+    pub mark: u32,
+    /// From the IP header on.
+    pub payload: &'a mut [u8],
+    /// Whether `payload` is only its beginning. It can then not be rewritten.
+    pub truncated: bool,
+    /// `NFQA_SKB_*`: checksum not ready, GSO, checksum not verified.
+    pub skb_info: u32,
+}
+
+/// Verdicts that were given and not yet sent.
+#[derive(Debug)]
+pub struct Verdicts {
+    queue: u16,
+    out: Writer,
+}
+
+impl Verdicts {
+    /// No verdicts for queue `number`.
+    #[must_use]
+    pub fn new(number: u16) -> Self {
+        Self { queue: number, out: Writer::default() }
+    }
+
+    /// Lets a packet go on, with another mark and other bytes if given. Bytes for a truncated packet are not sent: the
+    /// kernel would cut the packet to their length. The bytes' checksums must be right; the kernel trusts them.
+    pub fn accept(&mut self, id: PacketId, mark: Option<u32>, payload: Option<&[u8]>) {
+        self.give(id, NF_ACCEPT, mark, payload.filter(|_| !id.truncated));
+    }
+
+    /// Drops a packet.
+    pub fn drop(&mut self, id: PacketId) {
+        self.give(id, NF_DROP, None, None);
+    }
+
+    fn give(&mut self, id: PacketId, verdict: u32, mark: Option<u32>, payload: Option<&[u8]>) {
+        let message = self.out.begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT, NLM_F_REQUEST, 0);
+        self.out.nfgenmsg(NFPROTO_UNSPEC, self.queue);
+        self.out.attribute_of(NFQA_VERDICT_HDR, &[&verdict.to_be_bytes(), &id.number.to_be_bytes()]);
+        if let Some(mark) = mark {
+            self.out.attribute(NFQA_MARK, &mark.to_be_bytes());
+        }
+        if let Some(payload) = payload {
+            self.out.attribute(NFQA_PAYLOAD, payload);
+        }
+        self.out.end(message);
+    }
+
+    /// The messages.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.out.as_bytes()
+    }
+}
+
+/// A queue that we own.
+#[derive(Debug)]
+pub struct Queue {
+    netlink: Netfilter,
+    buffers: Vec<Vec<u8>>,
+    verdicts: Verdicts,
+    late: u64,
+}
+
+impl Queue {
+    /// Takes queue `number`: at most `maxlen` packets wait in it, of each we see the first `copy` bytes (at most
+    /// 65531). Call `receive` once before waiting on the descriptor.
+    ///
+    /// # Errors
+    /// `Conflict` when another process has it.
+    pub fn open(number: u16, maxlen: u32, copy: u32) -> Result<Self, KernelError> {
+        let copy = copy.min(COPY_MAX);
+        let mut netlink = Netfilter::open(RECEIVE_BUFFER)?;
+        // Without this an overflow would end a receive with ENOBUFS; the kernel counts it as user_dropped either way.
+        netlink.socket().set_no_enobufs(true).map_err(|e| KernelError::io("setting NETLINK_NO_ENOBUFS", &e))?;
+        netlink.configure(configuration(number, maxlen, copy).as_bytes()).map_err(|a| refusal(number, a))?;
+        let room = copy as usize + OVERHEAD;
+        let buffers = (0..BATCH).map(|_| vec![0; room]).collect();
+        Ok(Self { netlink, buffers, verdicts: Verdicts::new(number), late: 0 })
+    }
+
+    /// Hands every packet that is there, at most 64, to `on`; returns how many datagrams there were, 0 when there is
+    /// nothing to read. Does not wait.
+    ///
+    /// # Errors
+    /// Those of recvmmsg(2) other than EAGAIN and EINTR.
+    pub fn receive(&mut self, on: &mut dyn FnMut(Packet<'_>, &mut Verdicts)) -> io::Result<usize> {
+        let lengths = match receive_many(&self.netlink, &mut self.buffers) {
+            Ok(lengths) => lengths,
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => return Ok(0),
+            Err(e) => return Err(e),
+        };
+        let count = lengths.iter().flatten().count();
+        for (buffer, length) in self.buffers.iter_mut().zip(lengths.into_iter().flatten()) {
+            let Some(datagram) = buffer.get_mut(..length) else { continue };
+            self.late += parse(datagram, &mut |packet| on(packet, &mut self.verdicts));
+        }
+        if self.verdicts.as_bytes().len() >= FLUSH {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    /// Where verdicts are given outside `receive`.
+    pub const fn verdicts(&mut self) -> &mut Verdicts {
+        &mut self.verdicts
+    }
+
+    /// Sends the verdicts given so far. The rest of the packets' way through the stack happens in this call.
+    ///
+    /// # Errors
+    /// Those of send(2); the verdicts are kept, to be sent with the next.
+    pub fn flush(&mut self) -> io::Result<()> {
+        for part in portions(self.verdicts.out.as_bytes(), FLUSH) {
+            self.netlink.send(part)?;
+        }
+        self.verdicts.out.clear();
+        Ok(())
+    }
+
+    /// Verdicts that came too late: the kernel had dropped the packet (its interface or a chain went away).
+    #[must_use]
+    pub const fn late(&self) -> u64 {
+        self.late
+    }
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
+    }
+}
+
+/// BIND, PARAMS, MAXLEN and FLAGS in one message: between BIND and PARAMS the kernel would drop packets. No
+/// FAIL_OPEN: what is let through unread overtakes what waits. No GSO: the kernel segments, and completes the
+/// checksums that we rewrite.
+fn configuration(number: u16, maxlen: u32, copy: u32) -> Writer {
+    let mut out = Writer::default();
+    let message = out.begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG, NLM_F_REQUEST, 1);
+    out.nfgenmsg(NFPROTO_UNSPEC, number);
+    out.attribute(NFQA_CFG_CMD, &[NFQNL_CFG_CMD_BIND, 0, 0, 0]);
+    out.attribute_of(NFQA_CFG_PARAMS, &[&copy.to_be_bytes(), &[NFQNL_COPY_PACKET]]);
+    out.attribute(NFQA_CFG_QUEUE_MAXLEN, &maxlen.to_be_bytes());
+    let mask = NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_CONNTRACK | NFQA_CFG_F_GSO;
+    out.attribute(NFQA_CFG_MASK, &mask.to_be_bytes());
+    out.attribute(NFQA_CFG_FLAGS, &0u32.to_be_bytes());
+    out.end(message);
+    out
+}
+
+/// EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart.
+fn refusal(number: u16, answer: Answer) -> KernelError {
+    let tried = format!("listening on NFQUEUE {number}");
+    match (answer.errno, stats(number)) {
+        (Errno::EPERM | Errno::EBUSY, Some(other)) => KernelError::Conflict {
+            tried,
+            holder: format!("queue {number} is taken by another process (portid {})", other.portid),
+            cure: "stop it, or choose another number with kernel.queue".to_owned(),
+        },
+        (Errno(libc::EINVAL | libc::EOPNOTSUPP), _) => KernelError::NoModule("nfnetlink_queue"),
+        (errno, _) => KernelError::refused(tried, errno, answer.said),
+    }
+}
+
+/// Cuts messages into parts of about `limit` bytes.
+fn portions(bytes: &[u8], limit: usize) -> impl Iterator<Item = &[u8]> {
+    let mut ends: Vec<usize> = Vec::new();
+    let mut start = 0;
+    for message in messages(bytes) {
+        let end = message.body.end;
+        if end - start >= limit || end == bytes.len() {
+            ends.push(end);
+            start = end;
+        }
+    }
+    let mut at = 0;
+    ends.into_iter().map(move |end| &bytes[std::mem::replace(&mut at, end)..end])
+}
+
+/// Hands the packets in a datagram to `on`; returns how many errors stood in it. Never panics.
+pub fn parse(datagram: &mut [u8], on: &mut dyn FnMut(Packet<'_>)) -> u64 {
+    let mut errors = 0;
+    let all: Vec<_> = messages(datagram).collect();
+    for message in all {
+        if message.kind == NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET {
+            let body = datagram.get_mut(message.body).and_then(|body| body.get_mut(NFGENMSG_LEN..));
+            if let Some(packet) = body.and_then(parse_packet) {
+                on(packet);
+            }
+        } else {
+            errors += u64::from(message.answer(datagram).is_some_and(|answer| answer.errno != Errno(0)));
+        }
+    }
+    errors
+}
+
+/// The attributes of a packet. Without a payload, or when the kernel says that there is more (NFQA_CAP_LEN), it is
+/// truncated.
+fn parse_packet(attributes: &mut [u8]) -> Option<Packet<'_>> {
+    let (mut header, mut mark, mut skb_info, mut body, mut cut) = (None, 0, 0, None, false);
+    for (kind, range) in attribute_ranges(attributes) {
+        let payload = attributes.get(range.clone()).unwrap_or_default();
+        match kind {
+            NFQA_PACKET_HDR => header = be32(payload).zip(payload.get(6).copied()),
+            NFQA_MARK => mark = be32(payload).unwrap_or_default(),
+            NFQA_SKB_INFO => skb_info = be32(payload).unwrap_or_default(),
+            NFQA_CAP_LEN => cut = true,
+            NFQA_PAYLOAD => body = Some(range),
+            _ => {}
+        }
+    }
+    let (number, hook) = header?;
+    let truncated = cut || body.is_none();
+    let payload = attributes.get_mut(body.unwrap_or_default())?;
+    Some(Packet { id: PacketId { number, truncated }, hook, mark, payload, truncated, skb_info })
+}
+
+/// One recvmmsg(2) with MSG_DONTWAIT; the lengths of the datagrams, in the order of `buffers`.
+fn receive_many(from: &Netfilter, buffers: &mut [Vec<u8>]) -> io::Result<[Option<usize>; BATCH]> {
+    let mut pieces = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
+    for (piece, buffer) in pieces.iter_mut().zip(buffers.iter_mut()) {
+        *piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    }
+    #[expect(unsafe_code, reason = "mmsghdr has private padding on some targets, so it cannot be written out")]
+    // SAFETY: mmsghdr is plain integers and pointers; all zero is a valid one.
+    let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    for (header, piece) in headers.iter_mut().zip(pieces.iter_mut()) {
+        header.msg_hdr.msg_iov = ptr::from_mut(piece);
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    let fd = from.as_fd().as_raw_fd();
+    let count = libc::c_uint::try_from(buffers.len().min(BATCH)).unwrap_or_default();
+    #[expect(unsafe_code, reason = "neither std nor netlink-sys has recvmmsg")]
+    // SAFETY: the first `count` headers point to one iovec each, and those to whole buffers borrowed mutably until
+    // this returns.
+    let received = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _, ptr::null_mut()) };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let mut lengths = [None; BATCH];
+    for (length, header) in lengths.iter_mut().zip(&headers[..received]) {
+        *length = Some(header.msg_len as usize);
+    }
+    Ok(lengths)
+}
+
+/// A line of `/proc/net/netfilter/nfnetlink_queue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Netlink port of the owner; mostly its process id.
+    pub portid: u32,
+    /// Packets that wait now.
+    pub queued: u32,
+    /// Packets dropped because the queue was full.
+    pub queue_dropped: u32,
+    /// Packets dropped because our socket's buffer was full.
+    pub user_dropped: u32,
+}
+
+/// The kernel's counters of a queue; `None` when nobody listens on it.
+#[must_use]
+pub fn stats(number: u16) -> Option<QueueStats> {
+    parse_stats(&fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").ok()?, number)
+}
+
+/// Columns: number, portid, queued, copy mode, copy range, queue dropped, user dropped, last id, 1.
+fn parse_stats(text: &str, number: u16) -> Option<QueueStats> {
+    text.lines().find_map(|line| {
+        let columns: Vec<u32> = line.split_whitespace().map(|word| word.parse().unwrap_or_default()).collect();
+        match columns[..] {
+            [n, portid, queued, _, _, queue_dropped, user_dropped, ..] if n == u32::from(number) => {
+                Some(QueueStats { portid, queued, queue_dropped, user_dropped })
+            }
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
