@@ -1,0 +1,107 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+
+/// A pcap file of raw IPv4 packets: sender, receiver, sequence number, flags, text.
+fn capture(segments: &[(&str, &str, u32, u8, &str)]) -> Vec<u8> {
+    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0];
+    for (from, to, seq, flags, text) in segments {
+        let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
+        let address = |end: &SocketAddr| end.ip().to_string().parse::<Ipv4Addr>().unwrap().octets();
+        let total = u16::try_from(40 + text.len()).unwrap();
+        let mut packet = vec![0x45, 0];
+        packet.extend(total.to_be_bytes());
+        packet.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+        packet.extend(address(&from));
+        packet.extend(address(&to));
+        packet.extend(from.port().to_be_bytes());
+        packet.extend(to.port().to_be_bytes());
+        packet.extend(seq.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 0x50, *flags, 1, 0, 0, 0, 0, 0]);
+        packet.extend(text.bytes());
+        let length = u32::from(total).to_le_bytes();
+        file.extend([[0; 4], [0; 4], length, length].concat());
+        file.extend(packet);
+    }
+    file
+}
+
+const CLIENT: &str = "198.51.100.7:40000";
+const SERVER: &str = "10.0.0.11:21";
+
+fn dialogue() -> Vec<u8> {
+    capture(&[
+        (CLIENT, SERVER, 99, 2, ""),
+        (SERVER, CLIENT, 199, 18, ""),
+        (CLIENT, SERVER, 100, 24, "PASV\r\n"),
+        (SERVER, CLIENT, 200, 24, "227 Entering Passive Mode (10,0,0,12,121,26).\r\n"),
+        (CLIENT, SERVER, 106, 24, "PORT 198,51,100,8,200,10\r\n"),
+        (CLIENT, SERVER, 132, 24, "EPRT |1|198.51.100.7|51210|\r\n"),
+        ("192.0.2.9:1", "192.0.2.8:80", 1, 24, "GET / HTTP/1.1\r\n"),
+        (CLIENT, SERVER, 161, 4, ""),
+    ])
+}
+
+fn replayed(capture: &[u8], forwarding: ForwardingMethod, format: Format) -> (String, Summary) {
+    let mut out = vec![];
+    let summary = run(capture, &Options { forwarding, format, ports: vec![21] }, &mut out).unwrap();
+    (String::from_utf8(out).unwrap(), summary)
+}
+
+#[test]
+fn json_lines() {
+    let (out, summary) = replayed(&dialogue(), ForwardingMethod::Nat, Format::Json);
+    let session = r#"{"session":"198.51.100.7:40000>10.0.0.11:21","event":"#;
+    let lines: Vec<_> = out.lines().map(|line| line.strip_prefix(session).expect("the session first")).collect();
+    assert_eq!(
+        lines,
+        [
+            r#""command","verb":"PASV"}"#,
+            r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":31002}"#,
+            r#""rewrite","from":"10.0.0.12:31002","to":"10.0.0.11:31002"}"#,
+            r#""reply","code":227}"#,
+            r#""command","verb":"PORT"}"#,
+            r#""refuse","verb":"PORT","reason":"third-party"}"#,
+            r#""command","verb":"EPRT"}"#,
+            r#""expect","mode":"active","verb":"EPRT","address":"198.51.100.7","port":51210}"#,
+            r#""cancel","reason":"close"}"#,
+            r#""end"}"#,
+        ]
+    );
+    assert_eq!((summary.packets, summary.control, summary.sessions), (8, 7, 1));
+}
+
+#[test]
+fn without_the_server_half_there_is_no_port() {
+    for forwarding in [ForwardingMethod::Dr, ForwardingMethod::Tun] {
+        let (out, _) = replayed(&dialogue(), forwarding, Format::Json);
+        assert!(out.contains(r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":null}"#), "{out}");
+        assert!(!out.contains("reply") && !out.contains("rewrite"), "{out}");
+    }
+}
+
+#[test]
+fn text_ends_with_a_summary() {
+    let (out, _) = replayed(&dialogue(), ForwardingMethod::Nat, Format::Text);
+    assert!(out.contains("198.51.100.7:40000>10.0.0.11:21 refuse PORT: third-party\n"), "{out}");
+    assert!(out.ends_with("8 packets, 7 of 1 control connections; not read: 0 fragments, 0 truncated\n"), "{out}");
+}
+
+#[test]
+fn a_file_that_ends_early_is_told_as_far_as_it_goes() {
+    let whole = dialogue();
+    let (out, summary) = replayed(&whole[..whole.len() - 3], ForwardingMethod::Nat, Format::Text);
+    assert!(summary.cut_short && summary.packets == 7);
+    assert!(out.contains("ends in the middle"), "{out}");
+}
+
+#[test]
+fn what_is_no_capture_is_an_error() {
+    let options = Options { forwarding: ForwardingMethod::Nat, format: Format::Json, ports: vec![21] };
+    for (bytes, message) in
+        [(&b""[..], "the file is empty"), (b"this is no capture at all, is it?", "neither pcap nor pcapng")]
+    {
+        let error = run(bytes, &options, &mut std::io::sink()).expect_err("no capture").to_string();
+        assert!(error.ends_with(message), "{error}");
+    }
+}
