@@ -1,0 +1,104 @@
+//! The checks: pure functions over [`Facts`](super::Facts). A new one is a row here.
+
+mod clusters;
+mod firewall;
+mod machine;
+mod marks;
+mod network;
+mod paths;
+mod services;
+mod tracking;
+mod traffic;
+
+use super::Check;
+use super::facts::Need;
+
+const CONFIG: &[Need] = &[Need::Configuration];
+const SYSCTLS: &[Need] = &[Need::Sysctls];
+const SERVICES: &[Need] = &[Need::Configuration, Need::Services];
+const NETWORK: &[Need] = &[Need::Configuration, Need::Network];
+const BOTH: &[Need] = &[Need::Configuration, Need::Network, Need::Sysctls];
+const RULES: &[Need] = &[Need::Configuration, Need::Network, Need::Rules];
+
+/// In the order in which people look.
+pub const ALL: &[Check] = &[
+    Check { name: "configuration", good: "the file can be used", needs: &[], run: machine::configuration },
+    Check { name: "unseen", good: "everything could be looked at", needs: &[], run: machine::unseen },
+    Check { name: "versions", good: "kernel and nft are new enough", needs: &[], run: machine::versions },
+    Check { name: "modules", good: "the kernel modules are there", needs: &[], run: machine::modules },
+    Check { name: "ip-vs-ftp", good: "no kernel helper on our ports", needs: CONFIG, run: machine::helper },
+    Check { name: "backup-only", good: "IPVS works on this node", needs: SYSCTLS, run: machine::backup_only },
+    Check {
+        name: "overload-defence",
+        good: "IPVS drops and adopts nothing by itself",
+        needs: SYSCTLS,
+        run: machine::defences,
+    },
+    Check {
+        name: "services",
+        good: "nobody else balances our VIPs and ports",
+        needs: SERVICES,
+        run: services::foreign,
+    },
+    Check {
+        name: "keepalived",
+        good: "keepalived leaves our services alone",
+        needs: CONFIG,
+        run: services::keepalived,
+    },
+    Check { name: "vip", good: "the VIPs are this machine's", needs: NETWORK, run: network::vips },
+    Check {
+        name: "routes",
+        good: "the real servers can be reached the way they must",
+        needs: NETWORK,
+        run: network::servers,
+    },
+    Check {
+        name: "ip-forward",
+        good: "packets are forwarded where NAT needs it",
+        needs: BOTH,
+        run: network::forwarding,
+    },
+    Check { name: "redirects", good: "no ICMP redirects round the director", needs: BOTH, run: network::redirects },
+    Check {
+        name: "rp-filter",
+        good: "no strict reverse path filter on several ways",
+        needs: BOTH,
+        run: paths::rp_filter,
+    },
+    Check { name: "accept-local", good: "nobody comes in with our addresses", needs: BOTH, run: paths::accept_local },
+    Check { name: "mtu", good: "full-size packets fit on the way to the servers", needs: NETWORK, run: paths::mtu },
+    Check {
+        name: "ranges",
+        good: "passive ranges tell the servers apart where they must",
+        needs: CONFIG,
+        run: clusters::ranges,
+    },
+    Check { name: "tls", good: "TLS sessions can be steered", needs: CONFIG, run: clusters::tls },
+    Check { name: "conn-reuse", good: "reused client ports find a live server", needs: BOTH, run: clusters::reuse },
+    Check {
+        name: "quiescent",
+        good: "drained servers lose their persistent clients",
+        needs: BOTH,
+        run: clusters::quiescent,
+    },
+    Check {
+        name: "firewall",
+        good: "the rules let control and data connections pass",
+        needs: RULES,
+        run: firewall::packets,
+    },
+    Check { name: "legacy-iptables", good: "no rules outside nftables", needs: RULES, run: firewall::legacy },
+    Check { name: "notrack", good: "what must be tracked is tracked", needs: RULES, run: tracking::notrack },
+    Check { name: "ct-helper", good: "no conntrack helper on our ports", needs: RULES, run: tracking::helper },
+    Check {
+        name: "conntrack",
+        good: "conntrack has room and follows what it did not see begin",
+        needs: BOTH,
+        run: tracking::table,
+    },
+    Check { name: "marks", good: "nobody else uses or overwrites our firewall marks", needs: RULES, run: marks::marks },
+];
+
+#[cfg(test)]
+mod tests;

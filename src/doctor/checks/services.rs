@@ -1,0 +1,71 @@
+//! Others who manage IPVS.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::super::{Facts, Finding};
+use crate::lvs::ServiceKey;
+
+fn ours(facts: &Facts) -> BTreeSet<SocketAddr> {
+    let clusters = facts.clusters().iter();
+    clusters
+        .flat_map(|cluster| {
+            cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| SocketAddr::new(vip, port)))
+        })
+        .collect()
+}
+
+/// Services at our VIPs and ports that we did not make.
+pub fn foreign(facts: &Facts) -> Vec<Finding> {
+    let ours = ours(facts);
+    let at_ours = facts.foreign.iter().filter_map(|listed| match listed.service.key {
+        ServiceKey::Tcp(address) if ours.contains(&address) => Some((address, listed)),
+        _ => None,
+    });
+    at_ours
+        .map(|(address, listed)| {
+            Finding::fatal(format!("someone else has a virtual service at {address}"))
+                .seen(format!(
+                    "ipvsadm -L -n: TCP {address} {}, {} real server(s)",
+                    listed.service.scheduler,
+                    listed.destinations.len()
+                ))
+                .means("`ftpdirector run` refuses to start: it does not take over what it did not make")
+                .cure(format!("ipvsadm -D -t {address}\n(or take its virtual_server out of keepalived.conf)"))
+        })
+        .collect()
+}
+
+/// What keepalived does to services that are not its own.
+pub fn keepalived(facts: &Facts) -> Vec<Finding> {
+    let ours = ours(facts);
+    let mut findings = Vec::new();
+    for (file, text) in &facts.keepalived {
+        for (number, line) in text.lines().enumerate() {
+            // `#` and `!` begin a comment.
+            let words: Vec<&str> = line.split(['#', '!']).next().unwrap_or_default().split_whitespace().collect();
+            let seen = format!("{file}:{}: {}", number + 1, line.trim());
+            match words[..] {
+                [word @ ("lvs_flush" | "lvs_flush_onstop" | "lvs_flush_on_stop"), ..] => findings.push(
+                    Finding::warning(format!("keepalived removes every IPVS service ({word})"))
+                        .seen(seen)
+                        .means("each (re)start of keepalived wipes our services; new sessions fail until ftpdirector has put them back")
+                        .cure(format!("delete {word} in {file}, then: systemctl reload keepalived")),
+                ),
+                ["virtual_server", address, port, ..] => {
+                    let at = address.parse().ok().zip(port.parse().ok()).map(|(ip, port)| SocketAddr::new(ip, port));
+                    if let Some(at) = at.filter(|at| ours.contains(at)) {
+                        findings.push(
+                            Finding::fatal(format!("keepalived has a virtual_server at our {at}"))
+                                .seen(seen)
+                                .means("both write the same service; each reload of keepalived undoes ours")
+                                .cure(format!("delete that virtual_server in {file}, then: systemctl reload keepalived\nipvsadm -D -t {at}")),
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    findings
+}

@@ -1,0 +1,78 @@
+//! Each check on a healthy machine with one thing wrong.
+
+use serde_json::json;
+
+use super::super::{Facts, Finding, Severity, examine, sample};
+use super::ALL;
+
+mod rows;
+
+use rows::{ROWS, rule, second_interface};
+
+/// Everything that is not good.
+fn found(facts: &Facts) -> Vec<Finding> {
+    examine(facts).findings.into_iter().filter(|finding| finding.severity != Severity::Good).collect()
+}
+
+#[test]
+fn one_thing_wrong_is_one_finding_with_its_cure() {
+    for (number, (check, machine, harm, severity, evidence, cure)) in ROWS.iter().enumerate() {
+        let mut facts = machine();
+        harm(&mut facts);
+        let findings = found(&facts);
+        // A shared range is two things at once in DR.
+        let mine: Vec<&Finding> = findings.iter().filter(|finding| finding.check == *check).collect();
+        assert_eq!(mine.len(), 1, "row {number} ({check}): {findings:#?}");
+        assert_eq!(mine[0].severity, *severity, "row {number}: {}", mine[0]);
+        assert!(mine[0].evidence.contains(evidence), "row {number}: {evidence:?} in\n{}", mine[0]);
+        assert!(mine[0].cure.contains(cure), "row {number}: {cure:?} in\n{}", mine[0]);
+        assert!(!mine[0].what.contains('\n'), "row {number}: {}", mine[0].what);
+    }
+}
+
+#[test]
+fn every_check_has_a_row() {
+    for check in ALL {
+        assert!(ROWS.iter().any(|row| row.0 == check.name), "{} is not tested", check.name);
+    }
+}
+
+/// What looks like harm and is none.
+#[test]
+fn harmless_things_are_no_findings() {
+    type Harmless = (fn() -> Facts, fn(&mut Facts));
+    let rows: &[Harmless] = &[
+        (sample::dr, |f| f.set("net/ipv4/ip_forward", "0")),
+        (sample::dr, |f| f.set("net/ipv4/conf/all/send_redirects", "1")),
+        (sample::nat, |f| f.set("net/ipv4/vs/conn_reuse_mode", "1")),
+        (sample::nat, |f| f.helper_ports = vec![2121]),
+        // Two interfaces: nobody is told to bypass us.
+        (sample::nat, |f| {
+            second_interface(f, 1500);
+            f.set("net/ipv4/conf/all/send_redirects", "1");
+        }),
+        // One way in: strict filtering drops nobody.
+        (sample::nat, |f| f.set("net/ipv4/conf/all/rp_filter", "1")),
+        // Tracked NAT: its replies are known.
+        (sample::nat, |f| {
+            f.set("net/ipv4/vs/conntrack", "1");
+            rule(
+                f,
+                "forward",
+                json!([{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "invalid"}}, {"drop": null}]),
+            );
+        }),
+        // NAT replies that pass the forward chain are no business of the input chain's ssh rule.
+        (sample::nat, |f| {
+            let ssh =
+                json!({"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}});
+            rule(f, "input", json!([ssh, {"drop": null}]));
+        }),
+        (sample::dr, |f| rule(f, "prerouting", json!([{"notrack": null}]))),
+    ];
+    for (number, (machine, change)) in rows.iter().enumerate() {
+        let mut facts = machine();
+        change(&mut facts);
+        assert!(found(&facts).is_empty(), "row {number}: {:#?}", found(&facts));
+    }
+}

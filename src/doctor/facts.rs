@@ -1,0 +1,230 @@
+//! What a machine looks like, as far as FTP on IPVS cares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::firewall::Ruleset;
+use crate::config::{Cluster, Config, Problem};
+use crate::kernel::ipvs::ListedService;
+
+/// Everything that the checks look at.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The configuration, if the file can be used.
+    pub config: Option<Config>,
+    /// Why the file cannot be read, with its name.
+    pub unreadable: Option<String>,
+    /// What is wrong with the file.
+    pub problems: Vec<Problem>,
+    /// Files under `/proc/sys`, without that prefix and without the line end.
+    pub sysctls: BTreeMap<String, String>,
+    /// Of the modules that we need: what is loaded or built in.
+    pub loaded: BTreeSet<String>,
+    /// Of the modules that we need: what could be loaded. `None`: this machine has no modules to look at.
+    pub loadable: Option<BTreeSet<String>>,
+    /// Kernel or nft too old, or no nft: what, cure.
+    pub too_old: Vec<(String, String)>,
+    /// Ports of `/proc/net/ip_vs_app`.
+    pub helper_ports: Vec<u16>,
+    /// Every table but ours.
+    pub ruleset: Ruleset,
+    /// `iptables-legacy-save` and its IPv6 sister.
+    pub legacy: Vec<String>,
+    /// Interfaces.
+    pub links: Vec<Link>,
+    /// `ip route get`, of VIPs and real servers; what has no route is not in it.
+    pub routes: BTreeMap<IpAddr, Route>,
+    /// Whether routes could be asked for at all.
+    pub routes_known: bool,
+    /// Interfaces of the default routes: IPv6 or not, name.
+    pub defaults: Vec<(bool, String)>,
+    /// `ip rule` beyond the three that every machine has.
+    pub policies: Vec<Policy>,
+    /// Virtual services that ftpdirector did not make.
+    pub foreign: Vec<ListedService>,
+    /// keepalived's files: name, text.
+    pub keepalived: Vec<(String, String)>,
+    /// What could not be looked at.
+    pub unseen: Vec<Unseen>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Bytes.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its addresses with their prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// The way to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The interface.
+    pub device: String,
+    /// The router; `None`: on-link.
+    pub gateway: Option<IpAddr>,
+    /// Whether the address is this machine's own.
+    pub local: bool,
+}
+
+/// A routing policy rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Mark and mask that it looks at.
+    pub mark: Option<(u32, u32)>,
+    /// As `ip rule` shows it.
+    pub text: String,
+}
+
+/// What a check looks at, and may not be able to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The clusters.
+    Configuration,
+    /// The ruleset.
+    Rules,
+    /// IPVS's services.
+    Services,
+    /// Interfaces, addresses and routes.
+    Network,
+    /// `/proc/sys`.
+    Sysctls,
+}
+
+/// Something that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// What the checks lack for it; `None`: nothing that decides.
+    pub need: Option<Need>,
+    /// What was tried.
+    pub tried: String,
+    /// Why it failed.
+    pub why: String,
+}
+
+impl Facts {
+    /// The clusters; none when the file cannot be used.
+    pub fn clusters(&self) -> &[Cluster] {
+        self.config.as_ref().map_or(&[], |config| &config.clusters)
+    }
+
+    /// Whether everything that a check looks at could be looked at.
+    pub fn seen(&self, needs: &[Need]) -> bool {
+        let lacking = |need: &Need| match need {
+            Need::Configuration if self.config.is_none() => true,
+            need => self.unseen.iter().any(|unseen| unseen.need == Some(*need)),
+        };
+        !needs.iter().any(lacking)
+    }
+
+    /// A number under `/proc/sys`; the first where there are several.
+    pub fn number(&self, sysctl: &str) -> Option<i64> {
+        self.sysctls.get(sysctl)?.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Whether a switch is there and on.
+    pub fn on(&self, sysctl: &str) -> bool {
+        self.number(sysctl).is_some_and(|value| value != 0)
+    }
+
+    /// Whether IPVS keeps its connections in conntrack.
+    pub fn conntrack(&self) -> bool {
+        self.on("net/ipv4/vs/conntrack")
+    }
+
+    /// The interface that an address is reached through.
+    pub fn device(&self, address: IpAddr) -> Option<&str> {
+        self.routes.get(&address).filter(|route| !route.local).map(|route| route.device.as_str())
+    }
+
+    /// The interfaces that clients of a VIP come in through: those of the default routes and, as clients may be
+    /// neighbours, those with the VIP's network. Every interface that is up when there is neither.
+    pub fn client_devices(&self, vip: IpAddr) -> BTreeSet<&str> {
+        let defaults = self.defaults.iter().filter(|(ipv6, _)| *ipv6 == vip.is_ipv6()).map(|(_, name)| name.as_str());
+        let neighbours = self.links.iter().filter(|link| {
+            link.addresses.iter().any(|&(address, length)| {
+                // A host address is no network.
+                length != host_length(vip) && within(vip, address, length)
+            })
+        });
+        let found: BTreeSet<&str> = defaults.chain(neighbours.map(|link| link.name.as_str())).collect();
+        if found.is_empty() {
+            return self
+                .links
+                .iter()
+                .filter(|link| link.up && link.name != "lo")
+                .map(|link| link.name.as_str())
+                .collect();
+        }
+        found
+    }
+
+    /// The interface of this name.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The interface that carries an address of this machine.
+    pub fn carrier(&self, address: IpAddr) -> Option<&Link> {
+        self.links.iter().find(|link| link.addresses.iter().any(|(own, _)| *own == address))
+    }
+
+    /// Sets a file under `/proc/sys`.
+    #[cfg(test)]
+    pub fn set(&mut self, sysctl: &str, value: &str) {
+        self.sysctls.insert(sysctl.into(), value.into());
+    }
+}
+
+const fn host_length(address: IpAddr) -> u8 {
+    if address.is_ipv6() { 128 } else { 32 }
+}
+
+/// Whether `address` lies in the network `network/length`; never when the families differ.
+pub fn within(address: IpAddr, network: IpAddr, length: u8) -> bool {
+    if address.is_ipv4() != network.is_ipv4() {
+        return false;
+    }
+    let kept = u32::from(host_length(address)).saturating_sub(u32::from(length));
+    let bits = |address| match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    (bits(address) ^ bits(network)).checked_shr(kept).unwrap_or(0) == 0
+}
+
+/// `net/ipv4/ip_forward` as sysctl(8) takes it; with its slashes where an interface's name has dots.
+pub fn sysctl_name(path: &str) -> String {
+    if path.contains('.') { path.to_owned() } else { path.replace('/', ".") }
+}
+
+/// `sysctl -w …`, one line for each setting, and where to write it down.
+pub fn sysctl_cure<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let lines = settings.into_iter().map(|(path, value)| format!("sysctl -w {}={value}", sysctl_name(path)));
+    lines.collect::<Vec<_>>().join("\n") + "\n(and the same in /etc/sysctl.d/, or it is gone after a reboot)"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_addresses() {
+        for (address, network, length, expected) in [
+            ("10.0.0.100", "10.0.0.10", 24, true),
+            ("10.0.1.100", "10.0.0.10", 24, false),
+            ("10.0.1.100", "10.0.0.10", 0, true),
+            ("10.0.0.10", "10.0.0.10", 32, true),
+            ("fd00::1", "fd00::2", 64, true),
+            ("fd00::1", "10.0.0.1", 0, false),
+        ] {
+            let [address, network] = [address, network].map(|text| text.parse().expect("an address"));
+            assert_eq!(within(address, network, length), expected, "{address} in {network}/{length}");
+        }
+    }
+}
