@@ -1,0 +1,112 @@
+//! Where the answers come from: what the daemon believes, and what the kernel says.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::Config;
+use crate::config::index::Indexes;
+use crate::config::overlay::Overlay;
+use crate::daemon::control::{History, View};
+use crate::daemon::health::ServerHealth;
+use crate::daemon::metrics::KernelCounters;
+use crate::daemon::observe;
+use crate::kernel::elements::{Element, Elements};
+use crate::kernel::ipvs::{Ipvs, ListedService};
+use crate::kernel::{Errno, KernelError};
+use crate::state::sets::Set;
+
+/// What the daemon believes.
+#[derive(Clone, Debug)]
+pub struct Belief {
+    /// The configuration in force.
+    pub config: Config,
+    /// Its indexes.
+    pub indexes: Indexes,
+    /// Drains and failures.
+    pub overlay: Overlay,
+    /// What the health checks found.
+    pub health: Vec<ServerHealth>,
+    /// What happened to this daemon.
+    pub history: History,
+}
+
+/// What the kernel counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// IPVS's services, everybody's.
+    pub services: Vec<ListedService>,
+    /// The counters in our sets.
+    pub counters: KernelCounters,
+}
+
+/// A set and the elements that stand in it.
+pub type Dump = (Set, Vec<Element>);
+
+/// The daemon and its kernel; in tests something that stands for them. Each of these may block.
+pub trait Facts: Send + Sync + 'static {
+    /// What the daemon believes.
+    fn belief(&self) -> Belief;
+
+    /// What the kernel counts.
+    ///
+    /// # Errors
+    /// When it refuses to list.
+    fn counted(&self, belief: &Belief) -> Result<Counted, String>;
+
+    /// The dynamic rows that stand.
+    ///
+    /// # Errors
+    /// When it refuses to list.
+    fn dynamic(&self) -> Result<Vec<Dump>, String>;
+}
+
+/// The running daemon and this kernel, with connections of its own: nobody else waits for a listing.
+pub struct Kernels {
+    view: Arc<Mutex<View>>,
+    lists: Mutex<(Ipvs, Elements)>,
+}
+
+impl Kernels {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the kernel lacks IPVS or nf_tables.
+    pub fn new(view: Arc<Mutex<View>>) -> Result<Self, KernelError> {
+        Ok(Self { view, lists: Mutex::new((Ipvs::connect()?, Elements::connect()?)) })
+    }
+}
+
+impl Facts for Kernels {
+    fn belief(&self) -> Belief {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        Belief {
+            config: view.config.clone(),
+            indexes: view.indexes.clone(),
+            overlay: view.overlay.clone(),
+            health: view.health.snapshot(),
+            history: view.history.clone(),
+        }
+    }
+
+    fn counted(&self, belief: &Belief) -> Result<Counted, String> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ipvs, elements) = &mut *lists;
+        let services = ipvs.services();
+        let counters = observe::counters(elements, &belief.config, &belief.indexes);
+        let said = |error: KernelError| error.to_string();
+        Ok(Counted { services: services.map_err(said)?, counters: counters.map_err(said)? })
+    }
+
+    fn dynamic(&self) -> Result<Vec<Dump>, String> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dumps = Vec::new();
+        for set in Set::all().filter(|set| !set.is_static()) {
+            match lists.1.dump(set.text()) {
+                Ok(elements) => dumps.push((set, elements)),
+                // Someone has flushed the ruleset this very second.
+                Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(dumps)
+    }
+}

@@ -1,0 +1,278 @@
+//! The admin socket: HTTP/1 and JSON over the Unix socket `admin.socket`, mode 0660, group of the process.
+//!
+//! | request | answer ([`shape`]) |
+//! |---|---|
+//! | `GET /status` | [`shape::Status`] |
+//! | `GET /sessions` | [`shape::Sessions`]: the first 10,000 |
+//! | `GET /pinholes` | [`shape::Pinholes`]: the first 10,000 dynamic rows of the kernel |
+//! | `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER` | [`shape::Trace`], one JSON object a line, until the client leaves |
+//! | `POST /drain?server=CLUSTER/SERVER` | [`shape::Drained`] |
+//! | `POST /undrain?server=CLUSTER/SERVER` | [`shape::Drained`] |
+//! | `POST /reload` | [`shape::Reloaded`] |
+//!
+//! Everything else, and whatever goes wrong, is a status of 400 or more with [`shape::Failure`]: 400 a query that makes
+//! no sense, 404 no such server or path, 405 another method, 422 a reload or drain that was refused (nothing changed),
+//! 503 the daemon is ending.
+//!
+//! ```text
+//! curl --unix-socket /run/ftpdirector/admin.sock http://ftpdirector/status
+//! curl --unix-socket /run/ftpdirector/admin.sock -X POST 'http://ftpdirector/drain?server=downloads/ftp1'
+//! ```
+
+pub mod client;
+pub mod command;
+mod facts;
+mod lines;
+mod query;
+mod rows;
+pub mod shape;
+pub mod show;
+mod socket;
+mod status;
+#[cfg(test)]
+mod tests;
+mod traced;
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{Either, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tracing::{debug, warn};
+
+pub use facts::{Facts, Kernels};
+pub use socket::{Socket, bind};
+
+use super::control::Command;
+use super::listeners::{BEHIND, Listener};
+use super::packets::{Message, Packets};
+use crate::director::{Filter, Snapshot};
+use facts::{Belief, Counted};
+use lines::Lines;
+use query::Query;
+use status::Sources;
+
+/// How many connections are served at once, those of `trace` among them; more wait.
+const MOST: usize = 32;
+
+/// How long the packet thread may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What the answers are made of.
+pub struct State<F> {
+    facts: Arc<F>,
+    packets: Packets,
+    commands: mpsc::Sender<Command>,
+    file: Arc<str>,
+    started: Instant,
+}
+
+// Not derived: that would ask for `F: Clone`.
+impl<F> Clone for State<F> {
+    fn clone(&self) -> Self {
+        let Self { facts, packets, commands, file, started } = self;
+        Self {
+            facts: Arc::clone(facts),
+            packets: packets.clone(),
+            commands: commands.clone(),
+            file: Arc::clone(file),
+            started: *started,
+        }
+    }
+}
+
+type Answer = Response<Either<Full<Bytes>, Lines>>;
+
+/// Why a request fails.
+struct Refusal(StatusCode, String);
+
+/// Answers until the runtime ends.
+pub async fn serve<F: Facts>(listener: UnixListener, state: State<F>) {
+    let places = Arc::new(Semaphore::new(MOST));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, mostly: it passes when a connection ends.
+                warn!(%error, "the admin socket cannot accept");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let (state, places) = (state.clone(), Arc::clone(&places));
+        tokio::spawn(async move {
+            let Ok(_place) = places.acquire().await else { return };
+            let service = service_fn(move |request| {
+                let state = state.clone();
+                async move { Ok::<_, Infallible>(state.answer(&request).await) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(5));
+            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+                debug!(%error, "an admin connection ended");
+            }
+        });
+    }
+}
+
+impl<F: Facts> State<F> {
+    /// What the answers are made of; `file` is the configuration's.
+    #[must_use]
+    pub fn new(facts: F, packets: Packets, commands: mpsc::Sender<Command>, file: &Path) -> Self {
+        let file = file.display().to_string().into();
+        Self { facts: Arc::new(facts), packets, commands, file, started: Instant::now() }
+    }
+
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+        let answered = self.route(request).await;
+        answered.unwrap_or_else(|Refusal(status, error)| json(status, &shape::Failure { error }))
+    }
+
+    async fn route(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
+        let bad = |error| Refusal(StatusCode::BAD_REQUEST, error);
+        let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(bad)?;
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/status") => self.status().await,
+            (&Method::GET, "/sessions") => {
+                let listing = self.ask(|answer| Message::Sessions(rows::MOST, answer)).await?;
+                Ok(good(&rows::sessions(listing)))
+            }
+            (&Method::GET, "/pinholes") => self.pinholes().await,
+            (&Method::GET, "/trace") => self.trace(query.filter().map_err(bad)?),
+            (&Method::POST, "/drain") => self.drain(&query, true).await,
+            (&Method::POST, "/undrain") => self.drain(&query, false).await,
+            (&Method::POST, "/reload") => {
+                self.command(Command::Reload).await?;
+                Ok(good(&shape::Reloaded { file: self.file.to_string() }))
+            }
+            (_, "/status" | "/sessions" | "/pinholes" | "/trace") => {
+                Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET".into()))
+            }
+            (_, "/drain" | "/undrain" | "/reload") => Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST".into())),
+            (_, path) => Err(Refusal(StatusCode::NOT_FOUND, format!("there is no {path}"))),
+        }
+    }
+
+    async fn status(&self) -> Result<Answer, Refusal> {
+        let (belief, snapshot, counted) = self.sources().await?;
+        let sources = Sources { belief: &belief, snapshot: &snapshot, counted: &counted };
+        Ok(good(&sources.status(&self.file, self.started.elapsed().as_secs())))
+    }
+
+    async fn pinholes(&self) -> Result<Answer, Refusal> {
+        let holders = self.ask(|answer| Message::Holders(rows::MOST.saturating_mul(10), answer)).await?;
+        let facts = Arc::clone(&self.facts);
+        let pinholes = blocking(move || {
+            let dumps = facts.dynamic()?;
+            Ok(rows::pinholes(&facts.belief(), &dumps, holders))
+        });
+        let failed = |error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error);
+        Ok(good(&pinholes.await?.map_err(failed)?))
+    }
+
+    fn trace(&self, filter: Filter) -> Result<Answer, Refusal> {
+        let (line, heard) = mpsc::channel(BEHIND);
+        if !self.packets.tell(Message::Listen(Listener::new(filter, line))) {
+            return Err(gone());
+        }
+        Ok(with_type(Response::new(Either::Right(Lines(heard))), "application/x-ndjson"))
+    }
+
+    async fn drain(&self, query: &Query, drained: bool) -> Result<Answer, Refusal> {
+        let server = query.server_name().map_err(|error| Refusal(StatusCode::BAD_REQUEST, error))?;
+        let belief = self.facts.belief();
+        let known = belief.config.clusters.iter().find(|cluster| cluster.name == server.0);
+        if !known.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1)) {
+            return Err(Refusal(StatusCode::NOT_FOUND, unknown(&server, &belief)));
+        }
+        let name = server.clone();
+        self.command(|answer| Command::Drain { server: name, drained, answer }).await?;
+        let (belief, snapshot, counted) = self.sources().await?;
+        let sources = Sources { belief: &belief, snapshot: &snapshot, counted: &counted };
+        let servers = belief
+            .config
+            .clusters
+            .iter()
+            .flat_map(|cluster| cluster.real_servers.iter().map(move |server| (cluster, server)));
+        let mut same = servers.filter(|(cluster, of)| cluster.name == server.0 && of.name == server.1);
+        // A reload may have taken it away this very moment.
+        let (cluster, of) = same.next().ok_or_else(|| Refusal(StatusCode::NOT_FOUND, unknown(&server, &belief)))?;
+        Ok(good(&shape::Drained { server: sources.server(cluster, of) }))
+    }
+
+    /// Tells the daemon to do something, and waits until it is done.
+    async fn command(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Command,
+    ) -> Result<(), Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| gone())?;
+        let refused = |error| Refusal(StatusCode::UNPROCESSABLE_ENTITY, error);
+        answered.await.map_err(|_| gone())?.map_err(refused)
+    }
+
+    async fn sources(&self) -> Result<(Belief, Snapshot, Result<Counted, String>), Refusal> {
+        let snapshot = self.ask(Message::Snapshot).await?;
+        let facts = Arc::clone(&self.facts);
+        let (belief, counted) = blocking(move || {
+            let belief = facts.belief();
+            let counted = facts.counted(&belief);
+            (belief, counted)
+        })
+        .await?;
+        Ok((belief, snapshot, counted))
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Refusal> {
+        let late = |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "the packet thread does not answer".into());
+        tokio::time::timeout(ANSWER, self.packets.ask(question)).await.map_err(late)?.ok_or_else(gone)
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let failed = |error: tokio::task::JoinError| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+fn gone() -> Refusal {
+    Refusal(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the daemon is ending, or its packet thread has failed: see its log".into(),
+    )
+}
+
+fn unknown((cluster, server): &(String, String), belief: &Belief) -> String {
+    let servers = belief
+        .config
+        .clusters
+        .iter()
+        .flat_map(|of| of.real_servers.iter().map(move |server| format!("{}/{}", of.name, server.name)));
+    format!("no server {cluster}/{server}: there are {}", servers.collect::<Vec<_>>().join(", "))
+}
+
+fn good(body: &impl Serialize) -> Answer {
+    json(StatusCode::OK, body)
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let mut text = serde_json::to_vec(body).unwrap_or_default();
+    text.push(b'\n');
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(text))));
+    *response.status_mut() = status;
+    with_type(response, "application/json")
+}
+
+fn with_type(mut response: Answer, kind: &'static str) -> Answer {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,109 @@
+//! The query of a request: `client=2001:db8::1&server=downloads/ftp1`.
+
+use crate::config::overlay::ServerName;
+use crate::director::Filter;
+
+/// The parameters, unescaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    client: Option<String>,
+    server: Option<String>,
+}
+
+impl Query {
+    /// Reads the part behind the `?`.
+    ///
+    /// # Errors
+    /// A parameter that does not exist, or twice, or an escape that is none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut query = Self::default();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let place = match name {
+                "client" => &mut query.client,
+                "server" => &mut query.server,
+                _ => return Err(format!("no parameter {name}: there are client and server")),
+            };
+            let value = unescape(value).ok_or_else(|| format!("{name}: {value:?} cannot be read"))?;
+            if place.replace(value).is_some() {
+                return Err(format!("{name} is there twice"));
+            }
+        }
+        Ok(query)
+    }
+
+    /// Which sessions.
+    ///
+    /// # Errors
+    /// A client that is no address.
+    pub fn filter(&self) -> Result<Filter, String> {
+        let address = |text: &String| text.parse().map_err(|_| format!("client: {text:?} is no address"));
+        Ok(Filter { client: self.client.as_ref().map(address).transpose()?, server: self.server.clone() })
+    }
+
+    /// One server.
+    ///
+    /// # Errors
+    /// When there is none, or it has no cluster.
+    pub fn server_name(&self) -> Result<ServerName, String> {
+        let named = self.server.as_deref().and_then(|server| server.split_once('/'));
+        let (cluster, server) = named.ok_or("server=CLUSTER/SERVER is missing")?;
+        Ok((cluster.to_owned(), server.to_owned()))
+    }
+}
+
+/// What may stand in a query as it is (RFC 3986 §3.4), without what has a meaning here.
+const PLAIN: &[u8] = b"-._~:/@!$'()*,;";
+
+/// `%XX` for whatever may not stand in a query.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
+            bytes.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_escaped_comes_back() {
+        for name in ["downloads/ftp1", "up/10.0.0.11", "up/2001:db8::1", "up/a b&c=d%é"] {
+            let query = Query::parse(&format!("client=192.0.2.1&server={}", escape(name))).expect("a query");
+            assert_eq!(query.server.as_deref(), Some(name));
+            assert_eq!(query.filter().expect("a filter").client, Some([192, 0, 2, 1].into()));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        for wrong in ["clint=1", "client=1&client=2", "server=%4", "server=%zz", "server=%ff"] {
+            assert!(Query::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Query::parse("client=rs1").and_then(|query| query.filter()).is_err());
+        assert!(Query::parse("server=rs1").and_then(|query| query.server_name()).is_err());
+        assert!(Query::parse("").is_ok());
+    }
+}

@@ -1,0 +1,102 @@
+//! `pinholes` and `sessions`: rows as the kernel lists them, sessions as the packet thread does.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::facts::{Belief, Dump};
+use super::shape::{Expectation, Pinhole, Pinholes, Session, Sessions};
+use super::traced::{fields, mode_name};
+use crate::config::standing;
+use crate::director::{Expected, Holder, Listed, Listing};
+use crate::kernel::actual;
+use crate::state::sets::{Key, Set, Value};
+use crate::steer::Placement;
+
+/// How many rows or sessions one answer holds.
+pub const MOST: usize = 10_000;
+
+/// The dynamic rows with the names they lead to and the sessions they are there for.
+#[must_use]
+pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> Pinholes {
+    let mut sessions: HashMap<(Set, Key), Vec<SocketAddr>> = HashMap::new();
+    for (set, key, client) in holders {
+        sessions.entry((set, key)).or_default().push(client);
+    }
+    let all = dumps.iter().flat_map(|(set, elements)| elements.iter().map(move |element| (*set, element)));
+    let mut pinholes = Pinholes { total: 0, pinholes: Vec::new() };
+    for (set, element) in all {
+        let Some((key, value)) = actual::row(set, element) else { continue };
+        pinholes.total = pinholes.total.saturating_add(1);
+        if pinholes.pinholes.len() >= MOST {
+            continue;
+        }
+        let (cluster, server) = names(belief, &key, &value).unzip();
+        pinholes.pinholes.push(Pinhole {
+            set: set.text().to_owned(),
+            key: fields(&key),
+            value: (!value.is_empty()).then(|| fields(&value)),
+            cluster,
+            server,
+            remaining_seconds: element.expires.map(|expires| expires.as_secs_f64()),
+            sessions: sessions.remove(&(set, key)).unwrap_or_default(),
+        });
+    }
+    pinholes
+}
+
+/// The cluster and server that a row leads to: its mark says so, or else its addresses, where only one fits.
+fn names(belief: &Belief, key: &[Value], value: &[Value]) -> Option<(String, String)> {
+    let marks = standing::marks(&belief.config);
+    let all = || key.iter().chain(value);
+    let index = all().find_map(|field| match field {
+        Value::Mark(mark) => marks.control_index(*mark).or_else(|| marks.data_index(*mark)),
+        _ => None,
+    });
+    let addresses: Vec<IpAddr> =
+        all().filter_map(|field| if let Value::Address(address) = field { Some(*address) } else { None }).collect();
+    let fits = |placement: &&Placement| match index {
+        Some(index) => placement.index == index,
+        None => addresses.contains(&placement.address),
+    };
+    let fitting: Vec<&Placement> = belief.indexes.placements.iter().filter(fits).collect();
+    let with_vip: Vec<_> = fitting.iter().filter(|placement| addresses.contains(&placement.vip)).copied().collect();
+    let mut found = if with_vip.is_empty() { fitting } else { with_vip }.into_iter().map(|placement| {
+        let cluster = belief.config.clusters.get(placement.cluster)?;
+        Some((cluster.name.clone(), cluster.real_servers.get(placement.server)?.name.clone()))
+    });
+    let first = found.next().flatten()?;
+    found.all(|other| other.as_ref() == Some(&first)).then_some(first)
+}
+
+/// The packet thread's sessions.
+#[must_use]
+pub fn sessions(listing: Listing) -> Sessions {
+    Sessions {
+        total: u64::try_from(listing.total).unwrap_or(u64::MAX),
+        sessions: listing.sessions.into_iter().map(session).collect(),
+    }
+}
+
+fn session(listed: Listed) -> Session {
+    Session {
+        client: listed.client,
+        far_end: listed.far_end,
+        cluster: listed.cluster,
+        server: listed.server,
+        age_seconds: listed.age.as_secs_f64(),
+        idle_seconds: listed.idle.as_secs_f64(),
+        verb: listed.verb.map(|verb| verb.name().to_owned()),
+        pending: listed.pending,
+        expectation: listed.expectation.map(expectation),
+        blind: listed.blind.map(|reason| reason.name().to_owned()),
+    }
+}
+
+fn expectation(expected: Expected) -> Expectation {
+    Expectation {
+        mode: mode_name(expected.mode).to_owned(),
+        port: expected.port,
+        remaining_seconds: expected.remaining.as_secs_f64(),
+        used: expected.used,
+    }
+}

@@ -1,0 +1,239 @@
+//! What goes over the admin socket, as JSON. Users script against these names: adding is free, renaming is not.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's.
+    pub version: String,
+    /// Since it started.
+    pub uptime_seconds: u64,
+    /// The file and its last reload.
+    pub config: ConfigState,
+    /// Rows found missing or changed by someone else and put right.
+    pub drift: u64,
+    /// What is wrong with the kernel's rows, or why they could not be read just now.
+    pub kernel_error: Option<String>,
+    /// Sessions that are followed.
+    pub sessions: u64,
+    /// Dynamic rows of this process that stand.
+    pub pinholes: u64,
+    /// Control packets that wait for a row or for the rest of their line.
+    pub held: u64,
+    /// In the file's order.
+    pub clusters: Vec<Cluster>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigState {
+    /// Its file.
+    pub file: String,
+    /// Whether the last reload was good; if not, the configuration before it is in force.
+    pub reload_good: bool,
+    /// When the configuration in force was read, seconds since the epoch.
+    pub read_at: f64,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Its VIPs.
+    pub vips: Vec<IpAddr>,
+    /// Its control ports.
+    pub ports: Vec<u16>,
+    /// `nat`, `dr` or `tun`.
+    pub forwarding: String,
+    /// The scheduler.
+    pub scheduler: String,
+    /// In the file's order.
+    pub servers: Vec<Server>,
+}
+
+/// One real server. What the kernel counts is `null` while it cannot be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it takes new sessions.
+    pub state: ServerState,
+    /// The file's.
+    pub weight: u32,
+    /// The one of its control service: 0 takes no new sessions.
+    pub effective_weight: u32,
+    /// Sessions that are followed.
+    pub sessions: u64,
+    /// IPVS's connections of the control services.
+    pub control: Option<Connections>,
+    /// IPVS's connections of the data services.
+    pub data: Option<Connections>,
+    /// First packets of data connections that went to it as they should.
+    pub landed: Option<u64>,
+    /// Those that went elsewhere.
+    pub misdirected: Option<u64>,
+    /// What its health checks found; `null` where there are none.
+    #[serde(default)]
+    pub health: Option<Health>,
+}
+
+/// What the health checks of one server found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// `up`, `down`, or `unknown` before the first good one: such a server takes sessions.
+    pub state: String,
+    /// When that began, seconds since the epoch.
+    pub since: f64,
+    /// The last step of the last check: `connect`, `banner`, `user`, `password`, `pasv`, `pasv_connect`, `pasv_transfer`,
+    /// `epsv`, `epsv_connect`, `epsv_transfer`, `quit`; `null` before the first.
+    pub step: Option<String>,
+    /// Why the last check failed, in the server's own words if it said any; `null`: it was good.
+    pub error: Option<String>,
+    /// How long each step of the last check took.
+    pub seconds: BTreeMap<String, f64>,
+}
+
+/// Whether a server takes new sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerState {
+    /// It does.
+    Up,
+    /// Its health checks fail.
+    Down,
+    /// An operator drains it, or its weight in the file is 0.
+    Drained,
+}
+
+/// IPVS's counts of one service's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Established.
+    pub active: u64,
+    /// In any other state: closing, mostly.
+    pub inactive: u64,
+}
+
+/// `GET /sessions`: the first 10,000, and how many there are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// How many there are.
+    pub total: u64,
+    /// The first of them.
+    pub sessions: Vec<Session>,
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// The client's end.
+    pub client: SocketAddr,
+    /// The other end: the VIP in DR and TUN, the real server in NAT.
+    pub far_end: SocketAddr,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its server.
+    pub server: String,
+    /// Since its first packet that this process saw.
+    pub age_seconds: f64,
+    /// Since its last packet that this process saw.
+    pub idle_seconds: f64,
+    /// The last command; `null` before any was read.
+    pub verb: Option<String>,
+    /// Whether a command waits for its reply; `null` in DR and TUN, where replies are not seen.
+    pub pending: Option<bool>,
+    /// The data connection that may come.
+    pub expectation: Option<Expectation>,
+    /// Why it cannot be read.
+    pub blind: Option<String>,
+}
+
+/// A data connection that may come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// `passive` or `active`.
+    pub mode: String,
+    /// Where to; `null`: any port of the server's range.
+    pub port: Option<u16>,
+    /// Until it is given up.
+    pub remaining_seconds: f64,
+    /// Whether it came. The row stays until the deadline, for a repeated SYN.
+    pub used: bool,
+}
+
+/// `GET /pinholes`: the first 10,000 dynamic rows in the kernel, and how many there are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pinholes {
+    /// How many there are.
+    pub total: u64,
+    /// The first of them.
+    pub pinholes: Vec<Pinhole>,
+}
+
+/// One dynamic row as it stands in the kernel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pinhole {
+    /// The set or map, as nft names it.
+    pub set: String,
+    /// Its key, as nft writes it.
+    pub key: String,
+    /// Its value, as nft writes it; `null` in a set.
+    pub value: Option<String>,
+    /// The cluster it leads to, where that is certain.
+    pub cluster: Option<String>,
+    /// The server it leads to, where that is certain.
+    pub server: Option<String>,
+    /// Until it goes by itself.
+    pub remaining_seconds: Option<f64>,
+    /// The clients' ends of the sessions that it is there for, as far as this process knows them.
+    pub sessions: Vec<SocketAddr>,
+}
+
+/// `POST /drain?server=CLUSTER/SERVER`, `POST /undrain?server=CLUSTER/SERVER`: the server afterwards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drained {
+    /// The server.
+    pub server: Server,
+}
+
+/// `POST /reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The file that was read.
+    pub file: String,
+}
+
+/// Every answer with a status of 400 or more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was tried, what went wrong, what to do.
+    pub error: String,
+}
+
+/// One line of `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Seconds since the epoch; 0 with `event: lost`.
+    pub at: f64,
+    /// `CLIENT:PORT>SERVER:PORT`, as in `replay --json`; empty with `event: lost`.
+    pub session: String,
+    /// The cluster.
+    pub cluster: String,
+    /// The server.
+    pub server: String,
+    /// `open`, `command`, `reply`, `expect`, `transfer`, `rewrite`, `refuse`, `blind`, `unparsed`, `row`, `rows`, `used`,
+    /// `expired`, `superseded`, `end`, `closed`, `lost`, …
+    pub event: String,
+    /// `verb`, `code`, `seq`, `ack`, `text`, `mode`, `address`, `port`, `set`, `key`, `value`, …: what the event has.
+    #[serde(flatten)]
+    pub fields: BTreeMap<String, serde_json::Value>,
+}

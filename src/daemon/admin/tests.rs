@@ -1,0 +1,316 @@
+//! The socket from end to end: our client, our server, a director, and something that stands for the kernel.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::client::{Ask, ClientError};
+use super::command::{self, Format};
+use super::facts::Dump;
+use super::*;
+use crate::config::overlay::Overlay;
+use crate::config::{index, sample, setup, standing};
+use crate::daemon::RunError;
+use crate::daemon::control::History;
+use crate::director::{Director, Hook, Packet};
+use crate::kernel::elements::{Element, Part, key};
+use crate::kernel::ipvs::{ListedDestination, ListedService, Traffic};
+use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
+use crate::state::sets::{Name, Set};
+use crate::time::Time;
+
+/// What the commands change.
+#[derive(Clone)]
+struct Fake(Arc<Mutex<BTreeSet<(String, String)>>>);
+
+impl Facts for Fake {
+    fn belief(&self) -> Belief {
+        let config = sample::config(ForwardingMethod::Nat);
+        let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
+        let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let overlay = Overlay { drained, ..Overlay::default() };
+        let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, complaint: None };
+        Belief { config, indexes, overlay, health: Vec::new(), history }
+    }
+
+    fn counted(&self, belief: &Belief) -> Result<Counted, String> {
+        let service = |key, to: &str, active| ListedService {
+            service: VirtualService { key, scheduler: "wlc".into(), persistence: None },
+            flags: 0,
+            netmask: 32,
+            traffic: Traffic::default(),
+            destinations: vec![ListedDestination {
+                destination: Destination {
+                    address: to.parse().expect("an address"),
+                    forwarding: ForwardingMethod::Nat,
+                    weight: u32::from(belief.overlay.drained.is_empty()),
+                },
+                local: false,
+                active,
+                inactive: 1,
+                persistent: 0,
+                traffic: Traffic::default(),
+            }],
+        };
+        let vip = "192.0.2.10:21".parse().expect("the VIP");
+        let mark = standing::marks(&belief.config).data(0);
+        let services = vec![
+            service(ServiceKey::Tcp(vip), "10.0.0.11:21", 7),
+            service(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.11:0", 2),
+        ];
+        Ok(Counted { services, ..Counted::default() })
+    }
+
+    fn dynamic(&self) -> Result<Vec<Dump>, String> {
+        let client = Part::Ip([203, 0, 113, 5].into());
+        let row = Element {
+            key: key(&[Part::Ip([10, 0, 0, 11].into()), client, Part::Port(51210)]),
+            data: Some(vec![192, 0, 2, 10]),
+            expires: Some(Duration::from_millis(4500)),
+            ..Element::default()
+        };
+        let door = Element { key: key(&[client, Part::Mark(0x0f73_0002)]), ..Element::default() };
+        let set = |name| Set { name, family: crate::state::sets::Family::V4 };
+        Ok(vec![(set(Name::ActiveNat), vec![row]), (set(Name::Open), vec![door])])
+    }
+}
+
+/// Stands for the packet thread: a director that has read one PORT, and reads a PASV for each who listens.
+fn packets(mut director: Director, inbox: &Receiver<Message>) {
+    let mut listeners = crate::daemon::listeners::Listeners::default();
+    let mut seq = 1000;
+    while let Ok(message) = inbox.recv() {
+        match message {
+            Message::Snapshot(answer) => drop(answer.send(director.snapshot())),
+            Message::Sessions(most, answer) => drop(answer.send(director.sessions(Time::from_millis(2000), most))),
+            Message::Holders(most, answer) => drop(answer.send(director.holders(most))),
+            Message::Listen(listener) => {
+                listeners.add(listener, &mut director);
+                says(&mut director, seq, "EPSV\r\n");
+                seq += 6;
+                listeners.pass_on(&mut director);
+            }
+            Message::Stop => return,
+            _ => {}
+        }
+    }
+}
+
+fn says(director: &mut Director, seq: u32, line: &str) {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0, 203, 0, 113, 5, 10, 0, 0, 11];
+    packet.extend([0x9c, 0x40, 0, 21]);
+    packet.extend(seq.to_be_bytes());
+    packet.extend([0, 0, 0, 0, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend(line.as_bytes());
+    let length = u16::try_from(packet.len()).expect("short");
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    let offered = Packet { id: 1, hook: Hook::Postrouting, mark: 0x0f73_0000, bytes: &mut packet, truncated: false };
+    let _ = director.packet(Time::ZERO, offered, &mut Vec::new());
+}
+
+/// A directory of its own, gone afterwards.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ftpdirector-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("admin.sock")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs `test` beside a server on a socket of its own.
+fn served(name: &str, test: impl FnOnce(&Path)) {
+    let place = Place::new(name);
+    let (socket, listener) = bind(&place.socket()).expect("nobody else").expect("a socket");
+    let (line, inbox, _wake) = Packets::line().expect("an eventfd");
+    let fake = Fake(Arc::default());
+    let belief = fake.belief();
+    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes));
+    says(&mut director, 975, "PORT 203,0,113,5,200,10\r\n");
+    let packet_thread = thread::spawn(move || packets(director, &inbox));
+    let ending = line.clone();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (commands, mut told) = mpsc::channel(4);
+            let drained = Arc::clone(&fake.0);
+            let listener = UnixListener::from_std(listener).expect("a listener");
+            tokio::spawn(serve(listener, State::new(fake, line, commands, Path::new("/etc/f.yaml"))));
+            tokio::spawn(async move {
+                while let Some(command) = told.recv().await {
+                    match command {
+                        Command::Reload(answer) => drop(answer.send(Err("f.yaml:3: no".into()))),
+                        Command::Drain { server, drained: on, answer } => {
+                            let mut drained = drained.lock().unwrap_or_else(PoisonError::into_inner);
+                            if on {
+                                drained.insert(server)
+                            } else {
+                                drained.remove(&server)
+                            };
+                            let _ = answer.send(Ok(()));
+                        }
+                        Command::Down { .. } => {}
+                    }
+                }
+            });
+            let _ = stopped.await;
+        });
+    });
+    test(&place.socket());
+    let _ = stop.send(());
+    server.join().expect("the server");
+    assert!(ending.tell(Message::Stop));
+    packet_thread.join().expect("the packet thread");
+    drop(socket);
+    assert!(!place.socket().exists(), "the file goes with the daemon");
+}
+
+fn asked(socket: &Path, what: &Ask, format: Format) -> Result<String, ClientError> {
+    let mut text = String::new();
+    command::run(socket, what, format, |line| {
+        text.push_str(line);
+        Ok(())
+    })?;
+    Ok(text)
+}
+
+#[test]
+fn status_joins_belief_and_kernel() {
+    served("status", |socket| {
+        let json = asked(socket, &Ask::Status, Format::Json).expect("a status");
+        let status: shape::Status = serde_json::from_str(&json).expect("its shape");
+        assert_eq!((status.drift, status.sessions, status.config.file.as_str()), (3, 1, "/etc/f.yaml"));
+        let servers = &status.clusters[0].servers;
+        let connections = |active, inactive| Some(shape::Connections { active, inactive });
+        assert_eq!((servers[0].control, servers[0].data), (connections(7, 1), connections(2, 1)));
+        assert_eq!((servers[1].control, servers[0].sessions), (connections(0, 0), 1));
+        assert!(asked(socket, &Ask::Status, Format::Text).expect("a table").contains("rs1"));
+    });
+}
+
+#[test]
+fn sessions_and_pinholes_know_each_other() {
+    served("rows", |socket| {
+        let json = asked(socket, &Ask::Sessions, Format::Json).expect("sessions");
+        let sessions: shape::Sessions = serde_json::from_str(&json).expect("their shape");
+        assert_eq!((sessions.total, sessions.sessions[0].verb.as_deref()), (1, Some("PORT")));
+        assert_eq!(sessions.sessions[0].expectation.as_ref().and_then(|expected| expected.port), Some(51210));
+        let json = asked(socket, &Ask::Pinholes, Format::Json).expect("pinholes");
+        let pinholes: shape::Pinholes = serde_json::from_str(&json).expect("their shape");
+        let [row, door] = &pinholes.pinholes[..] else { panic!("{pinholes:?}") };
+        assert_eq!((row.set.as_str(), row.server.as_deref()), ("active_nat4", Some("rs1")));
+        assert_eq!((row.key.as_str(), row.value.as_deref()), ("10.0.0.11 . 203.0.113.5 . 51210", Some("192.0.2.10")));
+        assert_eq!(row.sessions, [sessions.sessions[0].client]);
+        assert_eq!((door.server.as_deref(), door.sessions.len()), (Some("rs3"), 0));
+    });
+}
+
+#[test]
+fn drain_and_undrain_answer_with_the_server() {
+    served("drain", |socket| {
+        let drained = |what: &Ask| {
+            let json = asked(socket, what, Format::Json).expect("an answer");
+            serde_json::from_str::<shape::Drained>(&json).expect("its shape").server
+        };
+        let server = drained(&Ask::Drain("downloads/rs1".into()));
+        assert_eq!((server.state, server.effective_weight, server.sessions), (shape::ServerState::Drained, 0, 1));
+        assert_eq!(drained(&Ask::Undrain("downloads/rs1".into())).state, shape::ServerState::Up);
+        let unknown = asked(socket, &Ask::Drain("downloads/rs9".into()), Format::Text).expect_err("no such server");
+        assert_eq!(unknown.exit_code(), 1);
+        assert!(unknown.to_string().contains("downloads/rs1, downloads/rs2"), "{unknown}");
+    });
+}
+
+#[test]
+fn a_refused_reload_says_why() {
+    served("reload", |socket| {
+        let refused = asked(socket, &Ask::Reload, Format::Text).expect_err("a bad file");
+        assert_eq!((refused.exit_code(), refused.to_string().as_str()), (1, "f.yaml:3: no"));
+    });
+}
+
+#[test]
+fn a_trace_streams_until_its_reader_leaves() {
+    served("trace", |socket| {
+        let filter = Ask::Trace { client: Some([203, 0, 113, 5].into()), server: Some("rs1".into()) };
+        let mut heard = Vec::new();
+        let left = command::run(socket, &filter, Format::Json, |line| {
+            heard.push(serde_json::from_str::<shape::Trace>(line).expect("its shape"));
+            let last = heard.last().is_some_and(|trace| trace.event == "row");
+            if last { Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)) } else { Ok(()) }
+        });
+        assert!(matches!(left, Err(ClientError::Output(_))), "{left:?}");
+        let events: Vec<_> = heard.iter().map(|trace| trace.event.as_str()).collect();
+        assert_eq!(events, ["command", "expect", "superseded", "row"], "{heard:?}");
+        let command = &heard[0];
+        assert_eq!(command.session, "203.0.113.5:40000>10.0.0.11:21");
+        assert_eq!((&command.fields["verb"], &command.fields["seq"]), (&"EPSV".into(), &1000.into()));
+    });
+}
+
+#[test]
+fn a_slow_listener_is_told_what_it_lost() {
+    let config = sample::config(ForwardingMethod::Nat);
+    let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
+    let mut director = Director::new(setup::setup(&config, &indexes));
+    let mut listeners = crate::daemon::listeners::Listeners::default();
+    let (line, mut heard) = mpsc::channel(1);
+    listeners.add(Listener::new(Filter::default(), line), &mut director);
+    says(&mut director, 1000, "NOOP\r\n");
+    says(&mut director, 1006, "NOOP\r\n");
+    listeners.pass_on(&mut director);
+    assert!(matches!(heard.try_recv(), Ok(crate::daemon::listeners::Heard::Event { .. })));
+    listeners.pass_on(&mut director);
+    assert_eq!(heard.try_recv(), Ok(crate::daemon::listeners::Heard::Lost(2)));
+    drop(heard);
+    listeners.pass_on(&mut director);
+    assert!(listeners.is_empty(), "who left is forgotten");
+}
+
+#[test]
+fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
+    let place = Place::new("stale");
+    let (socket, listener) = bind(&place.socket()).expect("nobody").expect("a socket");
+    let mode = fs::metadata(place.socket()).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o660);
+    assert!(matches!(bind(&place.socket()), Err(RunError::Admin { why, .. }) if why.contains("another ftpdirector")));
+    drop(listener);
+    let (second, _listener) = bind(&place.socket()).expect("stale").expect("a socket");
+    // The first daemon's end must not take the second's file along.
+    drop(socket);
+    assert!(place.socket().exists());
+    drop(second);
+    assert!(!place.socket().exists());
+    fs::write(place.socket(), "precious").expect("a file");
+    assert!(matches!(bind(&place.socket()), Err(RunError::Admin { .. })));
+    assert_eq!(fs::read_dir(&place.0).expect("the directory").count(), 1, "nothing else is left behind");
+}
+
+#[test]
+fn without_a_place_for_the_socket_the_daemon_goes_on() {
+    assert!(bind(Path::new("/proc/ftpdirector/admin.sock")).expect("only a warning").is_none());
+}
+
+#[test]
+fn nobody_there_is_69_with_the_cure() {
+    let place = Place::new("nobody");
+    let error = asked(&place.socket(), &Ask::Status, Format::Text).expect_err("nobody");
+    assert_eq!(error.exit_code(), 69);
+    assert!(error.to_string().contains("systemctl start ftpdirector"), "{error}");
+}

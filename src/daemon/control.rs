@@ -1,0 +1,397 @@
+//! The running daemon: start, reload, drain, a look at the kernel every second, stop.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::Histogram;
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::admin::{self, Kernels, State};
+use super::health::{Health, HealthView};
+use super::kernel::{Kernel, Plan};
+use super::metrics::{self, Scrape};
+use super::metrics_health::Servers;
+use super::packets::{Message, Packets, Thread};
+use super::{OnExit, RunError, http, kernel_error, lines, notify, observe, rows, system};
+use crate::config::index::Indexes;
+use crate::config::overlay::{Overlay, ServerName};
+use crate::config::{Config, setup};
+use crate::director::Director;
+use crate::kernel::elements::Elements;
+use crate::kernel::log::Log;
+use crate::kernel::queue::{self, Queue};
+use crate::lvs::ServiceKey;
+use crate::state::Change;
+
+/// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
+const QUEUE_LENGTH: u32 = 16384;
+
+/// How much of a packet we read: whole packets (the kernel's limit is 65531).
+const COPY: u32 = 65531;
+
+/// How long the packet thread may take to answer whether it is ready.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// What the daemon is told while it runs, by the admin socket and the health checks.
+#[derive(Debug)]
+pub enum Command {
+    /// Reads the file again; answers what is wrong with it.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// A server takes no new sessions (`true`), or takes them again.
+    Drain {
+        /// Which.
+        server: ServerName,
+        /// Whether it drains from now on.
+        drained: bool,
+        /// What went wrong.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    /// A server's health checks fail (`true`), or succeed again: what holds stands in the [`HealthView`].
+    Down {
+        /// Which.
+        server: ServerName,
+        /// Whether it is down from now on.
+        down: bool,
+    },
+}
+
+/// What reload, scrape and status share.
+pub struct View {
+    /// The configuration in force.
+    pub config: Config,
+    /// Its indexes.
+    pub indexes: Indexes,
+    /// Drains and failures.
+    pub overlay: Overlay,
+    /// What the health checks found.
+    pub health: HealthView,
+    /// For the counters in the sets.
+    pub elements: Elements,
+    /// What happened to this daemon.
+    pub history: History,
+}
+
+/// What happened to this daemon.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Rows found missing or changed by someone else and put right.
+    pub drift: u64,
+    /// Whether the last reload was good.
+    pub reload_good: bool,
+    /// When the configuration in force was read, seconds since the epoch.
+    pub reloaded_at: f64,
+    /// Why the kernel's rows cannot be put right at present.
+    pub complaint: Option<String>,
+}
+
+/// The running daemon.
+pub struct Daemon {
+    kernel: Kernel,
+    packets: Packets,
+    health: Health,
+    thread: std::thread::JoinHandle<()>,
+    view: Arc<Mutex<View>>,
+    /// What is deleted when its last connection is gone; that is no drift.
+    leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    /// Its file goes with us.
+    socket: Option<admin::Socket>,
+}
+
+impl Daemon {
+    /// Writes the rows, takes the queue, starts the threads.
+    pub async fn start(config: Config, file: &Path, commands: mpsc::Sender<Command>) -> Result<Self, RunError> {
+        let mut kernel = Kernel::connect().map_err(RunError::Kernel)?;
+        // Before anything is changed: a second daemon ends here.
+        let admin = admin::bind(&config.admin.socket)?;
+        let address = config.metrics.listen;
+        let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, error })?;
+        let look = kernel.look(&config).map_err(kernel_error)?;
+        let overlay = look.drains(&config).map_err(kernel_error)?;
+        let plan = look.plan(&config, &overlay).map_err(RunError::Kernel)?;
+        let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
+        let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
+        let elements = Elements::connect().map_err(kernel_error)?;
+        kernel.carry_out(&plan).map_err(kernel_error)?;
+        say(&plan);
+
+        let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;
+        let (jobs, work) = channel();
+        let (answers, waker) = packets.sender();
+        rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
+        let verdicts = metrics::verdict_histogram();
+        let director = Director::new(setup::setup(&config, &plan.indexes));
+        let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
+        let thread = thread.spawn().map_err(system("packet thread"))?;
+
+        let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
+        health.configure(&config);
+        let elements = Elements::connect().map_err(kernel_error)?;
+        let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
+        let Plan { indexes, leaving, .. } = plan;
+        let view = Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), elements, history }));
+        let (seen, line) = (Arc::clone(&view), packets.clone());
+        let scrape = move || scrape(line.clone(), Arc::clone(&seen), verdicts.clone());
+        let (seen, line) = (Arc::clone(&view), packets.clone());
+        let ready = move || ready(line.clone(), Arc::clone(&seen));
+        tokio::spawn(http::serve(listener, scrape, ready));
+        let socket = match admin {
+            Some((socket, listener)) => {
+                let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
+                let facts = Kernels::new(Arc::clone(&view)).map_err(kernel_error)?;
+                let state = State::new(facts, packets.clone(), commands, file);
+                tokio::spawn(admin::serve(listener, state));
+                Some(socket)
+            }
+            None => None,
+        };
+        Ok(Self { kernel, packets, health, thread, view, leaving, socket })
+    }
+
+    /// Does what it is told.
+    pub fn command(&mut self, command: Command, reread: &impl Fn() -> Result<Config, String>) {
+        match command {
+            // Whoever asked may have gone.
+            Command::Reload(answer) => drop(answer.send(self.reload(reread))),
+            Command::Drain { server, drained, answer } => drop(answer.send(self.drain(server, drained))),
+            // A command that waited may be out of date.
+            Command::Down { .. } => self.follow_health(),
+        }
+    }
+
+    /// Another configuration: read and checked first, then one step. On an error the old one goes on.
+    pub fn reload(&mut self, reread: &impl Fn() -> Result<Config, String>) -> Result<(), String> {
+        notify(&[NotifyState::Reloading]);
+        let result = reread().and_then(|config| {
+            let (mut overlay, old) = self.overlay();
+            if let Some(fixed) = needs_restart(&old, &config) {
+                return Err(format!("{fixed} can only be changed by a restart"));
+            }
+            overlay.retain(&config);
+            self.apply(config.clone(), overlay)?;
+            self.health.configure(&config);
+            self.follow_health();
+            Ok(())
+        });
+        let mut view = self.lock();
+        view.history.reload_good = result.is_ok();
+        match &result {
+            Ok(()) => {
+                view.history.reloaded_at = now();
+                info!("reloaded");
+            }
+            Err(error) => error!("reload: {error}; the old configuration goes on"),
+        }
+        drop(view);
+        notify(&[NotifyState::Ready]);
+        result
+    }
+
+    /// Makes the weights what the health checks say. What fails is tried again at the next look.
+    fn follow_health(&mut self) {
+        let (mut overlay, config) = self.overlay();
+        let down = self.health.view().down();
+        if overlay.down != down {
+            overlay.down = down;
+            if let Err(error) = self.apply(config, overlay) {
+                self.complain(error);
+            }
+        }
+    }
+
+    /// Said once, until it is over.
+    fn complain(&self, complaint: String) {
+        let mut view = self.lock();
+        if view.history.complaint.as_ref() != Some(&complaint) {
+            error!("{complaint}");
+            view.history.complaint = Some(complaint);
+        }
+    }
+
+    fn drain(&mut self, server: ServerName, drained: bool) -> Result<(), String> {
+        let (mut overlay, config) = self.overlay();
+        let cluster = config.clusters.iter().find(|cluster| cluster.name == server.0);
+        let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
+        if !known {
+            return Err(format!("no server {}/{}", server.0, server.1));
+        }
+        info!(cluster = server.0, server = server.1, drained, "drain");
+        if drained {
+            overlay.drained.insert(server)
+        } else {
+            overlay.drained.remove(&server)
+        };
+        self.apply(config, overlay)
+    }
+
+    /// Makes the kernel what these say, in one step, and remembers them.
+    fn apply(&mut self, config: Config, overlay: Overlay) -> Result<(), String> {
+        let look = self.kernel.look(&config).map_err(|error| error.to_string())?;
+        let plan = look.plan(&config, &overlay).map_err(|errors| lines(&errors))?;
+        self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
+        say(&plan);
+        if !self.packets.tell(Message::Configure(Box::new(setup::setup(&config, &plan.indexes)))) {
+            return Err("the packet thread is gone".into());
+        }
+        self.leaving = plan.leaving;
+        let mut view = self.lock();
+        (view.config, view.indexes, view.overlay) = (config, plan.indexes, overlay);
+        Ok(())
+    }
+
+    /// Puts right what someone else changed; takes away what has lost its last connection.
+    pub fn look(&mut self) {
+        self.follow_health();
+        let (overlay, config) = self.overlay();
+        let planned = self.kernel.look(&config).map_err(|error| error.to_string());
+        let planned = planned.and_then(|look| look.plan(&config, &overlay).map_err(|errors| lines(&errors)));
+        let done = planned.and_then(|plan| {
+            self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
+            Ok(plan)
+        });
+        match done {
+            Ok(plan) => {
+                let drift = self.drift(&plan);
+                let mut view = self.lock();
+                view.history.drift = view.history.drift.saturating_add(drift);
+                // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
+                if view.indexes != plan.indexes {
+                    let setup = setup::setup(&view.config, &plan.indexes);
+                    let _ = self.packets.tell(Message::Configure(Box::new(setup)));
+                }
+                view.indexes = plan.indexes;
+                view.history.complaint = None;
+            }
+            Err(error) => self.complain(format!("the kernel's rows cannot be put right: {error}")),
+        }
+    }
+
+    /// How many rows someone else had changed; says so.
+    fn drift(&self, plan: &Plan) -> u64 {
+        let mut drift = 0;
+        if plan.timeouts.is_some() {
+            warn!("IPVS's timeouts were changed by someone else: set again");
+            drift += 1;
+        }
+        if plan.rules.is_some() {
+            warn!("the rules of table inet ftpdirector were gone or changed: written again");
+            drift += 1;
+        }
+        for change in &plan.changes {
+            let ours = match change {
+                Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
+                Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
+                _ => false,
+            };
+            if ours {
+                info!("{change}: its last connection is gone");
+                continue;
+            }
+            drift += 1;
+            match change {
+                Change::EditDestination(..) => {
+                    warn!("put right: {change} (to take a server out by hand: ftpdirector drain CLUSTER/SERVER)");
+                }
+                _ => warn!("put right: {change}"),
+            }
+        }
+        drift
+    }
+
+    /// Whether the packet thread answers.
+    pub async fn alive(&self) -> bool {
+        self.packets.alive().await
+    }
+
+    /// Ends the threads; takes the rows away if asked to.
+    pub fn stop(mut self, on_exit: OnExit) {
+        drop(self.socket.take());
+        let _ = self.packets.tell(Message::Stop);
+        // The queue is closed when the thread ends.
+        let _ = self.thread.join();
+        if on_exit == OnExit::Flush {
+            let config = self.view.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
+            for error in self.kernel.flush(&config) {
+                error!(%error, "flush");
+            }
+        }
+        info!("stopped");
+    }
+
+    fn overlay(&self) -> (Overlay, Config) {
+        let view = self.lock();
+        (view.overlay.clone(), view.config.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is bound when the daemon starts.
+fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
+    if old.kernel.queue != new.kernel.queue {
+        return Some("kernel.queue");
+    }
+    if old.kernel.fwmark_base != new.kernel.fwmark_base {
+        return Some("kernel.fwmark_base (stop, `ftpdirector flush` with the old file, start: it)");
+    }
+    if old.log != new.log {
+        return Some("log");
+    }
+    if old.admin != new.admin {
+        return Some("admin.socket");
+    }
+    (old.metrics.listen != new.metrics.listen).then_some("metrics.listen")
+}
+
+fn say(plan: &Plan) {
+    if plan.rules.is_some() {
+        info!("nft: rules of table inet ftpdirector written");
+    }
+    for words in plan.words() {
+        info!("{words}");
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Whether control packets are read: the queue is ours, its thread answers, and the kernel's rows are right.
+async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
+    let (queue, complaint) = {
+        let view = view.lock().unwrap_or_else(PoisonError::into_inner);
+        (view.config.kernel.queue, view.history.complaint.clone())
+    };
+    let answered = tokio::time::timeout(ANSWER, packets.alive()).await;
+    let mut wrong = Vec::new();
+    if queue::stats(queue).is_none() {
+        wrong.push(format!("nobody listens on NFQUEUE {queue}"));
+    }
+    if answered != Ok(true) {
+        wrong.push("the packet thread does not answer".to_owned());
+    }
+    wrong.extend(complaint);
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+async fn scrape(packets: Packets, view: Arc<Mutex<View>>, verdicts: Histogram) -> Result<String, String> {
+    let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
+    let read = move || {
+        let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
+        let View { config, indexes, overlay, health, elements, history } = &mut *view;
+        let kernel = observe::counters(elements, config, indexes).map_err(|error| error.to_string())?;
+        let queue = config.kernel.queue;
+        let servers = Servers { config, overlay, health: &health.snapshot() };
+        let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
+        scrape.text().map_err(|error| error.to_string())
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
+}

@@ -1,0 +1,259 @@
+//! The snapshot and the kernel's counters, in the Prometheus text format.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::control::History;
+use super::metrics_health::Servers;
+use crate::director::{Mode, Outcome, Snapshot};
+
+/// What the kernel counted for one (cluster, server).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerCounters {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The server's name.
+    pub server: String,
+    /// Data SYNs that went to it as they should.
+    pub landed: u64,
+    /// Data SYNs that went elsewhere.
+    pub misdirected: u64,
+}
+
+/// What the kernel counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounters {
+    /// By (cluster, VIP, server).
+    pub servers: Vec<ServerCounters>,
+    /// Unexpected data connections, by cluster.
+    pub unexpected: Vec<(String, u64)>,
+    /// Control packets that the queue lost: it was full, or our socket's buffer was.
+    pub queue_dropped: u64,
+}
+
+/// The one metric that is observed while packets pass; all others are read when asked for.
+///
+/// # Panics
+/// Never: the buckets are constant and valid.
+#[must_use]
+pub fn verdict_histogram() -> Histogram {
+    let buckets = vec![1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0, 2.0];
+    let options = HistogramOpts::new(
+        "ftpdirector_verdict_seconds",
+        "From a control packet's arrival in the daemon to its verdict, the kernel's acknowledgement of its rows included.",
+    );
+    let histogram = Histogram::with_opts(options.buckets(buckets));
+    #[expect(clippy::expect_used, reason = "constant, sorted buckets and a constant name")]
+    histogram.expect("constant options")
+}
+
+/// Everything a scrape shows.
+pub struct Scrape<'a> {
+    /// The director's counters.
+    pub snapshot: &'a Snapshot,
+    /// The kernel's counters.
+    pub kernel: &'a KernelCounters,
+    /// The verdict latency.
+    pub verdicts: &'a Histogram,
+    /// The NFQUEUE number.
+    pub queue: u16,
+    /// Reloads and drift.
+    pub history: &'a History,
+    /// Weights and health.
+    pub servers: Servers<'a>,
+}
+
+impl Scrape<'_> {
+    /// The text exposition format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a name or label is not valid: a bug.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(Shared(self.verdicts.clone())))?;
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        self.sessions(&registry)?;
+        self.clusters(&registry)?;
+        self.data(&registry)?;
+        self.history(&registry)?;
+        self.servers.register(&registry)?;
+        let build = gauges(&registry, "ftpdirector_build_info", "1, labelled with the version.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    fn history(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "Rows found missing or changed by someone else and put right.";
+        let drift = prometheus::IntCounter::new("ftpdirector_kernel_drift_total", help)?;
+        drift.inc_by(self.history.drift);
+        registry.register(Box::new(drift))?;
+        let help = "1 if the last reload was good, 0 if the old configuration went on.";
+        let good = IntGauge::new("ftpdirector_config_reload_success", help)?;
+        good.set(i64::from(self.history.reload_good));
+        registry.register(Box::new(good))?;
+        let help = "When the configuration in force was read, seconds since the epoch.";
+        let at = prometheus::Gauge::new("ftpdirector_config_reload_timestamp_seconds", help)?;
+        at.set(self.history.reloaded_at);
+        registry.register(Box::new(at))
+    }
+
+    fn sessions(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "Control connections that are followed now.";
+        let sessions = gauges(registry, "ftpdirector_sessions", help, &["cluster", "server"])?;
+        for ((cluster, server), &count) in &self.snapshot.sessions {
+            sessions.with_label_values(&[cluster, server]).set(whole(count));
+        }
+        for (name, help, count) in [
+            ("ftpdirector_pinholes", "Dynamic rows of this process that stand now.", self.snapshot.pinholes),
+            (
+                "ftpdirector_held_packets",
+                "Control packets that wait for a row or the rest of their line.",
+                self.snapshot.held,
+            ),
+        ] {
+            let gauge = IntGauge::new(name, help)?;
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            registry.register(Box::new(gauge))?;
+        }
+        let snapshot = self.snapshot;
+        for (name, help, count) in [
+            (
+                "ftpdirector_unreadable_packets_total",
+                "Queued packets that are not whole TCP segments.",
+                snapshot.unreadable,
+            ),
+            (
+                "ftpdirector_over_limit_total",
+                "Control packets passed unread: limits.sessions was reached.",
+                snapshot.over_limit,
+            ),
+            ("ftpdirector_rows_failed_total", "Pinholes that the kernel refused.", snapshot.rows_failed),
+            (
+                "ftpdirector_held_dropped_total",
+                "Held control packets that were dropped; TCP repeats them.",
+                snapshot.held_dropped,
+            ),
+        ] {
+            let counter = prometheus::IntCounter::new(name, help)?;
+            counter.inc_by(count);
+            registry.register(Box::new(counter))?;
+        }
+        let help = "Control packets that the kernel dropped because the queue or its socket was full.";
+        let dropped = counters(registry, "ftpdirector_queue_dropped_total", help, &["queue"])?;
+        dropped.with_label_values(&[&self.queue.to_string()]).inc_by(self.kernel.queue_dropped);
+        Ok(())
+    }
+
+    fn clusters(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let make = |name, help, labels: &[&str]| counters(registry, name, help, labels);
+        let connections = make(
+            "ftpdirector_control_connections_total",
+            "Control connections first seen by this process.",
+            &["cluster", "server"],
+        )?;
+        let commands = make("ftpdirector_commands_total", "FTP commands read.", &["cluster", "verb"])?;
+        let help = "Data connections that were expected, by how that ended.";
+        let expectations = make("ftpdirector_expectations_total", help, &["cluster", "mode", "result"])?;
+        let help = "Replies whose address or port was rewritten.";
+        let rewritten = make("ftpdirector_replies_rewritten_total", help, &["cluster"])?;
+        let help = "Lines that were passed on without being understood.";
+        let unparsed = make("ftpdirector_unparsed_total", help, &["cluster", "reason"])?;
+        let help = "Sessions whose control connection could no longer be read.";
+        let blind = make("ftpdirector_blind_sessions_total", help, &["cluster", "reason"])?;
+        for (cluster, counted) in &self.snapshot.clusters {
+            rewritten.with_label_values(&[cluster]).inc_by(counted.rewritten);
+            for (server, &count) in &counted.control_connections {
+                connections.with_label_values(&[cluster, server]).inc_by(count);
+            }
+            for (verb, &count) in &counted.commands {
+                commands.with_label_values(&[cluster.as_str(), verb]).inc_by(count);
+            }
+            for mode in [Mode::Passive, Mode::Active] {
+                for outcome in [Outcome::Used, Outcome::Expired, Outcome::Superseded, Outcome::Refused] {
+                    let count = counted.expectations.get(&(mode, outcome)).copied().unwrap_or_default();
+                    let labels = [cluster.as_str(), mode_label(mode), outcome_label(outcome)];
+                    expectations.with_label_values(&labels).inc_by(count);
+                }
+            }
+            for (reason, &count) in &counted.unparsed {
+                unparsed.with_label_values(&[cluster.as_str(), reason]).inc_by(count);
+            }
+            for (reason, &count) in &counted.blind {
+                blind.with_label_values(&[cluster.as_str(), reason]).inc_by(count);
+            }
+        }
+        Ok(())
+    }
+
+    fn data(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "First packets of data connections, counted in the kernel by where they really went.";
+        let labels = ["cluster", "server", "result"];
+        let data = counters(registry, "ftpdirector_data_connections_total", help, &labels)?;
+        for counted in &self.kernel.servers {
+            let of = |result| data.with_label_values(&[counted.cluster.as_str(), counted.server.as_str(), result]);
+            of("landed").inc_by(counted.landed);
+            of("misdirected").inc_by(counted.misdirected);
+        }
+        let help = "First packets of data connections that nobody expected.";
+        let unexpected = counters(registry, "ftpdirector_unexpected_data_total", help, &["cluster"])?;
+        for (cluster, count) in &self.kernel.unexpected {
+            unexpected.with_label_values(&[cluster]).inc_by(*count);
+        }
+        Ok(())
+    }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+pub(super) fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges)
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+const fn mode_label(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Passive => "passive",
+        Mode::Active => "active",
+    }
+}
+
+const fn outcome_label(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Used => "used",
+        Outcome::Expired => "expired",
+        Outcome::Superseded => "superseded",
+        Outcome::Refused => "refused",
+    }
+}
+
+/// The histogram outlives the registry of one scrape.
+struct Shared(Histogram);
+
+impl Collector for Shared {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.collect()
+    }
+}

@@ -1,0 +1,192 @@
+//! `ftpdirector run`: clock, signals, threads, metrics.
+
+pub mod admin;
+mod control;
+pub mod health;
+mod http;
+mod kernel;
+mod listeners;
+mod metrics;
+mod metrics_health;
+mod observe;
+mod packets;
+mod probe;
+mod rows;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+pub use control::{Command, View};
+pub use kernel::{Kernel, Plan};
+
+use crate::config::Config;
+use crate::kernel::KernelError;
+use control::Daemon;
+
+/// From one look at the kernel to the next: IPVS tells nobody when it is changed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A look takes at most this part of the time (a thousand services take a while to list).
+const SHARE: u32 = 20;
+
+/// From one sign of life to the next: well inside the `WatchdogSec` of `deploy/ftpdirector.service`, however rare looks are.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The kernel lacks something, or something is in the way: everything at once.
+    #[error("{}", lines(.0))]
+    Kernel(Vec<KernelError>),
+    /// The metrics endpoint cannot listen.
+    #[error("metrics.listen: {address}: {error}: is another ftpdirector running, or another program on that port?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The admin socket's path is taken.
+    #[error("admin.socket: {}: {why}", socket.display())]
+    Admin {
+        /// Where.
+        socket: PathBuf,
+        /// By whom or what, and what to do.
+        why: String,
+    },
+    /// The operating system refuses a thread, a descriptor or a signal handler.
+    #[error("{what}: {error}")]
+    System {
+        /// What we tried.
+        what: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+}
+
+impl RunError {
+    /// The sysexits code of a process that ends with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // No permission explains everything else that failed.
+            Self::Kernel(errors) => errors.iter().map(KernelError::exit_code).max().unwrap_or(70),
+            Self::Listen { .. } | Self::Admin { .. } => 69,
+            Self::System { .. } => 70,
+        }
+    }
+}
+
+fn lines(errors: &[KernelError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::System { what, error }
+}
+
+fn kernel_error(error: KernelError) -> RunError {
+    RunError::Kernel(vec![error])
+}
+
+/// What SIGTERM leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExit {
+    /// Every row: established transfers go on, and with disjoint ranges new ones too.
+    KeepRows,
+    /// Nothing.
+    Flush,
+}
+
+/// Runs until SIGTERM or SIGINT. `reread` gives the configuration anew from `file` for a reload, or what is wrong with
+/// it.
+///
+/// # Errors
+/// Why the daemon could not start.
+pub fn run(
+    config: Config,
+    file: &Path,
+    on_exit: OnExit,
+    reread: impl Fn() -> Result<Config, String>,
+) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("tokio"))?;
+    runtime.block_on(async {
+        // The far ends are held by those who command: the health checks and the admin socket.
+        let (commands, mut inbox) = mpsc::channel(64);
+        let mut daemon = Daemon::start(config, file, commands).await?;
+        let mut signals = Signals::watch().map_err(system("signal handler"))?;
+        info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        notify(&[NotifyState::Ready]);
+        let (mut next_look, mut next_beat) = (Instant::now() + LOOK, Instant::now() + BEAT);
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Asked::Stop => break,
+                    // What went wrong is in the log.
+                    Asked::Reload => drop(daemon.reload(&reread)),
+                },
+                Some(command) = inbox.recv() => daemon.command(command, &reread),
+                () = sleep_until(next_look) => {
+                    let began = Instant::now();
+                    daemon.look();
+                    next_look = Instant::now() + LOOK.max(began.elapsed() * SHARE);
+                }
+                () = sleep_until(next_beat) => {
+                    if !daemon.alive().await {
+                        // Its own last words are in the log. Whoever started us starts us again; the rows stand.
+                        return Err(system("packet thread")(io::Error::other("it ended")));
+                    }
+                    notify(&[NotifyState::Watchdog]);
+                    next_beat = Instant::now() + BEAT;
+                }
+            }
+        }
+        notify(&[NotifyState::Stopping]);
+        daemon.stop(on_exit);
+        Ok(())
+    })
+}
+
+/// Tells systemd, where it started us (`Type=notify`).
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd cannot be notified");
+    }
+}
+
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.term.recv() => Asked::Stop,
+            _ = self.int.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The packet thread: owns the queue, the log group and the director. Everyone else talks to it through [`Packets`].
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use prometheus::Histogram;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::listeners::{Listener, Listeners};
+use super::rows::Job;
+use crate::director::{self, Action, Decision, Director, Holder, Hook, Listing, Setup, Snapshot};
+use crate::kernel::log::Log;
+use crate::kernel::queue::{PacketId, Queue, Verdicts};
+use crate::kernel::wait::{Wake, wait};
+use crate::time::Time;
+
+/// `NF_INET_FORWARD` (include/uapi/linux/netfilter.h); the other hook that queues is POSTROUTING.
+const NF_INET_FORWARD: u8 = 2;
+
+/// What the packet thread is told.
+#[derive(Debug)]
+pub enum Message {
+    /// The rows of a ticket stand, or were refused.
+    RowsDone {
+        /// Whose.
+        ticket: u64,
+        /// Whether the kernel refused one.
+        refused: bool,
+    },
+    /// Someone wants to know.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Someone wants to see so many sessions.
+    Sessions(usize, oneshot::Sender<Listing>),
+    /// Someone wants to know which sessions so many rows are there for.
+    Holders(usize, oneshot::Sender<Vec<Holder>>),
+    /// Someone listens from now on.
+    Listen(Listener),
+    /// Someone wants to know whether the thread still runs.
+    Ping(oneshot::Sender<()>),
+    /// Another configuration.
+    Configure(Box<Setup>),
+    /// The end.
+    Stop,
+}
+
+/// A line to the packet thread.
+#[derive(Clone, Debug)]
+pub struct Packets {
+    messages: Sender<Message>,
+    wake: Wake,
+}
+
+impl Packets {
+    /// A line, its far end, and what wakes the thread there.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn line() -> io::Result<(Self, Receiver<Message>, Wake)> {
+        let (messages, inbox) = channel();
+        let wake = Wake::new()?;
+        Ok((Self { messages, wake: wake.clone() }, inbox, wake))
+    }
+
+    /// For the row thread's answers.
+    #[must_use]
+    pub fn sender(&self) -> (Sender<Message>, Wake) {
+        (self.messages.clone(), self.wake.clone())
+    }
+
+    /// Tells the thread; `false` when it is gone.
+    #[must_use]
+    pub fn tell(&self, message: Message) -> bool {
+        let told = self.messages.send(message).is_ok();
+        self.wake.wake();
+        told
+    }
+
+    /// Whether the thread answers.
+    pub async fn alive(&self) -> bool {
+        self.ask(Message::Ping).await.is_some()
+    }
+
+    /// What there is and what was counted; `None` when the thread is gone.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        self.ask(Message::Snapshot).await
+    }
+
+    /// The answer to a question; `None` when the thread is gone.
+    pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        if self.tell(question(answer)) { answered.await.ok() } else { None }
+    }
+}
+
+/// What the thread works with.
+pub struct Thread {
+    /// Control packets.
+    pub queue: Queue,
+    /// Data connections that landed.
+    pub log: Log,
+    /// The core.
+    pub director: Director,
+    /// What it is told.
+    pub inbox: Receiver<Message>,
+    /// What wakes it.
+    pub wake: Wake,
+    /// Where rows are written.
+    pub rows: Sender<Job>,
+    /// `ftpdirector_verdict_seconds`.
+    pub verdicts: Histogram,
+}
+
+impl Thread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn spawn(self) -> io::Result<JoinHandle<()>> {
+        let Self { queue, log, director, inbox, wake, rows, verdicts } = self;
+        let (waiting, listeners) = (HashMap::new(), Listeners::default());
+        let core =
+            Core { director, rows, verdicts, origin: Instant::now(), waiting, next: 0, listeners, rows_gone: false };
+        thread::Builder::new().name("packets".into()).spawn(move || {
+            if let Err(error) = run(core, queue, log, &inbox, &wake) {
+                error!(%error, "the packet thread ends: control packets pass unread from now on");
+            }
+        })
+    }
+}
+
+/// The director and what its actions need.
+struct Core {
+    director: Director,
+    rows: Sender<Job>,
+    verdicts: Histogram,
+    origin: Instant,
+    waiting: HashMap<u64, (PacketId, Instant)>,
+    next: u64,
+    listeners: Listeners,
+    rows_gone: bool,
+}
+
+fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
+    let mut actions = Vec::new();
+    loop {
+        let now = core.now();
+        let timeout = core.director.due().map(|due| due.since(now)).unwrap_or(Duration::from_secs(1));
+        wait(&[queue.as_fd(), log.as_fd(), wake.as_fd()], Some(timeout))?;
+        wake.clear();
+        loop {
+            match inbox.try_recv() {
+                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return queue.flush(),
+                Ok(message) => core.message(message, &mut actions),
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        core.act(&mut actions, queue.verdicts());
+        // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
+        for _ in 0..16 {
+            // Before the control packets, which may supersede an expectation whose data connection came first.
+            passing(log.receive(&mut |logged| core.director.landed(logged.mark, logged.payload)))?;
+            let count = queue.receive(&mut |packet, verdicts| {
+                core.packet(packet, &mut actions, verdicts);
+                core.act(&mut actions, verdicts);
+            });
+            let count = passing(count)?.unwrap_or_default();
+            passing(queue.flush())?;
+            if count == 0 {
+                break;
+            }
+        }
+        core.director.tick(core.now(), &mut actions);
+        core.act(&mut actions, queue.verdicts());
+        passing(queue.flush())?;
+        if core.rows_gone {
+            return Err(io::Error::other("the row thread is gone"));
+        }
+        if !core.listeners.is_empty() {
+            core.listeners.pass_on(&mut core.director);
+        }
+    }
+}
+
+/// Memory that the kernel lacks for a moment ends nothing: verdicts are kept and sent with the next.
+fn passing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) =>
+        {
+            warn!(%error, "netlink: tried again with the next packet");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Core {
+    fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    fn message(&mut self, message: Message, actions: &mut Vec<Action>) {
+        match message {
+            Message::RowsDone { ticket, refused } => self.director.rows_done(ticket, refused, actions),
+            // The asker may have gone.
+            Message::Snapshot(answer) => drop(answer.send(self.director.snapshot())),
+            Message::Sessions(most, answer) => drop(answer.send(self.director.sessions(self.now(), most))),
+            Message::Holders(most, answer) => drop(answer.send(self.director.holders(most))),
+            Message::Listen(listener) => self.listeners.add(listener, &mut self.director),
+            Message::Ping(answer) => drop(answer.send(())),
+            Message::Configure(setup) => self.director.configure(*setup),
+            Message::Stop => {}
+        }
+    }
+
+    fn packet(&mut self, packet: crate::kernel::queue::Packet<'_>, actions: &mut Vec<Action>, verdicts: &mut Verdicts) {
+        let received = Instant::now();
+        let crate::kernel::queue::Packet { id, hook, mark, payload, truncated, .. } = packet;
+        self.next = self.next.wrapping_add(1);
+        let hook = if hook == NF_INET_FORWARD { Hook::Forward } else { Hook::Postrouting };
+        let offered = director::Packet { id: self.next, hook, mark, bytes: &mut *payload, truncated };
+        match self.director.packet(self.now(), offered, actions) {
+            Decision::Accept { mark, edited } => verdicts.accept(id, mark, edited.then_some(&*payload)),
+            Decision::Drop => verdicts.drop(id),
+            Decision::Held => {
+                self.waiting.insert(self.next, (id, received));
+                return;
+            }
+        }
+        self.verdicts.observe(received.elapsed().as_secs_f64());
+    }
+
+    fn act(&mut self, actions: &mut Vec<Action>, verdicts: &mut Verdicts) {
+        for action in actions.drain(..) {
+            match action {
+                Action::Rows { ticket, changes } => {
+                    self.rows_gone |= self.rows.send(Job { ticket, changes }).is_err();
+                }
+                Action::Release { id, mark, bytes } => {
+                    if let Some((id, since)) = self.waiting.remove(&id) {
+                        verdicts.accept(id, mark, bytes.as_deref());
+                        self.verdicts.observe(since.elapsed().as_secs_f64());
+                    }
+                }
+                Action::Drop { id } => {
+                    if let Some((id, _)) = self.waiting.remove(&id) {
+                        verdicts.drop(id);
+                    }
+                }
+            }
+        }
+    }
+}

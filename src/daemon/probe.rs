@@ -1,0 +1,152 @@
+//! Gives a [`Probe`] its connections and its clock.
+
+use std::future::pending;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::{HealthCheck, HealthCheckKind};
+use crate::health::{Action, Event, Family, Probe, Report, Script, Step};
+use crate::lvs::is_ipv6;
+
+/// The longest password file that is read, in bytes.
+const PASSWORD_FILE: u64 = 64 * 1024;
+
+/// Probes the server at `address`, its own, once. Takes as long as `check.timeout` says at most.
+pub async fn probe(address: SocketAddr, check: &HealthCheck) -> Report {
+    let password = match password(check).await {
+        Ok(password) => password,
+        Err(error) => return Report::unsure(Step::Password, error),
+    };
+    let family = if is_ipv6(address.ip()) { Family::V6 } else { Family::V4 };
+    let began = Instant::now();
+    let mut probe = Probe::new(Script::new(check.clone(), password.as_deref(), family));
+    let mut links = Links { host: address.ip(), control: Link::opening(address), data: Link::None };
+    let (mut control, mut data) = ([0; 4096], [0; 16384]);
+    loop {
+        while let Some(action) = probe.action() {
+            links.carry_out(action).await;
+        }
+        if let Some(report) = probe.report() {
+            return report.clone();
+        }
+        let event = tokio::select! {
+            happened = links.control.next(&mut control) => control_event(happened, &control),
+            happened = links.data.next(&mut data) => data_event(happened),
+            () = sleep_until(began + check.timeout) => Event::TimedOut,
+        };
+        probe.handle(event, began.elapsed());
+    }
+}
+
+/// Read each time: whoever changes a password need not reload.
+async fn password(check: &HealthCheck) -> Result<Option<Vec<u8>>, String> {
+    let logs_in = matches!(check.kind, HealthCheckKind::Login | HealthCheckKind::Transfer);
+    let Some(path) = check.password_file.clone().filter(|_| logs_in) else { return Ok(None) };
+    let shown = path.display().to_string();
+    let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(io::Error::other);
+    read.and_then(|read| read).map(Some).map_err(|error| format!("password_file {shown}: {error}"))
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(std::fs::File::open(path)?, PASSWORD_FILE), &mut content)?;
+    Ok(content)
+}
+
+/// The probe's two connections.
+struct Links {
+    host: IpAddr,
+    control: Link,
+    data: Link,
+}
+
+impl Links {
+    async fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Send(line) => {
+                if let Link::Open(stream) = &mut self.control {
+                    // A short line always has room. Where it cannot be written, reading says why, or what the server
+                    // said before it closed.
+                    let _ = stream.write_all(&line).await;
+                }
+            }
+            Action::ConnectData(port) => self.data = Link::opening(SocketAddr::new(self.host, port)),
+            Action::CloseData => self.data = Link::None,
+        }
+    }
+}
+
+/// One connection.
+enum Link {
+    None,
+    Opening(std::pin::Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
+    Open(TcpStream),
+}
+
+/// What happened on a connection.
+enum Happened {
+    Opened,
+    Read(usize),
+    Closed,
+    Failed(io::Error),
+}
+
+impl Link {
+    fn opening(to: SocketAddr) -> Self {
+        Self::Opening(Box::pin(TcpStream::connect(to)))
+    }
+
+    /// May be dropped and called again: nothing is lost.
+    async fn next(&mut self, buffer: &mut [u8]) -> Happened {
+        let happened = match self {
+            Self::None => pending().await,
+            Self::Opening(connect) => match connect.await {
+                Ok(stream) => {
+                    *self = Self::Open(stream);
+                    return Happened::Opened;
+                }
+                Err(error) => Happened::Failed(error),
+            },
+            Self::Open(stream) => match stream.read(buffer).await {
+                Ok(0) => Happened::Closed,
+                Ok(length) => return Happened::Read(length),
+                Err(error) => Happened::Failed(error),
+            },
+        };
+        *self = Self::None;
+        happened
+    }
+}
+
+fn control_event(happened: Happened, buffer: &[u8]) -> Event<'_> {
+    match happened {
+        Happened::Opened => Event::Connected,
+        Happened::Read(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
+        Happened::Closed => Event::Closed,
+        Happened::Failed(error) if is_ours(&error) => Event::OurTrouble(error.to_string()),
+        Happened::Failed(error) => Event::Broken(error.to_string()),
+    }
+}
+
+fn data_event<'a>(happened: Happened) -> Event<'a> {
+    match happened {
+        Happened::Opened => Event::DataConnected,
+        Happened::Read(length) => Event::DataReceived(length),
+        Happened::Closed => Event::DataClosed,
+        Happened::Failed(error) if is_ours(&error) => Event::OurTrouble(error.to_string()),
+        Happened::Failed(error) => Event::DataBroken(error.to_string()),
+    }
+}
+
+/// Whether an error says something of this machine and nothing of the server.
+fn is_ours(error: &io::Error) -> bool {
+    // EPERM: a rule of our own output chain.
+    const OURS: [i32; 7] =
+        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPERM];
+    error.raw_os_error().is_some_and(|number| OURS.contains(&number))
+}
