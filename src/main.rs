@@ -1,0 +1,176 @@
+//! argv → one subcommand → exit code.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use ftpdirector::cli::{Cli, Command, Shown};
+use ftpdirector::config::{self, Config, LogFormat, LogLevel};
+use ftpdirector::daemon::admin::client::{Ask, ClientError};
+use ftpdirector::daemon::admin::command::{self, Format};
+use ftpdirector::daemon::{self, Kernel, OnExit, RunError};
+use ftpdirector::lvs::ForwardingMethod;
+use ftpdirector::{doctor, replay};
+
+/// Exit codes, beside clap's 2 for usage: sysexits.h.
+const FOUND: u8 = 1;
+const CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { file, flush_on_exit } => run(&file.config, flush_on_exit),
+        Command::Check(file) => check(&file.config),
+        Command::Plan(file) => with_config(&file.config, plan),
+        Command::Flush(file) => with_config(&file.config, flush),
+        Command::Doctor { file, json } => examine(&file.config, json),
+        Command::Replay { capture, forwarding, json } => replay_capture(&capture, forwarding, json),
+        Command::Status(shown) => ask(&shown, &Ask::Status),
+        Command::Sessions(shown) => ask(&shown, &Ask::Sessions),
+        Command::Pinholes(shown) => ask(&shown, &Ask::Pinholes),
+        Command::Trace { client, server, shown } => ask(&shown, &Ask::Trace { client, server }),
+        Command::Drain { server, shown } => ask(&shown, &Ask::Drain(server)),
+        Command::Undrain { server, shown } => ask(&shown, &Ask::Undrain(server)),
+        Command::Reload(shown) => ask(&shown, &Ask::Reload),
+    }
+}
+
+/// Reads and checks a file; says what is wrong with it.
+fn read(path: &Path) -> Result<Config, String> {
+    let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
+    for warning in &parsed.warnings {
+        eprintln!("{warning}");
+    }
+    Ok(parsed.config)
+}
+
+fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+    match read(path) {
+        Ok(config) => then(&config),
+        Err(problems) => {
+            eprintln!("{problems}");
+            ExitCode::from(CONFIG)
+        }
+    }
+}
+
+fn check(path: &Path) -> ExitCode {
+    with_config(path, |config| {
+        let servers: usize = config.clusters.iter().map(|cluster| cluster.real_servers.len()).sum();
+        println!("{}: good: {} cluster(s), {servers} real server(s)", path.display(), config.clusters.len());
+        ExitCode::SUCCESS
+    })
+}
+
+fn run(path: &Path, flush_on_exit: bool) -> ExitCode {
+    let on_exit = if flush_on_exit { OnExit::Flush } else { OnExit::KeepRows };
+    with_config(path, |config| {
+        log(&config.log);
+        match daemon::run(config.clone(), path, on_exit, || read(path)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        }
+    })
+}
+
+fn plan(config: &Config) -> ExitCode {
+    let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
+    match plan {
+        Ok(plan) => {
+            if let Some(rules) = &plan.rules {
+                print!("nft -f - <<'EOF'\n{rules}EOF\n");
+            }
+            for words in plan.words() {
+                println!("{words}");
+            }
+            if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+        }
+        Err(errors) => failed(&RunError::Kernel(errors)),
+    }
+}
+
+fn flush(config: &Config) -> ExitCode {
+    let errors = match Kernel::connect() {
+        Ok(mut kernel) => kernel.flush(config),
+        Err(errors) => errors,
+    };
+    if errors.is_empty() { ExitCode::SUCCESS } else { failed(&RunError::Kernel(errors)) }
+}
+
+fn examine(path: &Path, json: bool) -> ExitCode {
+    let report = doctor::examine(&doctor::gather(path));
+    match report.json() {
+        Ok(lines) if json => print!("{lines}"),
+        _ => print!("{report}"),
+    }
+    if report.fatal() { ExitCode::from(FOUND) } else { ExitCode::SUCCESS }
+}
+
+fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> ExitCode {
+    let format = if json { replay::Format::Json } else { replay::Format::Text };
+    let options = replay::Options { forwarding, format, ports: vec![21, 990] };
+    let result = File::open(capture).map_err(|error| error.to_string()).and_then(|file| {
+        let mut out = io::stdout().lock();
+        replay::run(BufReader::new(file), &options, &mut out).map_err(|error| error.to_string())
+    });
+    match result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ftpdirector: {}: {error}", capture.display());
+            ExitCode::from(FOUND)
+        }
+    }
+}
+
+fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
+    let socket = match shown.socket.clone().map_or_else(|| socket_of(&shown.file.config), Ok) {
+        Ok(socket) => socket,
+        Err(problems) => {
+            eprintln!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH");
+            return ExitCode::from(CONFIG);
+        }
+    };
+    let format = if shown.json { Format::Json } else { Format::Text };
+    // Written at once: whoever reads a trace through a pipe wants each line when it happens.
+    let print = |text: &str| {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    };
+    match command::run(&socket, ask, format, print) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `ftpdirector trace | head`
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ftpdirector: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn socket_of(path: &Path) -> Result<PathBuf, String> {
+    let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
+    Ok(parsed.config.admin.socket)
+}
+
+fn failed(error: &RunError) -> ExitCode {
+    eprintln!("ftpdirector: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+fn log(log: &config::Log) {
+    let level = match log.level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    match log.format {
+        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
