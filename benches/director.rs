@@ -1,0 +1,141 @@
+//! A queued packet → its decision, with 1, ten thousand and a million live sessions, and what an idle session costs.
+//! `cargo bench --bench director`.
+#![allow(missing_docs, reason = "criterion's macros")]
+#![expect(unsafe_code, reason = "a global allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use ftpdirector::director::{Cluster, Director, Hook, Packet, Policies, Setup};
+use ftpdirector::ftp::{Bounce, Policy, Replies};
+use ftpdirector::lvs::{ForwardingMethod, PortRange};
+use ftpdirector::state::Marks;
+use ftpdirector::steer::Placement;
+use ftpdirector::time::Time;
+use ftpdirector::wire;
+
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; only sizes are added up.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Relaxed);
+        // SAFETY: as required of our caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as required of our caller.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const MARKS: Marks = Marks { base: 0x0f70_0000 };
+const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+
+fn director() -> Director {
+    let range = PortRange::new(31000, 31999);
+    let placement = Placement {
+        index: 0,
+        cluster: 0,
+        vip: IpAddr::V4(VIP),
+        server: 0,
+        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11)),
+        forwarding: ForwardingMethod::Dr,
+        own_range: range,
+        active_port: 20,
+        own_active_port: false,
+        passive_ports: PortRange::UNPRIVILEGED,
+    };
+    let explicit = Policy {
+        replies: Replies::Unseen,
+        advertise: None,
+        bounce: Bounce::Reject,
+        line_limit: 4096,
+        implicit_tls: false,
+    };
+    let policies = Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit };
+    Director::new(Setup {
+        marks: MARKS,
+        clusters: vec![Cluster {
+            name: "bench".into(),
+            servers: vec!["rs".into()],
+            pinhole_timeout: Duration::from_secs(10),
+        }],
+        placements: vec![(placement, policies)],
+        most_sessions: 2_000_000,
+        idle: Duration::from_secs(900),
+    })
+}
+
+/// A segment of client number `session`. The checksum is not looked at.
+fn packet(session: u32, seq: u32, line: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(40 + line.len()).unwrap_or(u16::MAX);
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0];
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    // Sixteen addresses, many ports: as behind a few NAT gateways.
+    packet.extend([100, 64, 0, (session & 0xf) as u8]);
+    packet[13] = 64 + ((session >> 20) as u8);
+    packet.extend(VIP.octets());
+    packet.extend((((session >> 4) & 0xffff) as u16).to_be_bytes());
+    packet.extend(21_u16.to_be_bytes());
+    packet.extend(seq.to_be_bytes());
+    packet.extend([0, 0, 0, 0, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend(line);
+    packet
+}
+
+fn offer(director: &mut Director, bytes: &mut [u8], id: u64) {
+    let mut actions = Vec::new();
+    let packet = Packet { id, hook: Hook::Postrouting, mark: MARKS.control(0).0, bytes, truncated: false };
+    let _ = black_box(director.packet(Time::ZERO, packet, &mut actions));
+}
+
+fn sessions(c: &mut Criterion) {
+    let line = b"NOOP\r\n";
+    let mut group = c.benchmark_group("packet to decision");
+    for count in [1_u32, 10_000, 1_000_000] {
+        let before = ALLOCATED.load(Relaxed);
+        let mut director = director();
+        for session in 0..count {
+            offer(&mut director, &mut packet(session, 1, line), 0);
+        }
+        let each = (ALLOCATED.load(Relaxed) - before) / count as usize;
+        println!("{count} idle sessions: {each} bytes each, table and index included");
+        let mut template = packet(0, 1, line);
+        let mut seqs = vec![7_u32; count as usize];
+        // A permutation of the sessions, so that no cache line is warm by chance (count and the step have no common factor).
+        let (mut session, mut id) = (0_u32, 0_u64);
+        group.bench_function(BenchmarkId::new("NOOP", count), |b| {
+            b.iter(|| {
+                session = (session + 7_919) % count;
+                id += 1;
+                let seq = &mut seqs[session as usize];
+                template[13] = 64 + ((session >> 20) as u8);
+                template[15] = (session & 0xf) as u8;
+                template[20..22].copy_from_slice(&(((session >> 4) & 0xffff) as u16).to_be_bytes());
+                template[24..28].copy_from_slice(&seq.to_be_bytes());
+                *seq = seq.wrapping_add(line.len() as u32);
+                offer(&mut director, &mut template, id);
+            });
+        });
+    }
+    group.bench_function("parse alone", |b| {
+        let template = packet(0, 1, line);
+        b.iter(|| wire::Packet::parse(black_box(&template)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, sessions);
+criterion_main!(benches);
