@@ -1,0 +1,112 @@
+//! Bytes that others write: configuration files, and what the kernel sends over netlink.
+
+use ftpdirector::config;
+use ftpdirector::kernel::{elements, log, queue};
+
+/// Pieces of a configuration file.
+pub const WORDS: &[&str] = &[
+    "clusters:",
+    "\n  - name: ",
+    "vips: [",
+    "192.0.2.10",
+    "2001:db8::10",
+    "forwarding: ",
+    "nat",
+    "dr",
+    "tun",
+    "real_servers:",
+    "address: ",
+    "passive_ports: ",
+    "31000-31999",
+    "persistence: 5m",
+    "990",
+    "0x0f700000",
+    "{",
+    "}",
+    "[",
+    "]",
+    ": ",
+    "- ",
+    "\n",
+    "  ",
+    "&a ",
+    "*a",
+    "<<: ",
+    "|",
+    "\"",
+    "null",
+    "10s",
+    "~",
+    "---",
+    "\t",
+    "\u{2028}",
+];
+
+/// The examples.
+pub fn files() -> Vec<Vec<u8>> {
+    [
+        include_bytes!("../../examples/nat.yaml").as_slice(),
+        include_bytes!("../../examples/tls.yaml"),
+        include_bytes!("../../examples/red-hat-recipe.yaml"),
+    ]
+    .map(<[u8]>::to_vec)
+    .into()
+}
+
+/// A file is read, or every problem of it is said; both can be printed.
+pub fn run_file(input: &[u8]) -> Vec<u64> {
+    match config::parse_bytes(input, "fuzz.yaml") {
+        Ok(parsed) => vec![0, parsed.warnings.len() as u64, parsed.config.clusters.len() as u64],
+        Err(problems) => {
+            let text = problems.to_string();
+            assert!(!text.is_empty(), "refused without a word");
+            let features = problems.list.iter().map(|problem| {
+                // What is wrong, without the user's own words: the first three.
+                let words: Vec<_> = problem.what.split(' ').take(3).collect();
+                words.join(" ").bytes().fold(1, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(byte.into()))
+            });
+            features.collect()
+        }
+    }
+}
+
+/// A dump of one element, a queued packet and a logged one, as libnetlink lays them out.
+pub fn datagrams() -> Vec<Vec<u8>> {
+    let attribute = |kind: u16, body: &[u8]| {
+        let mut bytes = u16::try_from(4 + body.len()).expect("short").to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let message = |kind: u16, body: &[u8]| {
+        let mut bytes = u32::try_from(20 + body.len()).expect("short").to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([2, 0]);
+        bytes.extend([0; 8]);
+        bytes.extend([1, 0, 0, 0]);
+        bytes.extend(body);
+        bytes
+    };
+    let key = attribute(0x8001, &attribute(0x8001, &attribute(1, &[10, 0, 0, 1, 0x79, 0x18, 0, 0])));
+    let elements = attribute(0x8003, &attribute(0x8001, &[key, attribute(3, &[0, 0, 0, 1])].concat()));
+    let packet =
+        [attribute(1, &[0, 0, 0, 7, 8, 0, 4, 0]), attribute(3, &[0x0f, 0x73, 0, 1]), attribute(10, b"E\0\0\x28")];
+    let logged = [attribute(2, &[0x0f, 0x70, 0, 1]), attribute(9, b"E\0\0\x28"), attribute(10, b"landed\0")];
+    vec![message(0x0a0c, &elements), message(0x0300, &packet.concat()), message(0x0400, &logged.concat())]
+}
+
+/// Every parser reads every datagram.
+pub fn run_datagram(input: &[u8]) -> Vec<u64> {
+    let mut features = Vec::new();
+    let read = elements::parse_elements(input);
+    features.extend(read.iter().map(|element| 100 + element.key.len() as u64));
+    features.push(200 + elements::parse_counters(input).len() as u64);
+    let mut logged = 0;
+    log::parse(input, &mut |packet| logged += 1 + u64::from(packet.mark != 0));
+    features.push(300 + logged);
+    let mut queued = 0;
+    queue::parse(&mut input.to_vec(), &mut |packet| queued += 1 + u64::from(packet.truncated));
+    features.push(400 + queued);
+    features
+}
