@@ -1,0 +1,156 @@
+"""`ftpdirector doctor` finds what breaks FTP on this director, and names the cure."""
+
+import json
+import subprocess
+
+from daemon import config_file, ftpdirector
+from ftpload import load
+from topology import VIP, Topology
+
+
+def doctor(net, *arguments):
+    """Runs it; returns its exit status and its findings by check."""
+    done = ftpdirector(net.director, "doctor", "--json", "--config", config_file(net.config()), *arguments)
+    assert done.returncode in (0, 1), f"{done.returncode}\n{done.stdout}{done.stderr}"
+    findings = {}
+    for line in done.stdout.splitlines():
+        finding = json.loads(line)
+        findings.setdefault(finding["check"], []).append(finding)
+    return done.returncode, findings
+
+
+def fatal(findings):
+    return {check for check, found in findings.items() if any(finding["severity"] == "fatal" for finding in found)}
+
+
+def only(net, check):
+    """The one fatal finding, of this check."""
+    status, findings = doctor(net)
+    assert status == 1 and fatal(findings) == {check}, f"{status} {fatal(findings)}\n{findings}"
+    (found,) = [finding for finding in findings[check] if finding["severity"] == "fatal"]
+    assert all(found[key] for key in ("what", "evidence", "consequence", "cure")), found
+    return found
+
+
+def cure(net, finding):
+    """Does what the finding says, to the letter, and looks again."""
+    script = "\n".join(line for line in finding["cure"].splitlines() if not line.startswith("("))
+    net.director.run(["sh", "-ec", script])
+    status, findings = doctor(net)
+    assert status == 0, f"after {script}: {fatal(findings)}\n{findings}"
+
+
+def test_a_clean_director_has_nothing_fatal():
+    for forwarding in ("nat", "dr"):
+        with Topology(forwarding) as net:
+            status, findings = doctor(net)
+            assert status == 0 and not fatal(findings), findings
+            assert {finding["severity"] for finding in findings["firewall"]} == {"good"}, findings
+            assert net.director.run(["nft", "list", "ruleset"]).stdout == "", "it changed the ruleset"
+            net.start_daemon().wait_ready()
+            status, findings = doctor(net)
+            assert status == 0 and not fatal(findings), findings
+
+
+def test_forwarding_off():
+    with Topology("nat") as net:
+        net.director.sysctl(ipv4__ip_forward=0)
+        # The kernel switches redirects on with it.
+        net.director.sysctl(ipv4__conf__all__send_redirects=0, ipv4__conf__eth0__send_redirects=0)
+        found = only(net, "ip-forward")
+        assert "net.ipv4.ip_forward = 0" in found["evidence"], found
+        net.director.sysctl(ipv4__ip_forward=1, ipv4__conf__all__send_redirects=0, ipv4__conf__eth0__send_redirects=0)
+        assert doctor(net)[0] == 0
+
+
+def test_redirects_on_one_interface():
+    with Topology("nat") as net:
+        net.director.sysctl(ipv4__conf__eth0__send_redirects=1)
+        found = only(net, "redirects")
+        assert "net.ipv4.conf.eth0.send_redirects = 1" in found["evidence"], found
+        cure(net, found)
+
+
+def test_redirects_do_not_matter_in_dr():
+    with Topology("dr") as net:
+        net.director.sysctl(ipv4__conf__all__send_redirects=1)
+        assert doctor(net)[0] == 0
+
+
+def test_helper_on_our_port():
+    with Topology("nat") as net:
+        subprocess.run(["modprobe", "ip_vs_ftp"], check=True)
+        try:
+            # The helper is bound to its ports in a namespace with IPVS.
+            net.ipvs(f"-A -t {VIP}:2121 -s rr")
+            found = only(net, "ip-vs-ftp")
+            assert "modprobe -r ip_vs_ftp" in found["cure"], found
+        finally:
+            subprocess.run(["modprobe", "-r", "ip_vs_ftp"], check=True)
+        assert doctor(net)[0] == 0
+
+
+def test_input_drop_and_its_cure():
+    """The rules that the finding gives are enough, and they work: a transfer in every mode."""
+    with Topology("dr") as net:
+        net.director.nft("""
+            table inet filter {
+              chain input { type filter hook input priority 0; policy drop
+                ct state invalid drop
+                iifname "lo" accept
+                ip protocol icmp accept
+                meta l4proto ipv6-icmp accept
+                tcp dport 22 accept
+              }
+            }""")
+        status, findings = doctor(net)
+        assert status == 1 and fatal(findings) == {"firewall"}, findings
+        for found in findings["firewall"]:
+            script = "\n".join(line for line in found["cure"].splitlines() if line.startswith("nft "))
+            net.director.run(["sh", "-ec", script])
+        status, findings = doctor(net)
+        assert status == 0, findings
+        net.start_daemon().wait_ready()
+        report = load(net.client1, net.vip, sessions=3, rounds=1)
+        assert report.right == report.total == 12, report
+
+
+def test_invalid_drop_in_nat():
+    with Topology("nat") as net:
+        net.director.nft("""
+            table inet filter {
+              chain forward { type filter hook forward priority 0; policy accept
+                ct state invalid counter drop
+              }
+            }""")
+        found = only(net, "firewall")
+        assert "ct state invalid" in found["evidence"], found
+        cure(net, found)
+
+
+def test_missing_vip():
+    with Topology("nat") as net:
+        net.director.ip(f"address delete {VIP}/32 dev eth0")
+        cure(net, only(net, "vip"))
+
+
+def test_foreign_service():
+    with Topology("nat") as net:
+        net.plain_ipvs()
+        cure(net, only(net, "services"))
+
+
+def test_dr_server_behind_a_router():
+    with Topology("dr") as net:
+        server = net.servers[0]
+        net.director.ip(f"route add {server.address}/32 via 10.0.0.1")
+        found = only(net, "routes")
+        assert "via 10.0.0.1" in found["evidence"], found
+
+
+def test_without_privileges_it_says_so():
+    with Topology("nat", servers=1) as net:
+        without = ("setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin")
+        path = config_file(net.config())
+        done = ftpdirector(net.director, "doctor", "--config", path, prefix=without)
+        assert done.returncode == 0 and "could not look: nft list ruleset" in done.stdout, done.stdout + done.stderr

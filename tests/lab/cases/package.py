@@ -1,0 +1,115 @@
+"""What an administrator installs: the Debian package under a real systemd, and Prometheus beside it."""
+
+import re
+from pathlib import Path
+
+from daemon import METRICS, Metrics
+from ftpload import load
+from hosts import poll
+from topology import Topology
+
+CONFIG = Path("/etc/ftpdirector/config.yaml")
+DATA = "ftpdirector_data_connections_total"
+# With a view of its own of processes, mounts and control groups: process 1 of the guest is the lab's.
+BOOT = """
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+exec env container=lab /usr/lib/systemd/systemd --unit=basic.target --show-status=no
+"""
+CAP_NET_ADMIN = 1 << 12
+
+
+class Systemd:
+    """systemd on the director."""
+
+    def __init__(self, director):
+        self.director = director
+        unshare = "unshare --pid --fork --kill-child --mount --mount-proc --cgroup bash -c".split()
+        self.unshare = director.popen([*unshare, BOOT])
+        children = Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
+        self.process = poll(lambda: children.read_text().split(), what="a child of unshare")[0]
+        poll(lambda: self.says("systemctl", "is-active", "basic.target") == "active", 120, "basic.target")
+
+    def run(self, *command, check=True):
+        inside = ["nsenter", "--target", self.process, "--mount", "--pid", "--cgroup"]
+        return self.director.run([*inside, *command], check=check, timeout=120)
+
+    def says(self, *command):
+        return self.run(*command, check=False).stdout.strip()
+
+    def property(self, name):
+        return self.says("systemctl", "show", "--value", "--property", name, "ftpdirector")
+
+    def status_of_daemon(self, field):
+        status = self.run("cat", f"/proc/{self.property('MainPID')}/status").stdout
+        return re.search(rf"^{field}:\s*(\S+)", status, re.MULTILINE)[1]
+
+
+def metrics(net):
+    return Metrics(net.director.run(["curl", "--silent", "--fail", METRICS]).stdout)
+
+
+def test_package():
+    package = Path("/repo/target/lab/ftpdirector.deb")
+    with Topology("nat") as net:
+        systemd = Systemd(net.director)
+        try:
+            whole_life(net, systemd, package)
+        except BaseException:
+            print(systemd.says("systemctl", "status", "--no-pager", "--full", "ftpdirector"))
+            print(systemd.says("journalctl", "--no-pager", "--lines", "40"))
+            raise
+
+
+def whole_life(net, systemd, package):
+    systemd.run("dpkg", "--install", package)
+    assert systemd.property("ActiveState") == "inactive", "the cluster of the example must not be started"
+
+    CONFIG.write_text(net.config())
+    systemd.run("systemctl", "start", "ftpdirector")
+    assert systemd.property("User") == "ftpdirector"
+    assert systemd.status_of_daemon("Uid") != "0"
+    for capabilities in ("CapEff", "CapPrm", "CapBnd"):
+        assert int(systemd.status_of_daemon(capabilities), 16) == CAP_NET_ADMIN, capabilities
+    assert systemd.status_of_daemon("Seccomp") == "2"
+    works(net)
+
+    # A bad file is refused where the administrator sees it, and changes nothing.
+    CONFIG.write_text("clusters: []\n")
+    assert systemd.run("systemctl", "reload", "ftpdirector", check=False).returncode != 0
+    works(net)
+
+    # Reload, restart and upgrade: nobody notices.
+    CONFIG.write_text(net.config().replace("scheduler: rr", "scheduler: wrr"))
+    systemd.run("systemctl", "reload", "ftpdirector")
+    poll(lambda: "wrr" in net.director.run(["ipvsadm", "-Ln"]).stdout, what="the new scheduler")
+    systemd.run("systemctl", "restart", "ftpdirector")
+    works(net)
+    before = systemd.property("MainPID")
+    systemd.run("dpkg", "--install", "--force-confold", package)
+    assert systemd.property("ActiveState") == "active" and systemd.property("MainPID") != before
+    works(net)
+    assert systemd.property("NRestarts") == "0"
+
+    # Removed, nothing of it is left in the kernel.
+    systemd.run("dpkg", "--remove", "ftpdirector")
+    assert "TCP" not in net.director.run(["ipvsadm", "-Ln"]).stdout
+    assert net.director.run(["nft", "list", "tables"]).stdout == ""
+    systemd.run("dpkg", "--purge", "ftpdirector")
+    assert not CONFIG.exists()
+
+
+def works(net):
+    report = load(net.client1, net.vip)
+    assert report.right == report.total == 240, report
+    assert metrics(net).sum(DATA, result="misdirected") == 0
+
+
+def test_prometheus_reads_us():
+    """What we serve, what we alert on."""
+    with Topology("nat") as net:
+        net.start_daemon().wait_ready()
+        load(net.client1, net.vip, rounds=1)
+        text = net.director.run(["curl", "--silent", "--fail", METRICS]).stdout
+        checked = net.director.run(["promtool", "check", "metrics"], input=text, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        net.director.run(["promtool", "test", "rules", "/repo/deploy/prometheus/alerts.test.yaml"])

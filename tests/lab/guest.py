@@ -1,0 +1,59 @@
+"""Runs the lab's tests, in the guest: guest.py [NAME-SUBSTRING…]
+
+A test is a function `test_…` in cases/*.py; its name for the selection is `file.test_…`.
+"""
+
+import importlib
+import inspect
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from topology import leftovers
+
+# Loaded one by one, when a rule first needs them, they would cost the first test seconds under emulation.
+MODULES = "ip_vs_rr ip_vs_wlc nft_ct nft_nat nft_chain_nat nft_queue nft_log nft_reject_inet nfnetlink_queue nfnetlink_log"
+CASES = Path(__file__).parent / "cases"
+
+
+def tests():
+    """Every test as (name, function), in the order they are written in."""
+    sys.path.insert(0, str(CASES))
+    for path in sorted(CASES.glob("*.py")):
+        module = importlib.import_module(path.stem)
+        for name, function in vars(module).items():
+            if name.startswith("test_") and inspect.isfunction(function):
+                yield f"{path.stem}.{name}", function
+
+
+def run(name, test):
+    """Runs one test and says how it went; true if it passed."""
+    started = time.monotonic()
+    try:
+        test()
+        assert not leftovers(), f"left behind: {leftovers()}"
+        failed = None
+    except Exception:
+        failed = traceback.format_exc()
+    seconds = time.monotonic() - started
+    print(f"{'FAIL' if failed else 'ok'} {name} {seconds:.1f}s", flush=True)
+    if failed:
+        print("    " + failed.replace("\n", "\n    ").rstrip(), flush=True)
+    return not failed
+
+
+def main(wanted):
+    selected = [(name, test) for name, test in tests() if not wanted or any(part in name for part in wanted)]
+    if not selected:
+        sys.exit(f"no test's name contains {' or '.join(wanted)}")
+    subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
+    passed = sum([run(name, test) for name, test in selected])
+    failed = len(selected) - passed
+    print(f"lab: {passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
