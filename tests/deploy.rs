@@ -1,0 +1,87 @@
+//! What is written about the program is true of it: manual pages, documents, alerts and dashboard.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use ftpdirector::config;
+
+const PAGE: &str = "deploy/man/ftpdirector.8.in";
+const FILE_PAGE: &str = "deploy/man/ftpdirector.yaml.5.in";
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The words that begin right after each `before`.
+fn words(text: &str, before: &str) -> BTreeSet<String> {
+    let word = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    text.match_indices(before).map(|(at, found)| word(&text[at + found.len()..])).collect()
+}
+
+/// Every name of a metric in a text; those of a histogram's parts are its own.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let names = words(text, "ftpdirector_").into_iter().filter(|name| !name.is_empty());
+    names.map(|name| format!("ftpdirector_{}", name.trim_end_matches("_bucket"))).collect()
+}
+
+fn difference(these: &BTreeSet<String>, those: &BTreeSet<String>) -> Vec<String> {
+    these.difference(those).cloned().collect()
+}
+
+#[test]
+fn every_key_of_the_file_is_described_and_no_other() {
+    let source = read("src/config/file.rs");
+    let readers = ["or", "optional", "required", "list", "required_list", "section", "sections", "optional_section"];
+    let keys: BTreeSet<String> = readers.iter().flat_map(|reader| words(&source, &format!(".{reader}(\""))).collect();
+    assert!(keys.len() > 40, "only {} keys found: this test no longer sees the code", keys.len());
+    let described = words(&read(FILE_PAGE), ".It Cm ");
+    assert_eq!(difference(&keys, &described), [""; 0], "not in {FILE_PAGE}");
+    assert_eq!(difference(&described, &keys), [""; 0], "in {FILE_PAGE}, and no key");
+}
+
+#[test]
+fn every_metric_is_described() {
+    let described = metrics(&read(PAGE));
+    let served = metrics(&read("src/daemon/metrics.rs"));
+    assert!(served.len() > 10, "only {} metrics found: this test no longer sees the code", served.len());
+    assert_eq!(difference(&served, &described), [""; 0], "not in {PAGE}");
+    for user in ["deploy/prometheus/alerts.yaml", "deploy/prometheus/alerts.test.yaml", "deploy/grafana/dashboard.json"]
+    {
+        assert_eq!(difference(&metrics(&read(user)), &described), [""; 0], "{user} uses what is not in {PAGE}");
+    }
+}
+
+#[test]
+fn the_dashboard_is_json() {
+    let dashboard: serde_json::Value = serde_json::from_str(&read("deploy/grafana/dashboard.json")).unwrap();
+    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 20));
+}
+
+/// Blocks between a line that starts with `open` and one that is `close`, which describe clusters.
+fn configurations<'t>(text: &'t str, open: &'t str, close: &'t str) -> impl Iterator<Item = String> + 't {
+    let mut lines = text.lines();
+    std::iter::from_fn(move || {
+        lines.by_ref().find(|line| line.starts_with(open))?;
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != close).collect();
+        Some(block.join("\n") + "\n")
+    })
+    .filter(|block| block.contains("clusters:"))
+}
+
+#[test]
+fn every_configuration_in_the_documents_loads() {
+    let pages =
+        [PAGE, FILE_PAGE].map(|page| (page, configurations(&read(page), ".Bd -literal", ".Ed").collect::<Vec<_>>()));
+    let documents = ["README.md", "examples/MIGRATING.md"];
+    let documents = documents.map(|page| (page, configurations(&read(page), "```yaml", "```").collect()));
+    let files = ["deploy/debian/config.yaml", "deploy/keepalived/config.yaml"].map(|file| (file, vec![read(file)]));
+    for (page, found) in pages.into_iter().chain(documents).chain(files) {
+        assert!(!found.is_empty(), "{page} shows no configuration: this test no longer sees it");
+        for text in found {
+            let parsed = config::parse(&text, page).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+            assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        }
+    }
+}
