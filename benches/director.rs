@@ -55,6 +55,7 @@ fn director() -> Director {
         own_range: range,
         active_port: 20,
         own_active_port: false,
+        client_prefix: 32,
         passive_ports: PortRange::UNPRIVILEGED,
     };
     let explicit = Policy {

@@ -186,6 +186,20 @@ pub enum ClientMatch {
     Any,
 }
 
+impl ClientMatch {
+    /// The length of the network that may use a passive row, of the family of `vip`.
+    #[must_use]
+    pub const fn prefix(self, vip: IpAddr) -> u8 {
+        match (self, vip) {
+            (Self::Any, _) => 0,
+            (Self::Prefix { ipv4, .. }, IpAddr::V4(_)) => ipv4,
+            (Self::Prefix { ipv6, .. }, IpAddr::V6(_)) => ipv6,
+            (Self::Address, IpAddr::V4(_)) => 32,
+            (Self::Address, IpAddr::V6(_)) => 128,
+        }
+    }
+}
+
 /// What becomes of a PORT or EPRT to another host than the control connection's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bounce {

@@ -9,8 +9,6 @@ use super::tree::{Kind, Node};
 enum When {
     /// It is there, and not `null`.
     Given,
-    /// It is another word.
-    IsNot(&'static str),
     /// It is a mapping.
     Mapping,
 }
@@ -29,12 +27,6 @@ const NOT_YET: &[(&str, When, &str, &str)] = &[
         "an advertised address that follows changes",
         "vip or an IPv4 address",
     ),
-    (
-        "clusters[].client_match",
-        When::IsNot("address"),
-        "data from another address than the control connection's",
-        "address",
-    ),
 ];
 
 /// Refuses what does not work yet.
@@ -52,7 +44,6 @@ impl When {
     fn applies(&self, node: &Node) -> bool {
         match (self, &node.kind) {
             (Self::Given, kind) => *kind != Kind::Null,
-            (Self::IsNot(word), Kind::Plain(text) | Kind::Quoted(text)) => text != word,
             (Self::Mapping, Kind::Map(_)) => true,
             _ => false,
         }

@@ -32,6 +32,7 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             own_range: (!shared).then_some(range),
             active_port: 20,
             own_active_port: false,
+            client_prefix: 32,
             passive_ports: range,
         };
         let policy = Policy {

@@ -12,7 +12,7 @@ use super::expectation::{Mode, Outcome};
 use super::table::Slot;
 use super::{Director, Hook};
 use crate::ftp::{Direction, Event, Verb};
-use crate::lvs::ForwardingMethod;
+use crate::lvs::{ForwardingMethod, network};
 use crate::state::sets::{Name, Set, Value};
 use crate::steer::{Row, RowChange};
 use crate::wire;
@@ -255,7 +255,8 @@ impl Director {
         let placement = self.placement(entry.index)?;
         let client = entry.key.client().ip();
         let name = if placement.forwarding == ForwardingMethod::Tun { Name::TunnelOpen } else { Name::Open };
-        let key = vec![Value::Address(client), Value::Mark(self.setup.marks.control(entry.index))];
+        let clients = network(client, placement.client_prefix);
+        let key = vec![Value::Address(clients), Value::Mark(self.setup.marks.control(entry.index))];
         Some(Row { set: Set::of(name, client), key, value: Vec::new() })
     }
 

@@ -2,6 +2,7 @@
 
 mod change;
 mod diff;
+mod doors;
 mod ruleset;
 pub mod sets;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 
 pub use change::Change;
 pub use diff::diff;
+pub use doors::Network;
 pub use ruleset::{Marks, Rules, TABLE};
 
 use crate::lvs::{Destination, ServiceKey, VirtualService};

@@ -99,6 +99,9 @@ pub enum Name {
     PassTags,
     /// control marks with `on_failure: hold`.
     Hold,
+    /// control mark . netmask: servers whose doors let the client's whole network in (`client_match`). No element: the
+    /// client alone.
+    Networks,
     /// Data marks of the servers that an operator drains; so a drain survives a restart.
     Drained,
     /// One element: a hash of the rules that stand in the kernel.
@@ -181,6 +184,7 @@ pub const SETS: &[Spec] = &[
     once(Name::RejectTags, "reject_tags", Static),
     once(Name::PassTags, "pass_tags", Static),
     once(Name::Hold, "hold", Static),
+    both!(Networks, "networks", &[Mark, Address], &[], Static),
     once(Name::Drained, "drained", Static),
     once(Name::Version, "version", Static),
     both!(Open, "open", &[Address, Mark], &[], Dynamic),

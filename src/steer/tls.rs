@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use super::{Placement, Row};
-use crate::lvs::ForwardingMethod;
+use crate::lvs::{ForwardingMethod, network};
 use crate::state::Marks;
 use crate::state::sets::{Name, Set, Value};
 
 /// The rows of one session. `server` is the far end of the control connection as POSTROUTING sees it.
 ///
-/// - `open4 { CLIENT . CONTROL-MARK }` (passive; with a range of its own only), `tunnel_open4` in TUN;
+/// - `open4 { CLIENT . CONTROL-MARK }` (passive; with a range of its own only), `tunnel_open4` in TUN; the client's network
+///   where `client_match` says so;
 /// - `blind4 { CLIENT . PORT . SERVER . PORT }`: TLS records are no longer queued and refresh both rows themselves. Not in
 ///   TUN, where the connection is inside another packet;
 /// - active: `active_tls_nat4 { SERVER . ACTIVE-PORT . CLIENT : VIP }` in NAT; in DR and TUN
@@ -23,7 +24,8 @@ pub fn rows(marks: Marks, placement: &Placement, client: SocketAddr, server: Soc
     if placement.own_range.is_some() {
         let tunnelled = placement.forwarding == ForwardingMethod::Tun;
         let open = if tunnelled { Name::TunnelOpen } else { Name::Open };
-        rows.push(row(open, vec![address, Value::Mark(marks.control(placement.index))], vec![]));
+        let clients = Value::Address(network(client.ip(), placement.client_prefix));
+        rows.push(row(open, vec![clients, Value::Mark(marks.control(placement.index))], vec![]));
     }
     if placement.forwarding == ForwardingMethod::Nat {
         let key = vec![Value::Address(placement.address), active, address];
