@@ -35,7 +35,7 @@ pub enum Command {
     },
     /// All problems of a file, with line, column, key and cure.
     Check(File),
-    /// What `run` or a reload would change in this kernel, in ipvsadm and nft words; changes nothing.
+    /// What `run` or a reload would change in this kernel, in ipvsadm, nft and ip words; changes nothing.
     Plan(File),
     /// Removes every row that ftpdirector owns, and nothing else.
     Flush(File),

@@ -7,20 +7,12 @@ use super::tree::{Kind, Node};
 
 /// When a row applies to a value.
 enum When {
-    /// It is there, and not `null`.
-    Given,
     /// It is a mapping.
     Mapping,
 }
 
 /// Key path, when, what does not exist yet, the cure.
 const NOT_YET: &[(&str, When, &str, &str)] = &[
-    (
-        "clusters[].vip_interface",
-        When::Given,
-        "adding VIPs to an interface",
-        "remove it, and let keepalived or `ip address add` do it",
-    ),
     (
         "clusters[].passive.advertise",
         When::Mapping,
@@ -43,7 +35,6 @@ pub(super) fn not_yet(checker: &Checker<'_, '_>) {
 impl When {
     fn applies(&self, node: &Node) -> bool {
         match (self, &node.kind) {
-            (Self::Given, kind) => *kind != Kind::Null,
             (Self::Mapping, Kind::Map(_)) => true,
             _ => false,
         }

@@ -9,7 +9,7 @@ use super::overlay::Overlay;
 use super::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
 use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService, netmask};
 use crate::state::sets::{Family, Name, Set, Value};
-use crate::state::{Marks, Network, Rules, Service, State};
+use crate::state::{LocalAddress, Marks, Network, Rules, Service, State};
 use crate::steer::Placement;
 
 /// IPVS's own (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_timeouts[IP_VS_TCP_S_ESTABLISHED]`).
@@ -74,6 +74,9 @@ pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
     state.element(Set::once(Name::Version), vec![Value::Mark(version)], vec![]);
     for cluster in &config.clusters {
         for &vip in &cluster.vips {
+            if let Some(interface) = cluster.vip_interface.clone() {
+                state.addresses.insert(LocalAddress { interface, address: vip });
+            }
             Vip { cluster, vip, marks: marks(config), indexes, overlay }.rows(&mut state);
         }
     }

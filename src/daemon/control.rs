@@ -115,6 +115,9 @@ impl Daemon {
         let look = kernel.look(&config).map_err(kernel_error)?;
         let overlay = look.drains(&config).map_err(kernel_error)?;
         let plan = look.plan(&config, &overlay).map_err(RunError::Kernel)?;
+        if !plan.absent.is_empty() {
+            return Err(RunError::Kernel(plan.absent));
+        }
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let elements = Elements::connect().map_err(kernel_error)?;
@@ -174,6 +177,11 @@ impl Daemon {
                 return Err(format!("{fixed} can only be changed by a restart"));
             }
             overlay.retain(&config);
+            let planned = self.kernel.look(&config).map_err(|error| vec![error]);
+            let plan = planned.and_then(|look| look.plan(&config, &overlay)).map_err(|errors| lines(&errors))?;
+            if !plan.absent.is_empty() {
+                return Err(lines(&plan.absent));
+            }
             self.apply(config.clone(), overlay)?;
             self.health.configure(&config);
             self.follow_health();
@@ -266,7 +274,12 @@ impl Daemon {
                     let _ = self.packets.tell(Message::Configure(Box::new(setup)));
                 }
                 view.indexes = plan.indexes;
-                view.history.complaint = None;
+                if plan.absent.is_empty() {
+                    view.history.complaint = None;
+                } else {
+                    drop(view);
+                    self.complain(lines(&plan.absent));
+                }
             }
             Err(error) => self.complain(format!("the kernel's rows cannot be put right: {error}")),
         }
@@ -287,6 +300,7 @@ impl Daemon {
             let ours = match change {
                 Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
                 Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
+                Change::DeleteAddress(_) => true,
                 _ => false,
             };
             if ours {

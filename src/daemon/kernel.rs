@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use crate::config::index::{self, Indexes};
 use crate::config::overlay::Overlay;
 use crate::config::{self, Config, standing};
+use crate::kernel::addresses::{self, Addresses, Listed};
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
 use crate::kernel::{KernelError, actual, apply, probe, ruleset};
 use crate::lvs::ServiceKey;
 use crate::state::sets::{Name, Set};
-use crate::state::{Change, State, TABLE, diff};
+use crate::state::{Change, LocalAddress, State, TABLE, diff};
 
 /// Connections to IPVS and nf_tables.
 pub struct Kernel {
     ipvs: Ipvs,
     elements: Elements,
+    addresses: Addresses,
     /// What this process made.
     made: BTreeSet<ServiceKey>,
 }
@@ -26,6 +28,8 @@ pub struct Look {
     actual: State,
     others: Vec<ListedService>,
     timeouts: Timeouts,
+    /// Everybody's.
+    addresses: Vec<Listed>,
 }
 
 /// What a configuration asks of this kernel.
@@ -38,6 +42,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// IPVS's timeouts, where the configuration wants others: `ipvsadm --set`.
     pub timeouts: Option<Timeouts>,
+    /// Interfaces of `vip_interface` that do not exist: their VIPs are not among the changes.
+    pub absent: Vec<KernelError>,
     /// The services that should stand.
     wanted: BTreeSet<ServiceKey>,
     /// Services and real servers that leave when their last connection is gone: their deletion is no drift.
@@ -54,7 +60,10 @@ impl Kernel {
         if !lacks.is_empty() {
             return Err(lacks);
         }
-        let connect = || Ok(Self { ipvs: Ipvs::connect()?, elements: Elements::connect()?, made: BTreeSet::new() });
+        let connect = || {
+            let (ipvs, elements, addresses) = (Ipvs::connect()?, Elements::connect()?, Addresses::connect()?);
+            Ok(Self { ipvs, elements, addresses, made: BTreeSet::new() })
+        };
         connect().map_err(|error| vec![error])
     }
 
@@ -63,18 +72,22 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses to list.
     pub fn look(&mut self, config: &Config) -> Result<Look, KernelError> {
-        let (actual, others) = actual::read(&mut self.ipvs, &mut self.elements, standing::marks(config), &self.made)?;
-        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()? })
+        let (mut actual, others) =
+            actual::read(&mut self.ipvs, &mut self.elements, standing::marks(config), &self.made)?;
+        let addresses = self.addresses.list()?;
+        actual.addresses = ours(&addresses);
+        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()?, addresses })
     }
 
     /// What would change at a start; changes nothing.
     ///
     /// # Errors
-    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port.
+    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port, no interface for the VIP.
     pub fn plan(&mut self, config: &Config) -> Result<Plan, Vec<KernelError>> {
         let look = self.look(config).map_err(|error| vec![error])?;
         let overlay = look.drains(config).map_err(|error| vec![error])?;
-        look.plan(config, &overlay)
+        let plan = look.plan(config, &overlay)?;
+        if plan.absent.is_empty() { Ok(plan) } else { Err(plan.absent) }
     }
 
     /// Carries a plan out.
@@ -89,12 +102,19 @@ impl Kernel {
             self.ipvs.set_timeouts(timeouts)?;
         }
         self.made.extend(&plan.wanted);
-        apply::changes(&mut self.ipvs, &plan.changes)
+        apply::changes(&mut self.ipvs, &mut self.addresses, &plan.changes)
     }
 
     /// Takes away every row that we own. Goes on after an error.
     pub fn flush(&mut self, config: &Config) -> Vec<KernelError> {
         let mut errors = Vec::new();
+        // First: a VIP without its services would answer with resets.
+        match self.addresses.list() {
+            Ok(listed) => {
+                errors.extend(ours(&listed).iter().filter_map(|address| self.addresses.delete(address).err()))
+            }
+            Err(error) => errors.push(error),
+        }
         match actual::read(&mut self.ipvs, &mut self.elements, standing::marks(config), &self.made) {
             Ok((state, _)) => {
                 for key in state.services.keys() {
@@ -132,23 +152,41 @@ impl Look {
     /// What is in the way.
     pub fn plan(&self, config: &Config, overlay: &Overlay) -> Result<Plan, Vec<KernelError>> {
         let indexes = self.indexes(config).map_err(|error| vec![error])?;
-        let desired = standing::desired(config, &indexes, overlay);
+        let mut desired = standing::desired(config, &indexes, overlay);
         let mut in_the_way = foreign(&desired, &self.others);
         in_the_way.extend(helper(config));
         if !in_the_way.is_empty() {
             return Err(in_the_way);
         }
+        let absent = self.addresses(&mut desired);
         let version = Set::once(Name::Version);
         let same = self.actual.elements.get(&version) == desired.elements.get(&version);
         let rules = (!same).then(|| standing::rules(config, &indexes).transaction());
         let leaving = leaving(&self.actual, &desired);
         let wanted = desired.services.keys().copied().collect();
         let timeouts = self.timeouts(config);
-        Ok(Plan { changes: diff(&self.actual, &desired), indexes, rules, leaving, timeouts, wanted })
+        Ok(Plan { changes: diff(&self.actual, &desired), indexes, rules, leaving, timeouts, absent, wanted })
     }
 }
 
 impl Look {
+    /// Takes out of `desired` the VIPs that someone else has added, and those whose interface does not exist; returns
+    /// what to say of these.
+    fn addresses(&self, desired: &mut State) -> Vec<KernelError> {
+        let mut absent = Vec::new();
+        let actual = &self.actual.addresses;
+        desired.addresses.retain(|wanted| {
+            let Some(index) = addresses::index_of(&wanted.interface) else {
+                let tried = Change::AddAddress(wanted.clone()).to_string();
+                absent.push(addresses::no_interface(&wanted.interface, &tried));
+                return false;
+            };
+            let stands = self.addresses.iter().any(|there| there.index == index && there.address == wanted.address);
+            !stands || actual.contains(wanted)
+        });
+        absent
+    }
+
     /// The timeouts to set: those of the configuration, if it has any and others are in force.
     fn timeouts(&self, config: &Config) -> Option<Timeouts> {
         let config::Timeouts { tcp, tcp_fin, udp } = *config.kernel.timeouts.as_ref()?;
@@ -171,6 +209,15 @@ impl Plan {
     pub const fn is_empty(&self) -> bool {
         self.rules.is_none() && self.timeouts.is_none() && self.changes.is_empty()
     }
+}
+
+/// The addresses that we added.
+fn ours(listed: &[Listed]) -> BTreeSet<LocalAddress> {
+    let ours = listed.iter().filter(|listed| listed.ours);
+    let named = ours.filter_map(|listed| {
+        Some(LocalAddress { interface: addresses::name_of(listed.index)?, address: listed.address })
+    });
+    named.collect()
 }
 
 /// What stands and is not wanted.

@@ -4,6 +4,7 @@
 
 pub mod abi;
 pub mod actual;
+pub mod addresses;
 pub mod apply;
 pub mod elements;
 pub mod errno;

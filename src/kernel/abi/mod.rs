@@ -5,3 +5,4 @@ pub mod nf_tables;
 pub mod nfnetlink;
 pub mod nfnetlink_log;
 pub mod nfnetlink_queue;
+pub mod rtnetlink;
