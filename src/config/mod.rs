@@ -2,10 +2,10 @@
 //!
 //! A [`Config`] that exists is valid: nothing downstream checks it again.
 
+pub mod advertised;
 mod check;
 mod file;
 pub mod index;
-mod not_yet;
 pub mod overlay;
 mod problem;
 #[cfg(test)]
@@ -48,7 +48,6 @@ pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
         let mut draft = file::read(section::Section::new(String::new(), &root, &report));
         let checker = check::Checker::new(&root, &report);
         check::check(&mut draft, &checker);
-        not_yet::not_yet(&checker);
         config = Some(draft.config);
     }
     let warnings = report.finish()?;
@@ -147,7 +146,7 @@ pub struct RealServer {
 }
 
 /// What goes into the address of a 227.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Advertise {
     /// The VIP that the client came to.
     Vip,

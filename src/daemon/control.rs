@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::admin::{self, Kernels, State};
+use super::advertise::{Followed, Follower};
 use super::health::{Health, HealthView};
 use super::kernel::{Kernel, Plan};
 use super::metrics::{self, Scrape};
@@ -60,6 +61,8 @@ pub enum Command {
         /// Whether it is down from now on.
         down: bool,
     },
+    /// Another address goes into 227s: which one stands in [`Followed`].
+    Advertise,
 }
 
 /// What reload, scrape and status share.
@@ -72,6 +75,8 @@ pub struct View {
     pub overlay: Overlay,
     /// What the health checks found.
     pub health: HealthView,
+    /// What `passive.advertise` stands for.
+    pub followed: Followed,
     /// For the counters in the sets.
     pub elements: Elements,
     /// What happened to this daemon.
@@ -96,6 +101,7 @@ pub struct Daemon {
     kernel: Kernel,
     packets: Packets,
     health: Health,
+    follower: Follower,
     thread: std::thread::JoinHandle<()>,
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
@@ -129,7 +135,11 @@ impl Daemon {
         let (answers, waker) = packets.sender();
         rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
         let verdicts = metrics::verdict_histogram();
-        let director = Director::new(setup::setup(&config, &plan.indexes));
+        let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
+        follower.configure(&config);
+        follower.first_answers(ANSWER).await;
+        let followed = follower.followed();
+        let director = Director::new(setup::setup(&config, &plan.indexes, &followed.known()));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
@@ -138,7 +148,7 @@ impl Daemon {
         let elements = Elements::connect().map_err(kernel_error)?;
         let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
         let Plan { indexes, leaving, .. } = plan;
-        let view = Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), elements, history }));
+        let view = Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), followed, elements, history }));
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
@@ -154,7 +164,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { kernel, packets, health, thread, view, leaving, socket })
+        Ok(Self { kernel, packets, health, follower, thread, view, leaving, socket })
     }
 
     /// Does what it is told.
@@ -165,6 +175,8 @@ impl Daemon {
             Command::Drain { server, drained, answer } => drop(answer.send(self.drain(server, drained))),
             // A command that waited may be out of date.
             Command::Down { .. } => self.follow_health(),
+            // When the packet thread is gone, the next beat says so.
+            Command::Advertise => drop(self.configure_packets()),
         }
     }
 
@@ -182,6 +194,7 @@ impl Daemon {
             if !plan.absent.is_empty() {
                 return Err(lines(&plan.absent));
             }
+            self.follower.configure(&config);
             self.apply(config.clone(), overlay)?;
             self.health.configure(&config);
             self.follow_health();
@@ -244,13 +257,20 @@ impl Daemon {
         let plan = look.plan(&config, &overlay).map_err(|errors| lines(&errors))?;
         self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
         say(&plan);
-        if !self.packets.tell(Message::Configure(Box::new(setup::setup(&config, &plan.indexes)))) {
-            return Err("the packet thread is gone".into());
-        }
         self.leaving = plan.leaving;
         let mut view = self.lock();
         (view.config, view.indexes, view.overlay) = (config, plan.indexes, overlay);
-        Ok(())
+        drop(view);
+        if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
+    }
+
+    /// Tells the packet thread what is in force; `false` when it is gone.
+    #[must_use]
+    fn configure_packets(&self) -> bool {
+        let view = self.lock();
+        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known());
+        drop(view);
+        self.packets.tell(Message::Configure(Box::new(setup)))
     }
 
     /// Puts right what someone else changed; takes away what has lost its last connection.
@@ -269,15 +289,16 @@ impl Daemon {
                 let mut view = self.lock();
                 view.history.drift = view.history.drift.saturating_add(drift);
                 // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
-                if view.indexes != plan.indexes {
-                    let setup = setup::setup(&view.config, &plan.indexes);
-                    let _ = self.packets.tell(Message::Configure(Box::new(setup)));
-                }
+                let renumbered = view.indexes != plan.indexes;
                 view.indexes = plan.indexes;
                 if plan.absent.is_empty() {
                     view.history.complaint = None;
-                } else {
-                    drop(view);
+                }
+                drop(view);
+                if renumbered {
+                    let _ = self.configure_packets();
+                }
+                if !plan.absent.is_empty() {
                     self.complain(lines(&plan.absent));
                 }
             }
@@ -400,7 +421,7 @@ async fn scrape(packets: Packets, view: Arc<Mutex<View>>, verdicts: Histogram) -
     let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
     let read = move || {
         let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
-        let View { config, indexes, overlay, health, elements, history } = &mut *view;
+        let View { config, indexes, overlay, health, elements, history, .. } = &mut *view;
         let kernel = observe::counters(elements, config, indexes).map_err(|error| error.to_string())?;
         let queue = config.kernel.queue;
         let servers = Servers { config, overlay, health: &health.snapshot() };

@@ -4,6 +4,7 @@
 //! touched.
 
 use std::ffi::{CStr, CString};
+use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{Emitable as _, Parseable as _};
@@ -15,7 +16,7 @@ use netlink_packet_route::address::{
 use super::abi::nfnetlink::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
 };
-use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR};
+use super::abi::rtnetlink::{RTMGRP_IPV4_IFADDR, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR};
 use super::netlink::{Answer, Netfilter, Writer, messages};
 use super::{Errno, KernelError};
 use crate::state::{Change, LocalAddress, PROTOCOL};
@@ -210,4 +211,33 @@ pub fn name_of(index: u32) -> Option<String> {
     }
     let bytes: Vec<u8> = name.iter().map(|&c| c.cast_unsigned()).collect();
     Some(CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok()?.to_owned())
+}
+
+/// Hears of IPv4 addresses that come and go.
+#[derive(Debug)]
+pub struct Watch(Netfilter);
+
+impl Watch {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn open() -> Result<Self, KernelError> {
+        Netfilter::route(RTMGRP_IPV4_IFADDR).map(Self)
+    }
+
+    /// Waits for a change, at most some seconds; takes in what else has changed by then.
+    ///
+    /// # Errors
+    /// Those of recv(2). That changes were lost is a change.
+    pub fn changed(&mut self) -> io::Result<bool> {
+        match self.0.receive(0) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if Errno::of(&error) == Errno::ENOBUFS => {}
+            Err(error) => return Err(error),
+        }
+        self.0.drain();
+        Ok(true)
+    }
 }

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::facts::{Belief, Counted};
-use super::shape::{Cluster, ConfigState, Connections, Health, Server, ServerState, Status};
+use super::shape::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status};
 use crate::config::{self, RealServer, standing};
+use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;
 use crate::director::Snapshot;
 use crate::kernel::ipvs::ListedDestination;
@@ -51,6 +52,11 @@ impl Sources<'_> {
             ports: cluster.ports.clone(),
             forwarding: forwarding(cluster.forwarding).to_owned(),
             scheduler: cluster.scheduler.clone(),
+            advertise: self.belief.advertised.source(&cluster.advertise).map(|source| Advertise {
+                source: named(&cluster.advertise),
+                address: source.address,
+                error: source.trouble.clone(),
+            }),
             servers: cluster.real_servers.iter().map(|server| self.server(cluster, server)).collect(),
         }
     }

@@ -12,6 +12,7 @@ use super::client::{Ask, ClientError};
 use super::command::{self, Format};
 use super::facts::Dump;
 use super::*;
+use crate::config::advertised::Advertised;
 use crate::config::overlay::Overlay;
 use crate::config::{index, sample, setup, standing};
 use crate::daemon::RunError;
@@ -34,7 +35,7 @@ impl Facts for Fake {
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let overlay = Overlay { drained, ..Overlay::default() };
         let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, complaint: None };
-        Belief { config, indexes, overlay, health: Vec::new(), history }
+        Belief { config, indexes, overlay, health: Vec::new(), advertised: Advertised::default(), history }
     }
 
     fn counted(&self, belief: &Belief) -> Result<Counted, String> {

@@ -1,8 +1,12 @@
-"""Addresses: VIPs on an interface, whose data connections are let in (`client_match`)."""
+"""Addresses: VIPs on an interface, what a 227 says, whose data connections are let in."""
 
+import contextlib
 import ftplib
 import json
 import socket
+import struct
+import threading
+from pathlib import Path
 
 from daemon import ftpdirector
 from ftpload import Session, load
@@ -84,7 +88,9 @@ def test_client_match():
 def ours(net):
     """Addresses that say they are ours: `ip address show proto 70`."""
     listed = json.loads(net.director.run(["ip", "-j", "address", "show", "proto", "70"]).stdout)
-    return sorted((link["ifname"], address["local"]) for link in listed for address in link.get("addr_info", ()))
+    # Other addresses are there too, as empty objects.
+    shown = ((link["ifname"], address) for link in listed for address in link.get("addr_info", ()))
+    return sorted((name, address["local"]) for name, address in shown if "local" in address)
 
 
 def test_vip_interface():
@@ -138,3 +144,101 @@ def test_vip_interface():
         assert ours(net) == [] and f"{VIP6}/128" in director.run(["ip", "-o", "address"]).stdout
         director.ip("link delete vips0")
         assert director.run(["ip", "-o", "address"]).stdout == before
+
+
+class NameServer:
+    """Answers every question for an IPv4 address with one record of one second, or with a failure."""
+
+    def __init__(self, director):
+        self.address = None
+        with director.enter():
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.socket.bind(("127.0.0.1", 53))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                query, client = self.socket.recvfrom(4096)
+            except OSError:
+                return
+            self.socket.sendto(self._answer(query), client)
+
+    def _answer(self, query):
+        """RFC 1035 §4: the header, the question as it came, the answer (its name points at the question's)."""
+        question = query[12 : query.index(0, 12) + 5]
+        if self.address is None:
+            return query[:2] + struct.pack("!HHHHH", 0x8182, 1, 0, 0, 0) + question
+        record = struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + socket.inet_aton(self.address)
+        return query[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + question + record
+
+
+@contextlib.contextmanager
+def name_server(director):
+    """A name server that the director's /etc/resolv.conf names."""
+    path = Path("/etc/resolv.conf")
+    before = path.read_bytes() if path.exists() else None
+    server = NameServer(director)
+    path.unlink(missing_ok=True)
+    path.write_text("nameserver 127.0.0.1\n")
+    try:
+        yield server
+    finally:
+        server.socket.close()
+        path.unlink()
+        if before is not None:
+            path.write_bytes(before)
+
+
+def test_advertised_addresses_follow_their_sources():
+    """The 227 follows an interface and a DNS name; without an answer it says the last address, or the VIP."""
+    second = "10.0.0.101"
+    with Topology("nat", servers=1) as net, name_server(net.director) as names:
+        net.director.ip(f"address add {second}/32 dev eth0")
+        config = "clusters:\n"
+        for name, vip, source in (("wan", VIP, "interface: wan0"), ("names", second, "dns: ftp.example.net")):
+            config += f"  - name: {name}\n    vips: ['{vip}']\n    forwarding: nat\n    passive: {{advertise: {{{source}}}}}\n"
+            config += "    real_servers: [{name: rs1, address: 10.0.0.11, passive_ports: 31000-31999}]\n"
+        daemon = net.start_daemon(config).wait_ready()
+        with net.client1.enter():
+            sessions = {vip: Session(vip) for vip in (VIP, second)}
+
+        def advertised(vip):
+            host, _ = ftplib.parse227(sessions[vip].sendcmd("PASV"))
+            return host
+
+        def follows(vip, expected):
+            poll(lambda: advertised(vip) == expected, what=lambda: f"{vip} says {advertised(vip)}, {expected}")
+
+        def status(cluster):
+            found = ftpdirector(net.director, "status", "--json", "--config", daemon.config)
+            assert found.returncode == 0, found
+            clusters = {found["name"]: found for found in json.loads(found.stdout)["clusters"]}
+            return clusters[cluster]["advertise"]
+
+        # Neither is known.
+        assert advertised(VIP) == VIP and advertised(second) == second
+        assert status("wan") == {"source": "interface wan0", "address": None, "error": "there is no such interface"}
+        assert status("names")["address"] is None and status("names")["error"], status("names")
+
+        net.director.ip("link add wan0 type dummy", "address add 198.51.100.1/32 dev wan0")
+        follows(VIP, "198.51.100.1")
+        net.director.ip("address add 198.51.100.2/32 dev wan0", "address delete 198.51.100.1/32 dev wan0")
+        follows(VIP, "198.51.100.2")
+        net.director.ip("link delete wan0")
+        poll(lambda: status("wan")["error"], what="a word about the interface")
+        assert advertised(VIP) == status("wan")["address"] == "198.51.100.2"
+
+        names.address = "198.51.100.7"
+        follows(second, "198.51.100.7")
+        names.address = "198.51.100.8"
+        follows(second, "198.51.100.8")
+        names.address = None
+        poll(lambda: status("names")["error"], what="a word about the name")
+        assert advertised(second) == status("names")["address"] == "198.51.100.8"
+        names.address = "198.51.100.9"
+        # A restart does not advertise the VIP meanwhile.
+        assert daemon.term() == 0
+        net.director.ip("link add wan0 type dummy", "address add 198.51.100.3/32 dev wan0")
+        net.start_daemon(config).wait_ready()
+        assert advertised(second) == "198.51.100.9" and advertised(VIP) == "198.51.100.3"
