@@ -28,8 +28,7 @@ impl Advertised {
         let wanted = config.clusters.iter().map(|cluster| &cluster.advertise);
         let follows = wanted.filter(|source| matches!(source, Advertise::Interface(_) | Advertise::Dns(_)));
         let old = std::mem::take(&mut self.sources);
-        self.sources =
-            follows.map(|source| (source.clone(), old.get(source).cloned().unwrap_or_default())).collect();
+        self.sources = follows.map(|source| (source.clone(), old.get(source).cloned().unwrap_or_default())).collect();
     }
 
     /// Every source, with what is known of it.

@@ -78,7 +78,8 @@ impl Followed {
                 (Ok(_), None) => Err("there is no such interface".to_owned()),
                 (Ok(listed), Some(index)) => {
                     let mut of_it = listed.iter().filter(|there| there.index == index && !there.ours);
-                    Ok(of_it.find_map(|there| if let IpAddr::V4(address) = there.address { Some(address) } else { None }))
+                    Ok(of_it
+                        .find_map(|there| if let IpAddr::V4(address) = there.address { Some(address) } else { None }))
                 }
             };
             changed |= match found {
@@ -139,7 +140,12 @@ impl Follower {
         self.followed.look(&mut self.addresses);
         let known = self.followed.known();
         let wanted = |name: &String| known.source(&Advertise::Dns(name.clone())).is_some();
-        self.names.retain(|name, task| wanted(name) || { task.abort(); false });
+        self.names.retain(|name, task| {
+            wanted(name) || {
+                task.abort();
+                false
+            }
+        });
         for (source, _) in known.sources() {
             let Advertise::Dns(name) = source else { continue };
             let (commands, heard, followed) = (self.commands.clone(), Arc::clone(&self.heard), self.followed.clone());

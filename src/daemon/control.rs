@@ -148,7 +148,8 @@ impl Daemon {
         let elements = Elements::connect().map_err(kernel_error)?;
         let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
         let Plan { indexes, leaving, .. } = plan;
-        let view = Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), followed, elements, history }));
+        let view =
+            Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), followed, elements, history }));
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
-use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::Name;
+use domain::base::iana::{Class, Rcode, Rtype};
 use domain::rdata::{A, AllRecordData};
 use domain::resolv::stub::{Answer, StubResolver};
 use tokio::time::timeout;

@@ -30,7 +30,7 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             address: server(index).ip(),
             forwarding,
             own_range: (!shared).then_some(range),
-            active_port: 20,
+            active_port: None,
             own_active_port: false,
             client_prefix: 32,
             passive_ports: range,

@@ -16,7 +16,7 @@ use netlink_packet_route::address::{
 use super::abi::nfnetlink::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
 };
-use super::abi::rtnetlink::{RTMGRP_IPV4_IFADDR, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR};
+use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR};
 use super::netlink::{Answer, Netfilter, Writer, messages};
 use super::{Errno, KernelError};
 use crate::state::{Change, LocalAddress, PROTOCOL};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{LocalAddress, TABLE};
 use super::sets::{Key, Set, Value};
+use super::{LocalAddress, TABLE};
 use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
 
 /// One step. `Display` gives the command that would do the same by hand.

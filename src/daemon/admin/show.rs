@@ -6,8 +6,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use super::shape::{
-    Advertise, Cluster, Connections, Drained, Expectation, Pinhole, Pinholes, Server, ServerState, Session, Sessions, Status,
-    Trace,
+    Advertise, Cluster, Connections, Drained, Expectation, Pinhole, Pinholes, Server, ServerState, Session, Sessions,
+    Status, Trace,
 };
 
 /// `ftpdirector status`.
