@@ -22,7 +22,7 @@ use crate::kernel::KernelError;
 use crate::kernel::addresses::{self, Addresses, Watch};
 
 /// From one question that had no answer to the next.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A record may ask for less (0 says: do not keep it) or for more.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// `IFA_PROTO` of the addresses that we add: how they are told from everybody else's, also after a restart. `ip address
-/// show proto 70` lists them. The kernel uses 1 to 3 (linux/if_addr.h).
+/// `IFA_PROTO` of the addresses that we add: how they are told from everybody else's, also after a restart. `ip address`
+/// shows it as `proto 70`. The kernel uses 1 to 3 (linux/if_addr.h).
 pub const PROTOCOL: u8 = 70;
 
 /// A VIP on an interface: /32 or /128.

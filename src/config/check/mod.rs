@@ -1,5 +1,6 @@
 //! What must hold between keys. Values that could not be read are left alone: one mistake, one problem.
 
+mod active;
 mod clients;
 mod failing;
 mod ranges;
@@ -74,6 +75,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     names(config, origins, checker);
     marks(config, origins, checker);
     addresses(config, origins, checker);
+    active::sources(config, origins, checker);
     if fits {
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
             ranges::within(&One { cluster, origin, checker });

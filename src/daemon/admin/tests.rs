@@ -141,7 +141,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
     let fake = Fake(Arc::default());
     let belief = fake.belief();
-    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes));
+    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised));
     says(&mut director, 975, "PORT 203,0,113,5,200,10\r\n");
     let packet_thread = thread::spawn(move || packets(director, &inbox));
     let ending = line.clone();
@@ -166,7 +166,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
                             };
                             let _ = answer.send(Ok(()));
                         }
-                        Command::Down { .. } => {}
+                        Command::Down { .. } | Command::Advertise => {}
                     }
                 }
             });
@@ -269,7 +269,7 @@ fn a_trace_streams_until_its_reader_leaves() {
 fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
     let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
-    let mut director = Director::new(setup::setup(&config, &indexes));
+    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default()));
     let mut listeners = crate::daemon::listeners::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);
     listeners.add(Listener::new(Filter::default(), line), &mut director);

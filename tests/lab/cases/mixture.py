@@ -133,3 +133,50 @@ def mixture(forwarding):
         assert daemon.metrics().sum(DATA, result="misdirected") == 0
         for cluster, landed in (("one", 60), ("two", 24)):
             poll(lambda: daemon.metrics().sum(DATA, cluster=cluster, result="landed") >= landed, what=f"{landed} landed")
+
+
+def test_default_data_port():
+    """Neither PORT nor PASV: the server calls the client's control port, from its own − 1. Clear and in both families."""
+    for forwarding in ("nat", "dr"):
+        with Topology(forwarding, servers=2) as net:
+            for server in net.servers:
+                server.popen(["python3", "/repo/tests/lab/rfc959.py", server.name, "2100"])
+            for server in net.servers:
+                with server.enter():
+                    poll(lambda: _listens(2100), what=f"the server on {server.name}")
+            clusters = [net.config(["ports: [2100]"], ipv6=ipv6) for ipv6 in (False, True)]
+            six = clusters[1].split("\n", 1)[1].replace("name: lab", "name: six")
+            daemon = net.start_daemon(clusters[0] + six).wait_ready()
+            found = []
+            with net.client1.enter():
+                for vip in (VIP, VIP6) * 2:
+                    found.append(by_default(vip))
+            assert sorted(found) == ["rs1", "rs1", "rs2", "rs2"], found
+            assert daemon.metrics().sum(DATA, result="misdirected") == 0
+            poll(lambda: daemon.metrics().sum(DATA, result="landed") >= 4, what="four data connections landed")
+
+
+def by_default(vip):
+    """A transfer to the port of the control connection; returns the server's name, which both connections said."""
+    control = socket.socket(socket.AF_INET6 if ":" in vip else socket.AF_INET)
+    control.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    control.settimeout(30)
+    control.connect((vip, 2100))
+    own, port, *_ = control.getsockname()
+    listener = socket.socket(control.family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.settimeout(30)
+    listener.bind((own, port))
+    listener.listen(1)
+    with control, listener, control.makefile("rw", newline="\r\n") as lines:
+        name = lines.readline().split()[1]
+        for command in ("USER anonymous", "PASS x", "RETR server.txt"):
+            print(command, file=lines, flush=True)
+            reply = lines.readline()
+            assert reply[0] in "123", reply
+        data, (host, data_port, *_) = listener.accept()
+        with data:
+            assert (host, data_port) == (vip, 2099), (host, data_port)
+            assert data.recv(100).decode().strip() == name
+        assert lines.readline().startswith("226")
+        return name
