@@ -136,7 +136,7 @@ impl Daemon {
         rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
         let verdicts = metrics::verdict_histogram();
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
-        follower.configure(&config);
+        follower.configure(&[&config]);
         follower.first_answers(ANSWER).await;
         let followed = follower.followed();
         let director = Director::new(setup::setup(&config, &plan.indexes, &followed.known()));
@@ -195,8 +195,11 @@ impl Daemon {
             if !plan.absent.is_empty() {
                 return Err(lines(&plan.absent));
             }
-            self.follower.configure(&config);
-            self.apply(config.clone(), overlay)?;
+            // Both, until it is clear which one is in force.
+            self.follower.configure(&[&old, &config]);
+            let applied = self.apply(config.clone(), overlay);
+            self.follower.configure(&[if applied.is_ok() { &config } else { &old }]);
+            applied?;
             self.health.configure(&config);
             self.follow_health();
             Ok(())

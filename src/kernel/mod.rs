@@ -1,4 +1,4 @@
-//! The only room that talks to Linux: netlink, IPVS, nftables, NFQUEUE, NFLOG, `/proc`.
+//! The only room that talks to Linux: netlink, IPVS, nftables, NFQUEUE, NFLOG, addresses, `/proc`.
 //!
 //! Every error says what we tried (in ipvsadm or nft words), what the kernel said and what to do.
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::facts::{sysctl_cure, sysctl_name};
 use super::super::{Facts, Finding};
-use crate::config::Cluster;
+use crate::config::{Advertise, Cluster};
 use crate::lvs::ForwardingMethod;
 
 /// VIPs that this machine does not have.
@@ -30,6 +30,26 @@ fn no_interface(facts: &Facts, cluster: &Cluster, name: &str) -> Finding {
         .seen(format!("ip link: {}", there.join(", ")))
         .means("the VIPs cannot be added: clients get no answer")
         .cure("correct `vip_interface` in the file")
+}
+
+/// Interfaces whose address should go into 227s, and that have none.
+pub fn advertised(facts: &Facts) -> Vec<Finding> {
+    let of_cluster = facts.clusters().iter().filter_map(|cluster| {
+        let Advertise::Interface(name) = &cluster.advertise else { return None };
+        let link = facts.link(name);
+        let seen = match link {
+            None => "there is no such interface".to_owned(),
+            Some(link) if link.addresses.iter().any(|(address, _)| address.is_ipv4()) => return None,
+            Some(_) => "it has no IPv4 address".to_owned(),
+        };
+        Some(
+            Finding::warning(format!("cluster {}: no address of {name} to advertise", cluster.name))
+                .seen(format!("ip address show {name}: {seen}"))
+                .means("227s name the last address that it had, or else the VIP: clients that cannot reach that hang in PASV")
+                .cure(format!("bring {name} up, or correct `passive.advertise` in the file")),
+        )
+    });
+    of_cluster.collect()
 }
 
 fn not_local(facts: &Facts, cluster: &Cluster, vip: IpAddr) -> Finding {
