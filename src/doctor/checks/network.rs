@@ -74,7 +74,7 @@ fn not_local(facts: &Facts, cluster: &Cluster, vip: IpAddr) -> Finding {
         None => Finding::fatal(what)
             .seen(format!("ip address: no {vip}; vip_interface: null"))
             .means(means)
-            .cure(format!("ip address add {vip}/{length} dev {device}\n(or let keepalived's virtual_ipaddress do it)")),
+            .cure(format!("ip address add {vip}/{length} dev {device}\n(or let `vip_interface: {device}` in the file do it, or keepalived's virtual_ipaddress)")),
     }
 }
 

@@ -90,7 +90,7 @@ def ours(net):
     """Addresses that say they are ours. (`ip address show proto 70` shows those without any protocol too.)"""
     listed = json.loads(net.director.run(["ip", "-j", "address"]).stdout)
     shown = ((link["ifname"], address) for link in listed for address in link["addr_info"])
-    return sorted((name, address["local"]) for name, address in shown if address.get("protocol") == "70")
+    return sorted((name, address["local"]) for name, address in shown if int(str(address.get("protocol", 0)), 0) == 70)
 
 
 def test_vip_interface():
