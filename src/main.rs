@@ -79,6 +79,9 @@ fn plan(config: &Config) -> ExitCode {
     let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
+            for note in &plan.notes {
+                println!("# {note}");
+            }
             if let Some(rules) = &plan.rules {
                 print!("nft -f - <<'EOF'\n{rules}EOF\n");
             }
@@ -92,10 +95,7 @@ fn plan(config: &Config) -> ExitCode {
 }
 
 fn flush(config: &Config) -> ExitCode {
-    let errors = match Kernel::connect() {
-        Ok(mut kernel) => kernel.flush(config),
-        Err(errors) => errors,
-    };
+    let errors = daemon::flush(config);
     if errors.is_empty() { ExitCode::SUCCESS } else { failed(&RunError::Kernel(errors)) }
 }
 

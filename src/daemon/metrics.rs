@@ -138,6 +138,16 @@ impl Scrape<'_> {
                 "Held control packets that were dropped; TCP repeats them.",
                 snapshot.held_dropped,
             ),
+            (
+                "ftpdirector_late_verdicts_total",
+                "Verdicts for packets that the kernel had dropped: their interface or a base chain went away.",
+                snapshot.late_verdicts,
+            ),
+            (
+                "ftpdirector_log_overruns_total",
+                "Times that the log of landed data connections overflowed: some then count as expired though they came.",
+                snapshot.log_overruns,
+            ),
         ] {
             let counter = prometheus::IntCounter::new(name, help)?;
             counter.inc_by(count);

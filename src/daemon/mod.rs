@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 pub use control::{Command, View};
-pub use kernel::{Kernel, Plan};
+pub use kernel::{Kernel, Plan, flush};
 
 use crate::config::Config;
 use crate::kernel::KernelError;

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::sets::{Family, Set};
+use super::sets::{Family, Name, Set};
 use crate::lvs::FirewallMark;
 
 /// The table, as nft names it.
@@ -96,10 +96,16 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// One nft transaction that replaces the rules, and keeps chains, sets and elements that are there.
+    /// One nft transaction that replaces the rules, and keeps chains, sets and elements that are there; only `version` says
+    /// from then on what rules these are.
     #[must_use]
     pub fn transaction(&self) -> String {
-        format!("add table {TABLE}\nflush table {TABLE}\n{}", self.table())
+        let version = Set::once(Name::Version);
+        let stamp = self.version();
+        format!(
+            "add table {TABLE}\nflush table {TABLE}\n{}flush set {TABLE} {version}\nadd element {TABLE} {version} {{ {stamp} }}\n",
+            self.table()
+        )
     }
 
     /// The table: sets, then chains.
