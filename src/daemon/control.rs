@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::Histogram;
 use sd_notify::NotifyState;
@@ -254,17 +254,24 @@ impl Daemon {
         Ok(())
     }
 
-    /// Puts right what someone else changed; takes away what has lost its last connection.
-    pub fn look(&mut self) {
+    /// Puts right what someone else changed; takes away what has lost its last connection. Returns how long the look itself
+    /// took: what it finds must not make the next one late.
+    pub fn look(&mut self) -> Duration {
         self.follow_health();
         let (overlay, inforce) = {
             let view = self.lock();
             (view.overlay.clone(), view.config.clone())
         };
+        let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
-            let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
-            Ok((look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?, stays))
+            let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+            // Someone took services away: whether their connections are over is known when they are back.
+            let torn =
+                plan.changes.iter().any(|change| matches!(change, Change::AddService(_) | Change::AddDestination(..)));
+            let stays = torn || look.inforce(&self.config, Some(&inforce)) == inforce;
+            Ok((plan, stays))
         });
+        let took = began.elapsed();
         let done = planned.and_then(|(plan, stays)| {
             self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
             Ok((plan, stays))
@@ -291,6 +298,7 @@ impl Daemon {
             }
             Err(error) => self.complain(format!("the kernel's rows cannot be put right: {error}")),
         }
+        took
     }
 
     /// How many rows someone else had changed; says so.
