@@ -80,7 +80,7 @@ fn plan(config: &Config) -> ExitCode {
     let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
-            for note in &plan.notes {
+            for note in plan.notes.harm.iter().chain(&plan.notes.leaving) {
                 println!("# {note}");
             }
             if let Some(rules) = &plan.rules {

@@ -53,11 +53,20 @@ pub fn remembered(config: &Config, actual: &State) -> Config {
     before
 }
 
-/// What `plan` says beforehand: whose sessions will notice, and who stays until its last connection is gone.
+/// What a human should know beforehand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Which sessions will notice.
+    pub harm: BTreeSet<String>,
+    /// Who stays until the last connection is gone.
+    pub leaving: BTreeSet<String>,
+}
+
+/// What a human should know before `inforce` is put in force: `file` with what is leaving.
 #[must_use]
-pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State) -> Vec<String> {
+pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State) -> Notes {
     let marks = standing::marks(inforce);
-    let mut notes = BTreeSet::new();
+    let mut notes = Notes::default();
     for placement in &indexes.placements {
         let Some(cluster) = inforce.clusters.get(placement.cluster) else { continue };
         let Some(server) = cluster.real_servers.get(placement.server) else { continue };
@@ -69,11 +78,16 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
         let name = format!("{}/{} ({})", cluster.name, server.name, placement.address);
         let named = file.clusters.iter().filter(|named| named.vips.contains(&placement.vip));
         if !named.flat_map(|named| &named.real_servers).any(|named| named.address == server.address) {
-            notes.insert(format!("{name} is no longer in the file: it goes when its {left} connections are gone"));
+            notes
+                .leaving
+                .insert(format!("{name} is no longer in the file: it goes when its {left} connections are gone"));
         }
         let standing_range = range_of(actual, marks, placement.index);
-        if let Some(range) = standing_range.filter(|range| placement.own_range != Some(*range)) {
-            notes.insert(format!(
+        let within = |range: PortRange| {
+            placement.own_range.is_some_and(|own| own.contains(range.first()) && own.contains(range.last()))
+        };
+        if let Some(range) = standing_range.filter(|range| !within(*range)) {
+            notes.harm.insert(format!(
                 "{name}: ports {range} are its own no longer: passive transfers of its {left} connections that use them will \
                  fail (to lose none, drain it first)"
             ));
@@ -81,13 +95,13 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
         let key = ServiceKey::Mark { mark: marks.data(placement.index), ipv6: placement.vip.is_ipv6() };
         let data = actual.services.get(&key).and_then(|service| service.destinations.values().next());
         if data.is_some_and(|data| data.destination.forwarding != placement.forwarding) {
-            notes.insert(format!(
+            notes.harm.insert(format!(
                 "{name}: its {left} connections keep their forwarding method, their new data connections get another: they \
                  will fail unless the server serves both (to lose none, drain it first)"
             ));
         }
     }
-    notes.into_iter().collect()
+    notes
 }
 
 /// Where `port` of `vip` goes on: the cluster that has both, else the one that has the VIP (it gets a leaving port), else one

@@ -240,7 +240,9 @@ impl Daemon {
         let inforce = look.inforce(&config, Some(&self.lock().config));
         let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
         if config != self.config {
-            look.notes(&config, &plan).iter().for_each(|note| warn!("{note}"));
+            let notes = look.notes(&config, &plan);
+            notes.harm.iter().for_each(|note| warn!("{note}"));
+            notes.leaving.iter().for_each(|note| info!("{note}"));
         }
         self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
         say(&plan);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::index::{self, Indexes};
+use crate::config::leaving::Notes;
 use crate::config::overlay::Overlay;
 use crate::config::{self, Config, leaving, standing};
 use crate::kernel::actual::{self, Table};
@@ -47,7 +48,7 @@ pub struct Plan {
     /// The configuration with what is leaving: the indexes speak of this one.
     pub config: Config,
     /// What a human should know before this is carried out.
-    pub notes: Vec<String>,
+    pub notes: Notes,
     /// The rules, when others (or none) stand in the kernel.
     pub rules: Option<String>,
     /// How those that stand differ from ours.
@@ -222,7 +223,7 @@ impl Look {
 
     /// What a human should know before `plan` for `file` is carried out.
     #[must_use]
-    pub fn notes(&self, file: &Config, plan: &Plan) -> Vec<String> {
+    pub fn notes(&self, file: &Config, plan: &Plan) -> Notes {
         leaving::notes(file, &plan.config, &plan.indexes, &self.actual)
     }
 
@@ -250,7 +251,7 @@ impl Look {
         let wanted = desired.services.keys().copied().collect();
         let timeouts = self.timeouts(config);
         let changes = diff(&self.actual, &desired);
-        let (config, notes, flushed) = (config.clone(), Vec::new(), !self.table.there);
+        let (config, notes, flushed) = (config.clone(), Notes::default(), !self.table.there);
         Ok(Plan { config, notes, changes, indexes, rules, edited, flushed, leaving, timeouts, wanted })
     }
 

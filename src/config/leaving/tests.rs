@@ -36,7 +36,14 @@ fn a_removed_server_stays_with_its_rows_until_its_last_connection() {
         assert!(step.starts_with("ipvsadm -e -t 192.0.2.10:21 -r 10.0.0.13:21 ") && step.ends_with("-w 0"), "{step}");
         assert_eq!(
             notes(&new, &inforce, &indexes, &actual),
-            ["downloads/rs3 (10.0.0.13) is no longer in the file: it goes when its 2 connections are gone"]
+            Notes {
+                leaving: [
+                    "downloads/rs3 (10.0.0.13) is no longer in the file: it goes when its 2 connections are gone"
+                        .into()
+                ]
+                .into(),
+                ..Notes::default()
+            }
         );
         assert_eq!(with(&new, &inforce, &kernel(&old, 0)), new);
         assert_eq!(with(&old, &inforce, &actual), old, "it comes back as it was");
@@ -108,7 +115,9 @@ fn a_range_that_has_a_new_owner_is_said_beforehand() {
     let inforce = with(&new, &old, &actual);
     assert_eq!(inforce.clusters[0].real_servers[2].passive_ports, PortRange::UNPRIVILEGED);
     let indexes = index::assign(&inforce, standing::marks(&inforce), &actual).expect("room");
-    let said = notes(&new, &inforce, &indexes, &actual).join("\n");
+    let Notes { harm, leaving } = notes(&new, &inforce, &indexes, &actual);
+    let said: Vec<_> = harm.into_iter().chain(leaving).collect();
+    let said = said.join("\n");
     for part in
         ["rs1 (10.0.0.11): ports 31000-31999", "rs3 (10.0.0.13): ports 33000-33999", "rs3 (10.0.0.13) is no longer"]
     {
@@ -122,6 +131,18 @@ fn another_forwarding_method_is_said_beforehand() {
     let new = sample::config(ForwardingMethod::Dr);
     let actual = kernel(&old, 1);
     let indexes = index::assign(&new, standing::marks(&new), &actual).expect("room");
-    assert_eq!(notes(&new, &new, &indexes, &actual).len(), 3);
-    assert!(notes(&new, &new, &indexes, &kernel(&old, 0)).is_empty());
+    assert_eq!(notes(&new, &new, &indexes, &actual).harm.len(), 3);
+    assert_eq!(notes(&new, &new, &indexes, &kernel(&old, 0)), Notes::default());
+}
+
+#[test]
+fn only_a_range_that_loses_ports_is_said_beforehand() {
+    let old = sample::config(ForwardingMethod::Dr);
+    let actual = kernel(&old, 1);
+    for (first, last, harm) in [(30500, 31999, 0), (31500, 31999, 1)] {
+        let mut new = old.clone();
+        new.clusters[0].real_servers[0].passive_ports = PortRange::new(first, last).expect("a range");
+        let indexes = index::assign(&new, standing::marks(&new), &actual).expect("room");
+        assert_eq!(notes(&new, &new, &indexes, &actual).harm.len(), harm, "{first}-{last}");
+    }
 }
