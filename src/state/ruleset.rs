@@ -10,6 +10,9 @@ use crate::lvs::FirewallMark;
 /// The table, as nft names it.
 pub const TABLE: &str = "inet ftpdirector";
 
+/// The counter of control packets that could not open their door because `open4` or its like was full.
+pub const FULL: &str = "doors_full";
+
 /// The four classes of firewall marks: `base + class + index`, 0 ≤ index ≤ 0x3fff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks {
@@ -115,6 +118,7 @@ impl Rules {
         for set in Set::all() {
             let _ = writeln!(text, "\t{}", set.declaration());
         }
+        let _ = writeln!(text, "\tcounter {FULL} {{ }}");
         text.push('\n');
         // nft reads top-down: a chain stands before the rules that jump to it, or anywhere in the same block.
         text.push_str(&self.fill(include_str!("table.nft")));
@@ -175,7 +179,8 @@ impl Rules {
                  \t\t{only}update @open6 {{ ip6 saddr . meta mark timeout {ms}ms }} accept\n"
             );
         }
-        text.push_str("\t}\n");
+        // An `update` that finds its set full ends its rule, not the chain.
+        let _ = write!(text, "\t\tcounter name {FULL}\n\t}}\n");
         text
     }
 }
