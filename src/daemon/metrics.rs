@@ -32,6 +32,8 @@ pub struct KernelCounters {
     pub unexpected: Vec<(String, u64)>,
     /// Control packets that the queue lost: it was full, or our socket's buffer was.
     pub queue_dropped: u64,
+    /// Control packets that found no room for their door.
+    pub doors_full: u64,
 }
 
 /// The one metric that is observed while packets pass; all others are read when asked for.
@@ -138,11 +140,25 @@ impl Scrape<'_> {
                 "Held control packets that were dropped; TCP repeats them.",
                 snapshot.held_dropped,
             ),
+            (
+                "ftpdirector_late_verdicts_total",
+                "Verdicts for packets that the kernel had dropped: their interface or a base chain went away.",
+                snapshot.late_verdicts,
+            ),
+            (
+                "ftpdirector_log_overruns_total",
+                "Times that the log of landed data connections overflowed: some then count as expired though they came.",
+                snapshot.log_overruns,
+            ),
         ] {
             let counter = prometheus::IntCounter::new(name, help)?;
             counter.inc_by(count);
             registry.register(Box::new(counter))?;
         }
+        let help = "PASV and EPSV that found no room for their row in open4 or its like: their data connections were not expected.";
+        let full = prometheus::IntCounter::new("ftpdirector_doors_full_total", help)?;
+        full.inc_by(self.kernel.doors_full);
+        registry.register(Box::new(full))?;
         let help = "Control packets that the kernel dropped because the queue or its socket was full.";
         let dropped = counters(registry, "ftpdirector_queue_dropped_total", help, &["queue"])?;
         dropped.with_label_values(&[&self.queue.to_string()]).inc_by(self.kernel.queue_dropped);

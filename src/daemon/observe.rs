@@ -7,9 +7,10 @@ use crate::config::index::Indexes;
 use crate::config::{Config, standing};
 use crate::kernel::elements::Elements;
 use crate::kernel::{KernelError, actual, queue};
+use crate::state::FULL;
 use crate::state::sets::{Family, Key, Name, Set, Value};
 
-/// Reads the counters in the elements of `landed`, `misdirected` and `unexpected`, and those of the queue.
+/// Reads the counters in the elements of `landed`, `misdirected` and `unexpected`, that of full sets, and those of the queue.
 ///
 /// # Errors
 /// When the kernel refuses to list.
@@ -42,6 +43,8 @@ pub fn counters(elements: &mut Elements, config: &Config, indexes: &Indexes) -> 
     counters.unexpected = by_cluster.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     counters.queue_dropped = queue::stats(config.kernel.queue)
         .map_or(0, |stats| u64::from(stats.queue_dropped) + u64::from(stats.user_dropped));
+    let named = elements.counters()?;
+    counters.doors_full = named.iter().find(|counter| counter.name == FULL).map_or(0, |counter| counter.packets);
     Ok(counters)
 }
 
