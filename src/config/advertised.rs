@@ -23,9 +23,9 @@ pub struct Source {
 }
 
 impl Advertised {
-    /// Sources of these configurations; what is known of others is forgotten.
-    pub fn configure(&mut self, configs: &[&Config]) {
-        let wanted = configs.iter().flat_map(|config| &config.clusters).map(|cluster| &cluster.advertise);
+    /// Sources of this configuration; what is known of others is forgotten.
+    pub fn configure(&mut self, config: &Config) {
+        let wanted = config.clusters.iter().map(|cluster| &cluster.advertise);
         let follows = wanted.filter(|source| matches!(source, Advertise::Interface(_) | Advertise::Dns(_)));
         let old = std::mem::take(&mut self.sources);
         self.sources = follows.map(|source| (source.clone(), old.get(source).cloned().unwrap_or_default())).collect();
@@ -92,7 +92,7 @@ mod tests {
         config.clusters[0].advertise = name.clone();
         let mut known = Advertised::default();
         assert_eq!(known.learn(&name, Ok(&[A])), None, "nobody advertises it");
-        known.configure(&[&config]);
+        known.configure(&config);
         assert_eq!(known.address(&name, VIP), Some(Ipv4Addr::new(192, 0, 2, 10)), "the VIP meanwhile");
         assert_eq!(known.learn(&name, Ok(&[A, B])), Some(true));
         assert_eq!(known.address(&name, VIP), Some(A));
@@ -103,10 +103,10 @@ mod tests {
         assert_eq!(known.address(&name, VIP), Some(A));
         assert_eq!(known.learn(&name, Ok(&[B])), Some(true));
         assert_eq!(known.address(&name, VIP), Some(B));
-        known.configure(&[&config]);
+        known.configure(&config);
         assert_eq!(known.address(&name, VIP), Some(B), "a reload forgets nothing that it needs");
         config.clusters[0].advertise = Advertise::Vip;
-        known.configure(&[&config]);
+        known.configure(&config);
         assert_eq!(known.sources().count(), 0);
     }
 

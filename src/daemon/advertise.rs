@@ -134,9 +134,9 @@ impl Follower {
         self.followed.clone()
     }
 
-    /// Follows what these configurations advertise from now on. Interfaces are known at once, names when they are answered.
-    pub fn configure(&mut self, configs: &[&Config]) {
-        self.followed.lock().configure(configs);
+    /// Follows what this configuration advertises from now on. Interfaces are known at once, names when they are answered.
+    pub fn configure(&mut self, config: &Config) {
+        self.followed.lock().configure(config);
         self.followed.look(&mut self.addresses);
         let known = self.followed.known();
         let wanted = |name: &String| known.source(&Advertise::Dns(name.clone())).is_some();

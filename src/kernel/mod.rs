@@ -13,6 +13,7 @@ pub mod log;
 pub mod netlink;
 pub mod probe;
 pub mod queue;
+pub mod rules;
 pub mod ruleset;
 pub mod wait;
 

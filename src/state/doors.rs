@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::ruleset::Rules;
+use super::ruleset::{FULL, Rules};
 use super::sets::Family;
 use crate::lvs::netmask;
 
@@ -87,7 +87,8 @@ impl Rules {
                  \t\t{only}update @open6 {{ ip6 saddr . meta mark timeout {ms}ms }} accept\n"
             );
         }
-        text.push_str("\t}\n");
+        // An `update` that finds its set full ends its rule, not the chain.
+        let _ = write!(text, "\t\tcounter name {FULL}\n\t}}\n");
         text
     }
 

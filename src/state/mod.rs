@@ -13,7 +13,7 @@ pub use address::{LocalAddress, PROTOCOL};
 pub use change::Change;
 pub use diff::diff;
 pub use doors::Network;
-pub use ruleset::{Marks, Rules, TABLE};
+pub use ruleset::{FULL, Marks, Rules, TABLE};
 
 use crate::lvs::{Destination, ServiceKey, VirtualService};
 use sets::{Key, Set};
