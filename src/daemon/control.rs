@@ -1,6 +1,6 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -19,6 +19,7 @@ use super::kernel::{Kernel, Plan};
 use super::metrics::{self, Scrape};
 use super::metrics_health::Servers;
 use super::packets::{Message, Packets, Thread};
+use super::refresh::Refresh;
 use super::{OnExit, RunError, http, kernel_error, lines, notify, observe, rows, system};
 use crate::config::index::Indexes;
 use crate::config::overlay::{Overlay, ServerName};
@@ -79,7 +80,7 @@ pub struct View {
 }
 
 /// What happened to this daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Rows found missing or changed by someone else and put right.
     pub drift: u64,
@@ -87,6 +88,8 @@ pub struct History {
     pub reload_good: bool,
     /// When the configuration in force was read, seconds since the epoch.
     pub reloaded_at: f64,
+    /// How often an idle control connection was kept alive in IPVS, by cluster.
+    pub refreshed: BTreeMap<String, u64>,
     /// Why the kernel's rows cannot be put right at present.
     pub complaint: Option<String>,
 }
@@ -100,6 +103,8 @@ pub struct Daemon {
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
     leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    /// Its thread goes with us.
+    _refresh: Refresh,
     /// Its file goes with us.
     socket: Option<admin::Socket>,
 }
@@ -133,9 +138,10 @@ impl Daemon {
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.configure(&config);
         let elements = Elements::connect().map_err(kernel_error)?;
-        let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
+        let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
         let Plan { indexes, leaving, .. } = plan;
         let view = Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), elements, history }));
+        let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
@@ -151,7 +157,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { kernel, packets, health, thread, view, leaving, socket })
+        Ok(Self { kernel, packets, health, thread, view, leaving, socket, _refresh: refresh })
     }
 
     /// Does what it is told.

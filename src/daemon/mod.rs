@@ -11,6 +11,7 @@ mod metrics_health;
 mod observe;
 mod packets;
 mod probe;
+mod refresh;
 mod rows;
 
 use std::io;
