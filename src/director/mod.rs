@@ -307,6 +307,20 @@ impl Director {
         }
     }
 
+    /// Someone took the dynamic rows away: what is still expected is written again.
+    pub fn rows_lost(&self, now: Time, actions: &mut Vec<Action>) {
+        let mut changes: Vec<RowChange> = self.pinholes.standing(now).collect();
+        // Doors that control packets opened; those of sessions under TLS are among the rows.
+        changes.extend(self.table.iter().filter_map(|entry| {
+            let expectation = entry.expectation.as_ref().filter(|one| one.by_range && one.deadline > now)?;
+            let door = range::door(self.setup.marks, self.placement(entry.index)?, entry.key.client().ip());
+            Some(RowChange::Put(door, expectation.deadline.since(now)))
+        }));
+        if !changes.is_empty() {
+            actions.push(Action::Rows { ticket: None, changes });
+        }
+    }
+
     /// A data connection was seen on its way to the right server.
     pub fn landed(&mut self, mark: u32, packet: &[u8]) {
         let Some(index) = self.setup.marks.data_index(FirewallMark(mark)) else { return };

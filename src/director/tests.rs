@@ -200,6 +200,25 @@ fn the_row_comes_before_the_verdict() {
 }
 
 #[test]
+fn what_is_still_expected_is_written_again_when_someone_flushes_it() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let mut calls = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let mut waits = Wire::new(SocketAddr::new(client().ip(), 40001), 2, ForwardingMethod::Dr);
+    let (_, _, actions) = calls.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+    let row = puts(&actions)[0].clone();
+    waits.says(&mut director, Time::ZERO, "EPSV\r\n");
+    let mut again = Vec::new();
+    director.rows_lost(Time::from_millis(4000), &mut again);
+    let [Action::Rows { ticket: None, changes }] = &again[..] else { panic!("{again:?}") };
+    let door = range::door(MARKS, &director.setup.placements[2].0, client().ip());
+    let left = Duration::from_secs(6);
+    assert_eq!(changes, &[RowChange::Put(row, left), RowChange::Put(door, left)]);
+    again.clear();
+    director.rows_lost(Time::from_millis(10_000), &mut again);
+    assert_eq!(again, []);
+}
+
+#[test]
 fn a_row_that_never_comes_lets_tcp_try_again() {
     let mut director = director(ForwardingMethod::Dr, false);
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);

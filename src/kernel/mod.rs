@@ -15,6 +15,7 @@ pub mod netlink;
 pub mod probe;
 pub mod queue;
 pub mod raw;
+pub mod rules;
 pub mod ruleset;
 pub mod wait;
 

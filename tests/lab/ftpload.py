@@ -6,6 +6,7 @@ connection's from the file it fetched (`rs2`). The client believes a 227 like a 
 
 import collections
 import ftplib
+import itertools
 import socket
 import ssl
 import threading
@@ -126,6 +127,7 @@ class Transfer:
     control: str | None = None
     data: str | None = None
     error: str | None = None
+    began: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -179,7 +181,9 @@ class Load:
     """Concurrent sessions of one client, in threads of their own. Start it inside `client.enter()`."""
 
     def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21):
-        """`together`: every session announces before the first data connection is opened, in each step."""
+        """`together`: every session announces before the first data connection is opened, in each step. `rounds=None`: until
+        `stop`."""
+        self.stopped = False
         self.host, self.rounds, self.modes, self.timeout = host, rounds, modes, timeout
         self.together, self.tls, self.port = together, tls, port
         self.report = Report()
@@ -188,6 +192,11 @@ class Load:
         self.threads = [threading.Thread(target=self._session, args=(n,), daemon=True) for n in range(sessions)]
         for thread in self.threads:
             thread.start()
+
+    def stop(self):
+        """Every session ends after the transfer that it is at."""
+        self.stopped = True
+        return self.wait()
 
     def wait(self):
         for thread in self.threads:
@@ -203,14 +212,16 @@ class Load:
             self.report.errors.append(f"session {number}: {_name(error)}")
             self.barrier.abort()
             return
-        for mode in self.modes * self.rounds:
+        for mode in itertools.cycle(self.modes) if self.rounds is None else self.modes * self.rounds:
+            if self.stopped:
+                break
             session = self._transfer(session, Transfer(number, mode))
         if session is not None:
             session.close()
 
     def _transfer(self, session, transfer):
         """Does one transfer and returns the session for the next: none if it was lost, as a client would notice."""
-        started = time.monotonic()
+        started = transfer.began = time.monotonic()
         try:
             session = session or Session(self.host, self.timeout, self.port, self.tls)
             transfer.control = session.server
