@@ -12,6 +12,7 @@ mod observe;
 mod owners;
 mod packets;
 mod probe;
+mod refresh;
 mod rows;
 mod tally;
 

@@ -22,6 +22,8 @@ class Session(ftplib.FTP):
 
     def __init__(self, host, timeout=20.0, port=21, tls=False):
         super().__init__(timeout=timeout)
+        # Bytes over data connections, so far.
+        self.received = 0
         self.tls = _tls_context() if tls else None
         self.connect(host, port)
         self.server = self.welcome.split()[1]
@@ -80,7 +82,7 @@ class Session(ftplib.FTP):
             data = data or opening()
             if self.tls:
                 data = self.tls.wrap_socket(data)
-            content = b"".join(iter(lambda: data.recv(65536), b""))
+            content = b"".join(self._chunks(data))
         finally:
             if data is not None:
                 data.close()
@@ -88,6 +90,11 @@ class Session(ftplib.FTP):
                 opening.listener.close()
         self.voidresp()
         return content
+
+    def _chunks(self, data):
+        while chunk := data.recv(65536):
+            self.received += len(chunk)
+            yield chunk
 
     def _connect(self, host, port):
         return socket.create_connection((host, port), timeout=self.timeout)

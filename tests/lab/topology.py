@@ -205,9 +205,9 @@ class Topology:
             lines.append(f"      - {{name: {server.name}, address: '{address}', passive_ports: {low}-{high}}}")
         return "\n".join(lines) + "\n"
 
-    def start_daemon(self, config=None):
-        """Starts `ftpdirector run` on the director, by default with this cluster's configuration."""
-        daemon = Daemon(self.director, config or self.config())
+    def start_daemon(self, config=None, prefix=()):
+        """Starts `ftpdirector run` on the director, by default with this cluster's configuration; `prefix` runs it."""
+        daemon = Daemon(self.director, config or self.config(), prefix)
         self.daemons.append(daemon)
         return daemon
 
