@@ -57,8 +57,7 @@ def test_rules_that_someone_changed_are_put_right():
         before = rules(net)
         edits = [
             (lambda: f"flush table {table}", "chain guard has 0 rules, not 2"),
-            (lambda: f"flush chain {table} forward", "chain forward has 0 rules, not 2"),
-            (lambda: f"delete rule {table} guard handle {handle(net, 'guard', 'ip daddr')}", "chain guard has 1 rules, not 2"),
+            (lambda: f"delete rule {table} guard handle {handle(net, 'guard', 'ip6 daddr')}", "chain guard has 1 rules, not 2"),
             (lambda: f"insert rule {table} control tcp dport 21 drop", "chain control has 3 rules, not 2"),
             (
                 lambda: f"replace rule {table} guard handle {handle(net, 'guard', 'ip daddr')} ip daddr 192.0.2.1 drop",
@@ -294,7 +293,7 @@ def everything_at_once(forwarding):
         daemon = net.start_daemon(random_config(net, dice)).wait_ready()
         with net.client1.enter():
             quiet = [Session(net.vip, timeout=60.0) for _ in range(4)]
-            running = Load(net.vip, rounds=None, timeout=6)
+            running = Load(net.vip, rounds=None)
         outages = Outages()
 
         def on(more=6):
