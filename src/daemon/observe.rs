@@ -6,7 +6,7 @@ use super::metrics::{KernelCounters, ServerCounters};
 use crate::config::index::Indexes;
 use crate::config::{Config, standing};
 use crate::kernel::elements::Elements;
-use crate::kernel::{KernelError, actual, queue};
+use crate::kernel::{Errno, KernelError, actual, queue};
 use crate::state::FULL;
 use crate::state::sets::{Family, Key, Name, Set, Value};
 
@@ -43,12 +43,19 @@ pub fn counters(elements: &mut Elements, config: &Config, indexes: &Indexes) -> 
     counters.unexpected = by_cluster.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     counters.queue_dropped = queue::stats(config.kernel.queue)
         .map_or(0, |stats| u64::from(stats.queue_dropped) + u64::from(stats.user_dropped));
-    let named = elements.counters()?;
+    let named = match elements.counters() {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Vec::new(),
+        named => named?,
+    };
     counters.doors_full = named.iter().find(|counter| counter.name == FULL).map_or(0, |counter| counter.packets);
     Ok(counters)
 }
 
 fn packets(elements: &mut Elements, set: Set) -> Result<BTreeMap<Key, u64>, KernelError> {
-    let dumped = elements.dump(set.text())?;
+    let dumped = match elements.dump(set.text()) {
+        // Someone has flushed the ruleset this very second: what was counted is gone.
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Vec::new(),
+        dumped => dumped?,
+    };
     Ok(dumped.iter().filter_map(|element| Some((actual::row(set, element)?.0, element.packets))).collect())
 }

@@ -70,7 +70,7 @@ def test_rules_that_someone_changed_are_put_right():
         for edit, said in edits:
             counted = drift(daemon)
             net.director.nft(edit() + "\n")
-            poll(lambda: warned(daemon, said), what=lambda: f"`{said}` noticed:\n{daemon.log()}")
+            poll(lambda: warned(daemon, said), what=f"`{said}` noticed")
             poll(lambda: rules(net) == before, what=lambda: f"`{said}` put right: {rules(net)}")
             poll(lambda: drift(daemon) > counted, what="the drift counted")
         counted = drift(daemon)
@@ -328,7 +328,7 @@ def everything_at_once(forwarding):
             counted = drift(daemon)
             outages.begin(name)
             net.director.run(command)
-            poll(lambda: drift(daemon) > counted and whole(), what=lambda: f"everything back after {name}\n{daemon.log()}")
+            poll(lambda: drift(daemon) > counted and whole(), what=f"everything back after {name}")
             on()
             outages.end()
             for session in quiet:
