@@ -112,7 +112,7 @@ fn wanted(config: &Config) -> Vec<(&Cluster, IpAddr, &RealServer)> {
 }
 
 /// The real servers that serve `vip`, with their positions.
-pub(super) fn servers(cluster: &Cluster, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
+pub fn servers(cluster: &Cluster, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
     cluster.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())
 }
 

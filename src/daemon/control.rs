@@ -18,8 +18,9 @@ use super::health::{Health, HealthView};
 use super::kernel::{Kernel, Plan};
 use super::metrics::{self, Scrape};
 use super::metrics_health::Servers;
+use super::observe::Observer;
 use super::packets::{Message, Packets, Thread};
-use super::{OnExit, RunError, http, kernel_error, lines, notify, observe, rows, system};
+use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
 use crate::config::index::Indexes;
 use crate::config::overlay::{Overlay, ServerName};
 use crate::config::{Config, setup};
@@ -72,8 +73,6 @@ pub struct View {
     pub overlay: Overlay,
     /// What the health checks found.
     pub health: HealthView,
-    /// For the counters in the sets.
-    pub elements: Elements,
     /// What happened to this daemon.
     pub history: History,
 }
@@ -135,20 +134,19 @@ impl Daemon {
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.resume(&config, &overlay.down);
-        let elements = Elements::connect().map_err(kernel_error)?;
         let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
         let Plan { config: inforce, indexes, leaving, .. } = plan;
-        let view =
-            Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), elements, history }));
-        let (seen, line) = (Arc::clone(&view), packets.clone());
-        let scrape = move || scrape(line.clone(), Arc::clone(&seen), verdicts.clone());
+        let view = Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), history }));
+        let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
+        let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
+        let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
         tokio::spawn(http::serve(listener, scrape, ready));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
-                let facts = Kernels::new(Arc::clone(&view)).map_err(kernel_error)?;
+                let facts = Kernels::new(Arc::clone(&view), observer).map_err(kernel_error)?;
                 let state = State::new(facts, packets.clone(), commands, file);
                 tokio::spawn(admin::serve(listener, state));
                 Some(socket)
@@ -267,10 +265,7 @@ impl Daemon {
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
             let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
-            // Someone took services away: whether their connections are over is known when they are back.
-            let torn =
-                plan.changes.iter().any(|change| matches!(change, Change::AddService(_) | Change::AddDestination(..)));
-            let stays = torn || look.inforce(&self.config, Some(&inforce)) == inforce;
+            let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
             Ok((plan, stays))
         });
         let took = began.elapsed();
@@ -415,14 +410,24 @@ async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-async fn scrape(packets: Packets, view: Arc<Mutex<View>>, verdicts: Histogram) -> Result<String, String> {
+async fn scrape(
+    packets: Packets,
+    view: Arc<Mutex<View>>,
+    observer: Arc<Mutex<Observer>>,
+    verdicts: Histogram,
+) -> Result<String, String> {
     let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
     let read = move || {
-        let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
-        let View { config, indexes, overlay, health, elements, history } = &mut *view;
-        let kernel = observe::counters(elements, config, indexes).map_err(|error| error.to_string())?;
-        let queue = config.kernel.queue;
-        let servers = Servers { config, overlay, health: &health.snapshot() };
+        let (config, indexes, overlay, health, history) = {
+            let view = view.lock().unwrap_or_else(PoisonError::into_inner);
+            let View { config, indexes, overlay, health, history } = &*view;
+            (config.clone(), indexes.clone(), overlay.clone(), health.snapshot(), history.clone())
+        };
+        // A long listing holds up nobody but others who want one.
+        let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
+        let kernel = observed.map_err(|error| error.to_string())?.counters;
+        let servers = Servers { config: &config, overlay: &overlay, health: &health };
+        let (queue, history) = (config.kernel.queue, &history);
         let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
         scrape.text().map_err(|error| error.to_string())
     };

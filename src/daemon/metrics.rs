@@ -8,9 +8,13 @@ use prometheus::{
 
 use super::control::History;
 use super::metrics_health::Servers;
+use super::owners::Connection;
 use crate::director::{Mode, Outcome, Snapshot};
+use crate::ftp::{BlindReason, UnparsedReason};
+use crate::kernel::ipvs::Traffic;
+use crate::lvs::ForwardingMethod;
 
-/// What the kernel counted for one (cluster, server).
+/// What the kernel counted for one (cluster, server), over all its VIPs and ports. None of it goes back while we run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerCounters {
     /// The cluster's name.
@@ -21,12 +25,17 @@ pub struct ServerCounters {
     pub landed: u64,
     /// Data SYNs that went elsewhere.
     pub misdirected: u64,
+    /// IPVS's counters of its control connections.
+    pub control: Traffic,
+    /// IPVS's counters of its data connections. Active ones in NAT, and those whose port is translated, are the connection
+    /// tracking's: IPVS sees none of them.
+    pub data: Traffic,
 }
 
 /// What the kernel counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
-    /// By (cluster, VIP, server).
+    /// Every configured server.
     pub servers: Vec<ServerCounters>,
     /// Unexpected data connections, by cluster.
     pub unexpected: Vec<(String, u64)>,
@@ -80,6 +89,7 @@ impl Scrape<'_> {
         self.sessions(&registry)?;
         self.clusters(&registry)?;
         self.data(&registry)?;
+        self.ipvs(&registry)?;
         self.history(&registry)?;
         self.servers.register(&registry)?;
         let build = gauges(&registry, "ftpdirector_build_info", "1, labelled with the version.", &["version"])?;
@@ -181,6 +191,24 @@ impl Scrape<'_> {
         let unparsed = make("ftpdirector_unparsed_total", help, &["cluster", "reason"])?;
         let help = "Sessions whose control connection could no longer be read.";
         let blind = make("ftpdirector_blind_sessions_total", help, &["cluster", "reason"])?;
+        // From the beginning: what is counted first would be no increase.
+        for cluster in &self.servers.config.clusters {
+            rewritten.with_label_values(&[&cluster.name]);
+            for server in &cluster.real_servers {
+                connections.with_label_values(&[&cluster.name, &server.name]);
+            }
+            for mode in [Mode::Passive, Mode::Active] {
+                for outcome in [Outcome::Used, Outcome::Expired, Outcome::Superseded, Outcome::Refused] {
+                    expectations.with_label_values(&[&cluster.name, mode_label(mode), outcome_label(outcome)]);
+                }
+            }
+            for reason in UnparsedReason::ALL {
+                unparsed.with_label_values(&[cluster.name.as_str(), reason.name()]);
+            }
+            for reason in BlindReason::ALL {
+                blind.with_label_values(&[cluster.name.as_str(), reason.name()]);
+            }
+        }
         for (cluster, counted) in &self.snapshot.clusters {
             rewritten.with_label_values(&[cluster]).inc_by(counted.rewritten);
             for (server, &count) in &counted.control_connections {
@@ -189,12 +217,9 @@ impl Scrape<'_> {
             for (verb, &count) in &counted.commands {
                 commands.with_label_values(&[cluster.as_str(), verb]).inc_by(count);
             }
-            for mode in [Mode::Passive, Mode::Active] {
-                for outcome in [Outcome::Used, Outcome::Expired, Outcome::Superseded, Outcome::Refused] {
-                    let count = counted.expectations.get(&(mode, outcome)).copied().unwrap_or_default();
-                    let labels = [cluster.as_str(), mode_label(mode), outcome_label(outcome)];
-                    expectations.with_label_values(&labels).inc_by(count);
-                }
+            for (&(mode, outcome), &count) in &counted.expectations {
+                let labels = [cluster.as_str(), mode_label(mode), outcome_label(outcome)];
+                expectations.with_label_values(&labels).inc_by(count);
             }
             for (reason, &count) in &counted.unparsed {
                 unparsed.with_label_values(&[cluster.as_str(), reason]).inc_by(count);
@@ -219,6 +244,35 @@ impl Scrape<'_> {
         let unexpected = counters(registry, "ftpdirector_unexpected_data_total", help, &["cluster"])?;
         for (cluster, count) in &self.kernel.unexpected {
             unexpected.with_label_values(&[cluster]).inc_by(*count);
+        }
+        Ok(())
+    }
+
+    fn ipvs(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "Connections that IPVS scheduled.";
+        let labels = ["cluster", "server", "connection"];
+        let connections = counters(registry, "ftpdirector_ipvs_connections_total", help, &labels)?;
+        let help = "Bytes that IPVS forwarded, IP headers included; out (from the real server) in NAT only.";
+        let labels = ["cluster", "server", "connection", "direction"];
+        let bytes = counters(registry, "ftpdirector_ipvs_bytes_total", help, &labels)?;
+        let help = "Packets that IPVS forwarded; out (from the real server) in NAT only.";
+        let packets = counters(registry, "ftpdirector_ipvs_packets_total", help, &labels)?;
+        for of in &self.kernel.servers {
+            let (cluster, server) = (of.cluster.as_str(), of.server.as_str());
+            let found = self.servers.config.clusters.iter().find(|found| found.name == cluster);
+            let replies_seen = found.is_some_and(|found| found.forwarding == ForwardingMethod::Nat);
+            for (connection, traffic) in [(Connection::Control, &of.control), (Connection::Data, &of.data)] {
+                let connection = connection.name();
+                connections.with_label_values(&[cluster, server, connection]).inc_by(traffic.connections);
+                let inwards = [cluster, server, connection, "in"];
+                bytes.with_label_values(&inwards).inc_by(traffic.bytes_in);
+                packets.with_label_values(&inwards).inc_by(traffic.packets_in);
+                if replies_seen {
+                    let outwards = [cluster, server, connection, "out"];
+                    bytes.with_label_values(&outwards).inc_by(traffic.bytes_out);
+                    packets.with_label_values(&outwards).inc_by(traffic.packets_out);
+                }
+            }
         }
         Ok(())
     }

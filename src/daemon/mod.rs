@@ -9,9 +9,11 @@ mod listeners;
 mod metrics;
 mod metrics_health;
 mod observe;
+mod owners;
 mod packets;
 mod probe;
 mod rows;
+mod tally;
 
 use std::io;
 use std::net::SocketAddr;

@@ -37,7 +37,7 @@ impl Facts for Fake {
         Belief { config, indexes, overlay, health: Vec::new(), history }
     }
 
-    fn counted(&self, belief: &Belief) -> Result<Counted, String> {
+    fn counted(&self, belief: &Belief) -> Result<Observed, String> {
         let service = |key, to: &str, active| ListedService {
             service: VirtualService { key, scheduler: "wlc".into(), persistence: None },
             flags: 0,
@@ -62,7 +62,7 @@ impl Facts for Fake {
             service(ServiceKey::Tcp(vip), "10.0.0.11:21", 7),
             service(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.11:0", 2),
         ];
-        Ok(Counted { services, ..Counted::default() })
+        Ok(Observed { services, ..Observed::default() })
     }
 
     fn dynamic(&self) -> Result<Vec<Dump>, String> {

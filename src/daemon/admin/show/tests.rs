@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::shape::Health;
+use super::super::shape::{Health, Traffic};
 use super::*;
 
 fn server(name: &str) -> Server {
@@ -14,6 +14,14 @@ fn server(name: &str) -> Server {
         sessions: 12,
         control: Some(Connections { active: 11, inactive: 3 }),
         data: Some(Connections { active: 1, inactive: 40 }),
+        control_traffic: Some(Traffic {
+            connections: 60,
+            packets_in: 900,
+            packets_out: 800,
+            bytes_in: 40_000,
+            bytes_out: 50_000,
+        }),
+        data_traffic: None,
         landed: Some(99),
         misdirected: Some(0),
         health: None,
