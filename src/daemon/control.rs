@@ -271,10 +271,7 @@ impl Daemon {
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
             let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
-            // Someone took services away: whether their connections are over is known when they are back.
-            let torn =
-                plan.changes.iter().any(|change| matches!(change, Change::AddService(_) | Change::AddDestination(..)));
-            let stays = torn || look.inforce(&self.config, Some(&inforce)) == inforce;
+            let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
             Ok((plan, stays))
         });
         let took = began.elapsed();
