@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::daemon::admin::top::Order;
@@ -85,7 +86,7 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         cluster: Option<String>,
         /// Sorted by: file, sessions, new, data, bytes, misdirected.
-        #[arg(long, value_name = "ORDER", default_value = "file", value_parser = order)]
+        #[arg(long, value_name = "ORDER", default_value = "file", value_parser = order(), hide_possible_values = true)]
         sort: Order,
         /// The configuration.
         #[command(flatten)]
@@ -164,9 +165,11 @@ fn delay(text: &str) -> Result<Duration, &'static str> {
     seconds.map(Duration::from_secs_f64).ok_or("0.1 to 3600 seconds")
 }
 
-fn order(text: &str) -> Result<Order, &'static str> {
-    let found = Order::ALL.iter().find(|(.., name)| *name == text);
-    found.map(|(order, ..)| *order).ok_or("file, sessions, new, data, bytes or misdirected")
+/// Named one by one, for completions.
+fn order() -> impl TypedValueParser<Value = Order> {
+    let named = |text: String| Order::ALL.iter().find(|(.., name)| *name == text).map(|(order, ..)| *order);
+    let names = PossibleValuesParser::new(Order::ALL.map(|(.., name)| name));
+    names.try_map(move |text| named(text).ok_or("file, sessions, new, data, bytes or misdirected"))
 }
 
 fn forwarding(text: &str) -> Result<ForwardingMethod, &'static str> {
