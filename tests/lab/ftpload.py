@@ -5,6 +5,7 @@ connection's from the file it fetched (`rs2`). The client believes a 227 like a 
 """
 
 import collections
+import contextlib
 import ftplib
 import itertools
 import socket
@@ -248,6 +249,24 @@ def load(client, host, **options):
     with client.enter():
         running = Load(host, **options)
     return running.wait()
+
+
+@contextlib.contextmanager
+def busy(client, host, **options):
+    """Loads one after the other from a client host, as long as the block runs. Yields their reports."""
+    reports, stop = [], threading.Event()
+
+    def work():
+        while not stop.is_set():
+            reports.append(load(client, host, **options))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield reports
+    finally:
+        stop.set()
+        worker.join()
 
 
 def _tls_context():

@@ -16,6 +16,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec env container=lab /usr/lib/systemd/systemd --unit=basic.target --show-status=no
 """
 CAP_NET_ADMIN, CAP_NET_RAW = 1 << 12, 1 << 13
+NOTIFY = ["sh", "/repo/deploy/keepalived/notify", "INSTANCE", "ftp", "MASTER", "100"]
 
 
 class Systemd:
@@ -76,6 +77,17 @@ def whole_life(net, systemd, package):
     # A bad file is refused where the administrator sees it, and changes nothing.
     CONFIG.write_text("clusters: []\n")
     assert systemd.run("systemctl", "reload", "ftpdirector", check=False).returncode != 0
+    works(net)
+    CONFIG.write_text(net.config())
+
+    # What keepalived calls on the director that becomes master: all is well, or is made well.
+    before = systemd.property("MainPID")
+    systemd.run(*NOTIFY)
+    assert systemd.property("MainPID") == before
+    systemd.run("systemctl", "stop", "ftpdirector")
+    net.director.run(["ipvsadm", "-C"])
+    systemd.run(*NOTIFY)
+    assert systemd.property("ActiveState") == "active" and systemd.property("MainPID") != before
     works(net)
 
     # Reload, restart and upgrade: nobody notices.
