@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ftpdirector::cli::{Cli, Command, Shown};
+use ftpdirector::cli::{self, Cli, Command, Shown};
 use ftpdirector::config::{self, Config, LogFormat, LogLevel};
 use ftpdirector::daemon::admin::client::{Ask, ClientError};
 use ftpdirector::daemon::admin::command::{self, Format};
+use ftpdirector::daemon::admin::top::{self, Options};
 use ftpdirector::daemon::{self, Kernel, OnExit, RunError};
 use ftpdirector::lvs::ForwardingMethod;
 use ftpdirector::{doctor, replay};
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         Command::Doctor { file, json } => examine(&file.config, json),
         Command::Replay { capture, forwarding, json } => replay_capture(&capture, forwarding, json),
         Command::Status(shown) => ask(&shown, &Ask::Status),
+        Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
+            top(&file, socket, &Options { delay, pages: iterations, batch, cluster, order: sort })
+        }
         Command::Sessions(shown) => ask(&shown, &Ask::Sessions),
         Command::Pinholes(shown) => ask(&shown, &Ask::Pinholes),
         Command::Trace { client, server, shown } => ask(&shown, &Ask::Trace { client, server }),
@@ -125,21 +129,32 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> E
     }
 }
 
-fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
-    let socket = match shown.socket.clone().map_or_else(|| socket_of(&shown.file.config), Ok) {
-        Ok(socket) => socket,
+fn top(file: &cli::File, socket: Option<PathBuf>, options: &Options) -> ExitCode {
+    with_socket(file, socket, |socket| answered(top::run(socket, options)))
+}
+
+fn with_socket(file: &cli::File, named: Option<PathBuf>, then: impl FnOnce(&Path) -> ExitCode) -> ExitCode {
+    match named.map_or_else(|| socket_of(&file.config), Ok) {
+        Ok(socket) => then(&socket),
         Err(problems) => {
             eprintln!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH");
-            return ExitCode::from(CONFIG);
+            ExitCode::from(CONFIG)
         }
-    };
+    }
+}
+
+fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
     let format = if shown.json { Format::Json } else { Format::Text };
     // Written at once: whoever reads a trace through a pipe wants each line when it happens.
     let print = |text: &str| {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     };
-    match command::run(&socket, ask, format, print) {
+    with_socket(&shown.file, shown.socket.clone(), |socket| answered(command::run(socket, ask, format, print)))
+}
+
+fn answered(result: Result<(), ClientError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // `ftpdirector trace | head`
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use super::index::{self, Indexes, Standing};
 use super::{Cluster, Config, RealServer, standing};
 use crate::lvs::{ForwardingMethod, PortRange, ServiceKey};
 use crate::state::sets::{Name, Set, Value};
-use crate::state::{Marks, Service, State};
+use crate::state::{Marks, State};
 
 /// `config` with what `before` named beside it and still has connections in the kernel.
 #[must_use]
@@ -21,8 +21,14 @@ pub fn with(config: &Config, before: &Config, actual: &State) -> Config {
         for &vip in &old.vips {
             for &port in &old.ports {
                 let servers = index::servers(old, vip).map(|(_, server)| server);
-                let used: Vec<&RealServer> =
-                    servers.filter(|server| connections(actual, marks, (vip, port), server.address) > 0).collect();
+                let used: Vec<&RealServer> = servers
+                    .filter(|server| match connections(actual, marks, (vip, port), server.address) {
+                        Some(count) => count > 0,
+                        // Someone took it away: whether its connections are over is known when it is back. (With
+                        // persistence the service of the first port is that of all.)
+                        None => old.persistence.is_none() || old.ports.first() == Some(&port),
+                    })
+                    .collect();
                 if !used.is_empty()
                     && let Some(at) = place(&mut result, config, old, (vip, port))
                 {
@@ -71,7 +77,8 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
         let Some(cluster) = inforce.clusters.get(placement.cluster) else { continue };
         let Some(server) = cluster.real_servers.get(placement.server) else { continue };
         let ports = cluster.ports.iter();
-        let left = ports.map(|&port| connections(actual, marks, (placement.vip, port), placement.address)).sum::<u64>();
+        let counts = ports.filter_map(|&port| connections(actual, marks, (placement.vip, port), placement.address));
+        let left = counts.sum::<u64>();
         if left == 0 {
             continue;
         }
@@ -153,8 +160,8 @@ fn keep(result: &mut Config, at: usize, used: &[&RealServer]) {
     }
 }
 
-/// How many connections IPVS counts from this VIP and port to this server.
-fn connections(actual: &State, marks: Marks, (vip, port): (IpAddr, u16), server: IpAddr) -> u64 {
+/// How many connections IPVS counts from this VIP and port to this server; `None` when it has no such destination.
+fn connections(actual: &State, marks: Marks, (vip, port): (IpAddr, u16), server: IpAddr) -> Option<u64> {
     let by_address = actual.services.get(&ServiceKey::Tcp(SocketAddr::new(vip, port)));
     let tag = actual.elements.get(&Set::of(Name::Tags, vip));
     let tag = tag.and_then(|tags| tags.get(&vec![Value::Address(vip), Value::Port(port)]));
@@ -162,11 +169,9 @@ fn connections(actual: &State, marks: Marks, (vip, port): (IpAddr, u16), server:
     let by_mark = mark.and_then(|index| {
         actual.services.get(&ServiceKey::Mark { mark: marks.persistence(index), ipv6: vip.is_ipv6() })
     });
-    let count = |service: &Service| {
-        let to_it = service.destinations.iter().filter(|(to, _)| to.ip() == server);
-        to_it.map(|(_, entry)| u64::from(entry.connections)).sum::<u64>()
-    };
-    by_address.into_iter().chain(by_mark).map(count).sum()
+    let destinations = by_address.into_iter().chain(by_mark).flat_map(|service| &service.destinations);
+    let to_it = destinations.filter(|(to, _)| to.ip() == server).map(|(_, entry)| u64::from(entry.connections));
+    to_it.reduce(u64::saturating_add)
 }
 
 /// A real server as its rows tell it.

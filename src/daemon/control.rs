@@ -1,6 +1,6 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -21,6 +21,7 @@ use super::metrics::{self, Scrape};
 use super::metrics_health::Servers;
 use super::observe::Observer;
 use super::packets::{Message, Packets, Thread};
+use super::refresh::Refresh;
 use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
 use crate::config::index::Indexes;
 use crate::config::overlay::{Overlay, ServerName};
@@ -83,7 +84,7 @@ pub struct View {
 }
 
 /// What happened to this daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Rows found missing or changed by someone else and put right.
     pub drift: u64,
@@ -91,6 +92,8 @@ pub struct History {
     pub reload_good: bool,
     /// When the configuration in force was read, seconds since the epoch.
     pub reloaded_at: f64,
+    /// How often an idle control connection was kept alive in IPVS, by cluster.
+    pub refreshed: BTreeMap<String, u64>,
     /// Why the kernel's rows cannot be put right at present.
     pub complaint: Option<String>,
 }
@@ -107,6 +110,8 @@ pub struct Daemon {
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
     leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    /// Its thread goes with us.
+    _refresh: Refresh,
     /// Its file goes with us.
     socket: Option<admin::Socket>,
 }
@@ -147,10 +152,11 @@ impl Daemon {
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.resume(&config, &overlay.down);
-        let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
+        let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
         let Plan { config: inforce, indexes, leaving, .. } = plan;
         let view =
             Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), followed, history }));
+        let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
@@ -167,7 +173,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { config, kernel, packets, health, follower, thread, view, leaving, socket })
+        Ok(Self { config, kernel, packets, health, follower, thread, view, leaving, socket, _refresh: refresh })
     }
 
     /// Does what it is told.
@@ -293,10 +299,7 @@ impl Daemon {
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
             let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
-            // Someone took services away: whether their connections are over is known when they are back.
-            let torn =
-                plan.changes.iter().any(|change| matches!(change, Change::AddService(_) | Change::AddDestination(..)));
-            let stays = torn || look.inforce(&self.config, Some(&inforce)) == inforce;
+            let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
             Ok((plan, stays))
         });
         let took = began.elapsed();

@@ -104,6 +104,12 @@ impl Scrape<'_> {
         let drift = prometheus::IntCounter::new("ftpdirector_kernel_drift_total", help)?;
         drift.inc_by(self.history.drift);
         registry.register(Box::new(drift))?;
+        let help = "Times that an idle control connection was kept alive in IPVS because its data connection lives.";
+        let refreshed = counters(registry, "ftpdirector_refreshed_total", help, &["cluster"])?;
+        for cluster in self.snapshot.clusters.keys() {
+            let count = self.history.refreshed.get(cluster).copied().unwrap_or_default();
+            refreshed.with_label_values(&[cluster]).inc_by(count);
+        }
         let help = "1 if the last reload was good, 0 if the old configuration went on.";
         let good = IntGauge::new("ftpdirector_config_reload_success", help)?;
         good.set(i64::from(self.history.reload_good));

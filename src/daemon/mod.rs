@@ -14,6 +14,7 @@ mod observe;
 mod owners;
 mod packets;
 mod probe;
+mod refresh;
 mod rows;
 mod tally;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
@@ -38,6 +39,10 @@ pub enum Message {
     Sessions(usize, oneshot::Sender<Listing>),
     /// Someone wants to know which sessions so many rows are there for.
     Holders(usize, oneshot::Sender<Vec<Holder>>),
+    /// Someone wants to know which of these sessions, client and far end, may have a data connection.
+    MayTransfer(Vec<(SocketAddr, SocketAddr)>, oneshot::Sender<Vec<bool>>),
+    /// IPVS was made to remember these sessions, client and far end.
+    Refreshed(Vec<(SocketAddr, SocketAddr)>),
     /// Someone listens from now on.
     Listen(Listener),
     /// Someone wants to know whether the thread still runs.
@@ -96,6 +101,12 @@ impl Packets {
     pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         if self.tell(question(answer)) { answered.await.ok() } else { None }
+    }
+
+    /// As [`Packets::ask`], for a thread that may wait.
+    pub fn ask_and_wait<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        if self.tell(question(answer)) { answered.blocking_recv().ok() } else { None }
     }
 }
 
@@ -220,6 +231,14 @@ impl Core {
             }
             Message::Sessions(most, answer) => drop(answer.send(self.director.sessions(self.now(), most))),
             Message::Holders(most, answer) => drop(answer.send(self.director.holders(most))),
+            Message::MayTransfer(sessions, answer) => {
+                let may = sessions.into_iter().map(|(client, far_end)| self.director.may_transfer(client, far_end));
+                drop(answer.send(may.collect()));
+            }
+            Message::Refreshed(sessions) => {
+                let now = self.now();
+                sessions.into_iter().for_each(|(client, far_end)| self.director.refreshed(now, client, far_end));
+            }
             Message::Listen(listener) => self.listeners.add(listener, &mut self.director),
             Message::Ping(answer) => drop(answer.send(())),
             Message::Configure(setup) => self.director.configure(*setup),

@@ -10,6 +10,7 @@ use crate::state::sets::Name;
 use crate::steer::RowChange;
 
 mod late;
+mod silent;
 mod trace;
 
 const MARKS: Marks = Marks { base: 0x0f70_0000 };

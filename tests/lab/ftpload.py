@@ -5,6 +5,7 @@ connection's from the file it fetched (`rs2`). The client believes a 227 like a 
 """
 
 import collections
+import contextlib
 import ftplib
 import itertools
 import socket
@@ -22,6 +23,8 @@ class Session(ftplib.FTP):
 
     def __init__(self, host, timeout=20.0, port=21, tls=False):
         super().__init__(timeout=timeout)
+        # Bytes over data connections, so far.
+        self.received = 0
         self.tls = _tls_context() if tls else None
         self.connect(host, port)
         self.server = self.welcome.split()[1]
@@ -80,7 +83,7 @@ class Session(ftplib.FTP):
             data = data or opening()
             if self.tls:
                 data = self.tls.wrap_socket(data)
-            content = b"".join(iter(lambda: data.recv(65536), b""))
+            content = b"".join(self._chunks(data))
         finally:
             if data is not None:
                 data.close()
@@ -88,6 +91,11 @@ class Session(ftplib.FTP):
                 opening.listener.close()
         self.voidresp()
         return content
+
+    def _chunks(self, data):
+        while chunk := data.recv(65536):
+            self.received += len(chunk)
+            yield chunk
 
     def _connect(self, host, port):
         return socket.create_connection((host, port), timeout=self.timeout)
@@ -241,6 +249,24 @@ def load(client, host, **options):
     with client.enter():
         running = Load(host, **options)
     return running.wait()
+
+
+@contextlib.contextmanager
+def busy(client, host, **options):
+    """Loads one after the other from a client host, as long as the block runs. Yields their reports."""
+    reports, stop = [], threading.Event()
+
+    def work():
+        while not stop.is_set():
+            reports.append(load(client, host, **options))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield reports
+    finally:
+        stop.set()
+        worker.join()
 
 
 def _tls_context():

@@ -46,6 +46,7 @@ fn a_removed_server_stays_with_its_rows_until_its_last_connection() {
             }
         );
         assert_eq!(with(&new, &inforce, &kernel(&old, 0)), new);
+        assert_eq!(with(&new, &inforce, &State::default()), inforce, "ipvsadm -C ends no session");
         assert_eq!(with(&old, &inforce, &actual), old, "it comes back as it was");
     }
 }
@@ -145,4 +146,17 @@ fn only_a_range_that_loses_ports_is_said_beforehand() {
         let indexes = index::assign(&new, standing::marks(&new), &actual).expect("room");
         assert_eq!(notes(&new, &new, &indexes, &actual).harm.len(), harm, "{first}-{last}");
     }
+}
+
+#[test]
+fn with_persistence_all_ports_are_one_service() {
+    let mut old = sample::config(ForwardingMethod::Nat);
+    old.clusters[0].ports = vec![21, 2121];
+    old.clusters[0].persistence = Some(std::time::Duration::from_secs(300));
+    let new = without_rs3(&old);
+    let mut actual = kernel(&old, 0);
+    assert_eq!(with(&new, &old, &actual), new);
+    let persistent = actual.services.values_mut().find(|service| service.service.persistence.is_some()).expect("one");
+    persistent.destinations.values_mut().for_each(|entry| entry.connections = 1);
+    assert_eq!(with(&new, &old, &actual).clusters[0].real_servers.len(), 3);
 }

@@ -31,6 +31,7 @@ mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod top;
 mod traced;
 
 use std::convert::Infallible;

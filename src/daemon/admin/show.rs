@@ -221,7 +221,7 @@ fn known(count: Option<u64>) -> String {
     count.map_or_else(|| "?".to_owned(), |count| count.to_string())
 }
 
-const fn state(state: ServerState) -> &'static str {
+pub(super) const fn state(state: ServerState) -> &'static str {
     match state {
         ServerState::Up => "up",
         ServerState::Down => "down",
@@ -244,7 +244,7 @@ fn seconds(seconds: f64) -> String {
 }
 
 /// The two largest units.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),

@@ -57,8 +57,7 @@ def test_rules_that_someone_changed_are_put_right():
         before = rules(net)
         edits = [
             (lambda: f"flush table {table}", "chain guard has 0 rules, not 2"),
-            (lambda: f"flush chain {table} forward", "chain forward has 0 rules, not 2"),
-            (lambda: f"delete rule {table} guard handle {handle(net, 'guard', 'ip daddr')}", "chain guard has 1 rules, not 2"),
+            (lambda: f"delete rule {table} guard handle {handle(net, 'guard', 'ip6 daddr')}", "chain guard has 1 rules, not 2"),
             (lambda: f"insert rule {table} control tcp dport 21 drop", "chain control has 3 rules, not 2"),
             (
                 lambda: f"replace rule {table} guard handle {handle(net, 'guard', 'ip daddr')} ip daddr 192.0.2.1 drop",
@@ -71,7 +70,7 @@ def test_rules_that_someone_changed_are_put_right():
         for edit, said in edits:
             counted = drift(daemon)
             net.director.nft(edit() + "\n")
-            poll(lambda: warned(daemon, said), what=lambda: f"`{said}` noticed:\n{daemon.log()}")
+            poll(lambda: warned(daemon, said), what=f"`{said}` noticed")
             poll(lambda: rules(net) == before, what=lambda: f"`{said}` put right: {rules(net)}")
             poll(lambda: drift(daemon) > counted, what="the drift counted")
         counted = drift(daemon)
@@ -294,7 +293,7 @@ def everything_at_once(forwarding):
         daemon = net.start_daemon(random_config(net, dice)).wait_ready()
         with net.client1.enter():
             quiet = [Session(net.vip, timeout=60.0) for _ in range(4)]
-            running = Load(net.vip, rounds=None, timeout=6)
+            running = Load(net.vip, rounds=None)
         outages = Outages()
 
         def on(more=6):
@@ -329,7 +328,7 @@ def everything_at_once(forwarding):
             counted = drift(daemon)
             outages.begin(name)
             net.director.run(command)
-            poll(lambda: drift(daemon) > counted and whole(), what=lambda: f"everything back after {name}\n{daemon.log()}")
+            poll(lambda: drift(daemon) > counted and whole(), what=f"everything back after {name}")
             on()
             outages.end()
             for session in quiet:
