@@ -9,6 +9,7 @@ The router rejects what goes between clients and the real servers' own addresses
 shows up as a failure instead of working by chance. It rejects instead of dropping so that such a failure is quick.
 """
 
+import itertools
 import subprocess
 
 from daemon import Daemon
@@ -49,8 +50,9 @@ BEHIND_DIRECTOR = {"ipv6__conf__default__accept_redirects": 0}
 class Topology:
     """Makes the hosts on entering and removes them on leaving, with everything that runs in them."""
 
-    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd=""):
-        self.forwarding, self.vsftpd = forwarding, vsftpd
+    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",)):
+        """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn."""
+        self.forwarding = forwarding
         self.vip, self.vip6 = VIP, VIP6
         ranges = RANGES[ranges] if isinstance(ranges, str) else ranges
         self.client1 = Host("client1", "10.1.0.11", "fd00:1::11")
@@ -59,7 +61,8 @@ class Topology:
         self.switch = Host("switch")
         self.director = Host("director", "10.0.0.10", "fd00::10")
         self.servers = [
-            RealServer(f"rs{n}", f"10.0.0.{10 + n}", f"fd00::{10 + n}", ranges[n - 1]) for n in range(1, servers + 1)
+            RealServer(f"rs{n}", f"10.0.0.{10 + n}", f"fd00::{10 + n}", ranges[n - 1], kind, vsftpd)
+            for n, kind in zip(range(1, servers + 1), itertools.cycle(kinds))
         ]
         self.clients = [self.client1, self.client2]
         self.hosts = [*self.clients, self.router, self.switch, self.director, *self.servers]
@@ -74,7 +77,7 @@ class Topology:
             for server in self.servers:
                 self._address_server(server)
             for server in self.servers:
-                server.start_vsftpd(extra=self.vsftpd)
+                server.start()
             for server in self.servers:
                 server.wait_ready()
         except BaseException:

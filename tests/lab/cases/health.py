@@ -213,12 +213,11 @@ def banner(net):
 
 
 def kill(server):
-    server.vsftpd.kill()
-    server.vsftpd.wait()
+    server.kill()
 
 
 def revive(server):
-    server.vsftpd = server.popen(["vsftpd", server.files / "vsftpd.conf"])
+    server.start()
 
 
 def firewall(server):
