@@ -63,7 +63,6 @@ def test_rules_that_someone_changed_are_put_right():
                 lambda: f"replace rule {table} guard handle {handle(net, 'guard', 'ip daddr')} ip daddr 192.0.2.1 drop",
                 "chain guard has other rules",
             ),
-            (lambda: f"add chain {table} prerouting {{ policy drop; }}", "chain prerouting has another hook or policy"),
             (lambda: f"delete chain {table} guard", "chain guard is gone"),
             (lambda: f"add table {table} {{ flags dormant; }}", "the table's flags are 0x1, not 0x0"),
         ]
@@ -87,17 +86,13 @@ def test_rules_that_someone_changed_are_put_right():
         poll(lambda: time.monotonic() > looks, what="three more looks")
         assert drift(daemon) == counted, daemon.log()
 
-
-def test_rules_changed_while_no_daemon_looked():
-    """`plan` says so, and the next start puts them right."""
-    with Topology("dr") as net:
-        daemon = net.start_daemon().wait_ready()
+        # While nobody looks: `plan` says so, and the next start puts it right.
         before = rules(net)
         assert daemon.term() == 0
-        net.director.nft("flush chain inet ftpdirector opening\n")
+        net.director.nft(f"flush chain {table} opening\n")
         done = ftpdirector(net.director, "plan", "--config", daemon.config)
-        assert done.returncode == 1 and "table inet ftpdirector {" in done.stdout, done
-        net.start_daemon().wait_ready()
+        assert done.returncode == 1 and f"table {table} {{" in done.stdout, done
+        net.start_daemon(daemon.config.read_text()).wait_ready()
         assert rules(net) == before
 
 
@@ -110,7 +105,7 @@ def test_clock_jumps():
             sessions = [Session(net.vip) for _ in net.servers]
             running = Load(net.vip, sessions=6, rounds=None)
         try:
-            for days in (1, -2, 1):
+            for days in (1, -2):
                 with net.client1.enter():
                     openings = [session.announce(mode) for session, mode in zip(sessions, ("EPSV", "PORT", "PASV"))]
                 time.clock_settime(time.CLOCK_REALTIME, time.time() + days * 86400)
@@ -296,7 +291,7 @@ def everything_at_once(forwarding):
             running = Load(net.vip, rounds=None)
         outages = Outages()
 
-        def on(more=6):
+        def on(more=4):
             """So many more transfers are done."""
             goal = running.report.total + more
             poll(lambda: running.report.total >= goal, what=f"{more} more transfers")
