@@ -125,3 +125,29 @@ pub struct Destination {
 pub const fn is_ipv6(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(_))
 }
+
+/// A TCP connection that IPVS keeps (`ipvsadm -L -n -c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The client's end.
+    pub client: SocketAddr,
+    /// Where the client sends to.
+    pub vip: SocketAddr,
+    /// The real server that it goes to.
+    pub server: SocketAddr,
+    /// How far it is.
+    pub state: ConnectionState,
+    /// When IPVS forgets it, unless a packet comes. Seconds resolution, rounded down.
+    pub expires: Duration,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Both ends may send.
+    Established,
+    /// One end has said that it sends no more.
+    HalfClosed,
+    /// Not yet open, or over.
+    Other,
+}

@@ -45,7 +45,8 @@ fn read(path: &Path) -> Result<Config, String> {
     let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
     for warning in &parsed.warnings {
-        eprintln!("{warning}");
+        // Not `eprintln!`, which panics: the daemon reads its file again also when its log's disk is full.
+        let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(parsed.config)
 }
@@ -83,6 +84,9 @@ fn plan(config: &Config) -> ExitCode {
     let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
+            for note in plan.notes.harm.iter().chain(&plan.notes.leaving) {
+                println!("# {note}");
+            }
             if let Some(rules) = &plan.rules {
                 print!("nft -f - <<'EOF'\n{rules}EOF\n");
             }
@@ -96,10 +100,7 @@ fn plan(config: &Config) -> ExitCode {
 }
 
 fn flush(config: &Config) -> ExitCode {
-    let errors = match Kernel::connect() {
-        Ok(mut kernel) => kernel.flush(config),
-        Err(errors) => errors,
-    };
+    let errors = daemon::flush(config);
     if errors.is_empty() { ExitCode::SUCCESS } else { failed(&RunError::Kernel(errors)) }
 }
 
@@ -183,7 +184,9 @@ fn log(log: &config::Log) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    // A line that cannot be written (disk full, journald gone) is lost; to complain about it on stderr would panic.
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let lines = lines.with_target(false).log_internal_errors(false);
     match log.format {
         LogFormat::Text => lines.with_ansi(false).init(),
         LogFormat::Json => lines.json().init(),

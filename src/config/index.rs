@@ -25,16 +25,16 @@ pub struct Indexes {
 pub struct TooMany;
 
 /// The indexes that the kernel's rows already speak of.
-struct Standing {
+pub(super) struct Standing {
     /// (VIP, control port, server) → index, from `tags` and `server_marks`.
-    by_server: BTreeMap<(IpAddr, u16, IpAddr), u16>,
+    pub(super) by_server: BTreeMap<(IpAddr, u16, IpAddr), u16>,
     /// index → real server, from the firewall-mark services.
     by_service: BTreeMap<u16, IpAddr>,
     tags: BTreeMap<(IpAddr, u16), u16>,
 }
 
 impl Standing {
-    fn read(marks: Marks, actual: &State) -> Self {
+    pub(super) fn read(marks: Marks, actual: &State) -> Self {
         let mut tags = BTreeMap::new();
         let mut by_server = BTreeMap::new();
         for (key, value) in rows(actual, Name::Tags) {

@@ -5,6 +5,7 @@
 mod check;
 mod file;
 pub mod index;
+pub mod leaving;
 mod not_yet;
 pub mod overlay;
 mod problem;
@@ -95,6 +96,8 @@ pub struct Cluster {
     pub vip_interface: Option<String>,
     /// Control ports: at least one, each once; 990 means implicit TLS.
     pub ports: Vec<u16>,
+    /// Those of `ports` that the file no longer has: they take no new sessions. Empty in a file's configuration.
+    pub leaving_ports: Vec<u16>,
     /// How IPVS hands packets to the real servers.
     pub forwarding: ForwardingMethod,
     /// The scheduler's kernel name, `[a-z0-9_]{1,15}`.

@@ -59,8 +59,6 @@ pub const fn marks(config: &Config) -> Marks {
 #[must_use]
 pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
     let mut state = State::default();
-    let version = rules(config, indexes).version();
-    state.element(Set::once(Name::Version), vec![Value::Mark(version)], vec![]);
     for cluster in &config.clusters {
         for &vip in &cluster.vips {
             Vip { cluster, vip, marks: marks(config), indexes, overlay }.rows(&mut state);
@@ -157,6 +155,7 @@ impl Vip<'_> {
 
     /// `ipvsadm -A -t VIP:PORT`, with all real servers.
     fn control_service(&self, port: u16, state: &mut State) {
+        let leaving = self.cluster.leaving_ports.contains(&port);
         let service = state.service(VirtualService {
             key: ServiceKey::Tcp(SocketAddr::new(self.vip, port)),
             scheduler: self.cluster.scheduler.clone(),
@@ -166,10 +165,12 @@ impl Vip<'_> {
             service.destination(Destination {
                 address: SocketAddr::new(server.address, server.port.unwrap_or(port)),
                 forwarding: self.cluster.forwarding,
-                weight: self.overlay.weight(self.cluster, self.vip, server),
+                weight: if leaving { 0 } else { self.overlay.weight(self.cluster, self.vip, server) },
             });
         }
-        self.sorry_server(port, service);
+        if !leaving {
+            self.sorry_server(port, service);
+        }
     }
 
     /// The passive ports that someone wrote down, without overlaps (an interval set holds none).

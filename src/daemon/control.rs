@@ -1,11 +1,11 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::Histogram;
 use sd_notify::NotifyState;
@@ -20,6 +20,7 @@ use super::metrics::{self, Scrape};
 use super::metrics_health::Servers;
 use super::observe::Observer;
 use super::packets::{Message, Packets, Thread};
+use super::refresh::Refresh;
 use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
 use crate::config::index::Indexes;
 use crate::config::overlay::{Overlay, ServerName};
@@ -65,7 +66,7 @@ pub enum Command {
 
 /// What reload, scrape and status share.
 pub struct View {
-    /// The configuration in force.
+    /// The configuration in force: the file's, with what is leaving.
     pub config: Config,
     /// Its indexes.
     pub indexes: Indexes,
@@ -78,7 +79,7 @@ pub struct View {
 }
 
 /// What happened to this daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Rows found missing or changed by someone else and put right.
     pub drift: u64,
@@ -86,12 +87,16 @@ pub struct History {
     pub reload_good: bool,
     /// When the configuration in force was read, seconds since the epoch.
     pub reloaded_at: f64,
+    /// How often an idle control connection was kept alive in IPVS, by cluster.
+    pub refreshed: BTreeMap<String, u64>,
     /// Why the kernel's rows cannot be put right at present.
     pub complaint: Option<String>,
 }
 
 /// The running daemon.
 pub struct Daemon {
+    /// What the file says. (The view's is that with what is leaving.)
+    config: Config,
     kernel: Kernel,
     packets: Packets,
     health: Health,
@@ -99,6 +104,8 @@ pub struct Daemon {
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
     leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    /// Its thread goes with us.
+    _refresh: Refresh,
     /// Its file goes with us.
     socket: Option<admin::Socket>,
 }
@@ -112,8 +119,9 @@ impl Daemon {
         let address = config.metrics.listen;
         let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, error })?;
         let look = kernel.look(&config).map_err(kernel_error)?;
-        let overlay = look.drains(&config).map_err(kernel_error)?;
-        let plan = look.plan(&config, &overlay).map_err(RunError::Kernel)?;
+        let inforce = look.inforce(&config, None);
+        let overlay = look.overlay(&inforce).map_err(kernel_error)?;
+        let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let elements = Elements::connect().map_err(kernel_error)?;
@@ -125,15 +133,16 @@ impl Daemon {
         let (answers, waker) = packets.sender();
         rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
         let verdicts = metrics::verdict_histogram();
-        let director = Director::new(setup::setup(&config, &plan.indexes));
+        let director = Director::new(setup::setup(&plan.config, &plan.indexes));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
-        health.configure(&config);
-        let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
-        let Plan { indexes, leaving, .. } = plan;
-        let view = Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), history }));
+        health.resume(&config, &overlay.down);
+        let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
+        let Plan { config: inforce, indexes, leaving, .. } = plan;
+        let view = Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), history }));
+        let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
@@ -150,7 +159,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { kernel, packets, health, thread, view, leaving, socket })
+        Ok(Self { config, kernel, packets, health, thread, view, leaving, socket, _refresh: refresh })
     }
 
     /// Does what it is told.
@@ -168,8 +177,8 @@ impl Daemon {
     pub fn reload(&mut self, reread: &impl Fn() -> Result<Config, String>) -> Result<(), String> {
         notify(&[NotifyState::Reloading]);
         let result = reread().and_then(|config| {
-            let (mut overlay, old) = self.overlay();
-            if let Some(fixed) = needs_restart(&old, &config) {
+            let mut overlay = self.lock().overlay.clone();
+            if let Some(fixed) = needs_restart(&self.config, &config) {
                 return Err(format!("{fixed} can only be changed by a restart"));
             }
             overlay.retain(&config);
@@ -194,11 +203,11 @@ impl Daemon {
 
     /// Makes the weights what the health checks say. What fails is tried again at the next look.
     fn follow_health(&mut self) {
-        let (mut overlay, config) = self.overlay();
+        let mut overlay = self.lock().overlay.clone();
         let down = self.health.view().down();
         if overlay.down != down {
             overlay.down = down;
-            if let Err(error) = self.apply(config, overlay) {
+            if let Err(error) = self.apply(self.config.clone(), overlay) {
                 self.complain(error);
             }
         }
@@ -214,8 +223,8 @@ impl Daemon {
     }
 
     fn drain(&mut self, server: ServerName, drained: bool) -> Result<(), String> {
-        let (mut overlay, config) = self.overlay();
-        let cluster = config.clusters.iter().find(|cluster| cluster.name == server.0);
+        let mut overlay = self.lock().overlay.clone();
+        let cluster = self.config.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
             return Err(format!("no server {}/{}", server.0, server.1));
@@ -226,36 +235,55 @@ impl Daemon {
         } else {
             overlay.drained.remove(&server)
         };
-        self.apply(config, overlay)
+        self.apply(self.config.clone(), overlay)
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
     fn apply(&mut self, config: Config, overlay: Overlay) -> Result<(), String> {
         let look = self.kernel.look(&config).map_err(|error| error.to_string())?;
-        let plan = look.plan(&config, &overlay).map_err(|errors| lines(&errors))?;
+        let inforce = look.inforce(&config, Some(&self.lock().config));
+        let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+        if config != self.config {
+            let notes = look.notes(&config, &plan);
+            notes.harm.iter().for_each(|note| warn!("{note}"));
+            notes.leaving.iter().for_each(|note| info!("{note}"));
+        }
         self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
         say(&plan);
-        if !self.packets.tell(Message::Configure(Box::new(setup::setup(&config, &plan.indexes)))) {
+        if !self.packets.tell(Message::Configure(Box::new(setup::setup(&inforce, &plan.indexes)))) {
             return Err("the packet thread is gone".into());
         }
         self.leaving = plan.leaving;
+        self.config = config;
         let mut view = self.lock();
-        (view.config, view.indexes, view.overlay) = (config, plan.indexes, overlay);
+        (view.config, view.indexes, view.overlay) = (inforce, plan.indexes, overlay);
         Ok(())
     }
 
-    /// Puts right what someone else changed; takes away what has lost its last connection.
-    pub fn look(&mut self) {
+    /// Puts right what someone else changed; takes away what has lost its last connection. Returns how long the look itself
+    /// took: what it finds must not make the next one late.
+    pub fn look(&mut self) -> Duration {
         self.follow_health();
-        let (overlay, config) = self.overlay();
-        let planned = self.kernel.look(&config).map_err(|error| error.to_string());
-        let planned = planned.and_then(|look| look.plan(&config, &overlay).map_err(|errors| lines(&errors)));
-        let done = planned.and_then(|plan| {
+        let (overlay, inforce) = {
+            let view = self.lock();
+            (view.overlay.clone(), view.config.clone())
+        };
+        let began = Instant::now();
+        let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
+            let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+            let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
+            Ok((plan, stays))
+        });
+        let took = began.elapsed();
+        let done = planned.and_then(|(plan, stays)| {
             self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
-            Ok(plan)
+            Ok((plan, stays))
         });
         match done {
-            Ok(plan) => {
+            Ok((plan, stays)) => {
+                if plan.flushed {
+                    let _ = self.packets.tell(Message::RowsLost);
+                }
                 let drift = self.drift(&plan);
                 let mut view = self.lock();
                 view.history.drift = view.history.drift.saturating_add(drift);
@@ -266,9 +294,14 @@ impl Daemon {
                 }
                 view.indexes = plan.indexes;
                 view.history.complaint = None;
+                drop(view);
+                if !stays && let Err(error) = self.apply(self.config.clone(), overlay) {
+                    self.complain(error);
+                }
             }
             Err(error) => self.complain(format!("the kernel's rows cannot be put right: {error}")),
         }
+        took
     }
 
     /// How many rows someone else had changed; says so.
@@ -279,10 +312,17 @@ impl Daemon {
             drift += 1;
         }
         if plan.rules.is_some() {
-            warn!("the rules of table inet ftpdirector were gone or changed: written again");
+            let edited = plan.edited.join("; ");
+            warn!("someone else changed the rules of table inet ftpdirector ({edited}): written again");
             drift += 1;
         }
-        for change in &plan.changes {
+        let flushed = |change: &Change| plan.flushed && matches!(change, Change::AddElement(..));
+        let elements = plan.changes.iter().filter(|change| flushed(change)).count();
+        if elements > 0 {
+            warn!("its {elements} elements are written again");
+            drift += u64::try_from(elements).unwrap_or(u64::MAX);
+        }
+        for change in plan.changes.iter().filter(|change| !flushed(change)) {
             let ours = match change {
                 Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
                 Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
@@ -321,11 +361,6 @@ impl Daemon {
             }
         }
         info!("stopped");
-    }
-
-    fn overlay(&self) -> (Overlay, Config) {
-        let view = self.lock();
-        (view.overlay.clone(), view.config.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, View> {

@@ -41,6 +41,8 @@ pub struct KernelCounters {
     pub unexpected: Vec<(String, u64)>,
     /// Control packets that the queue lost: it was full, or our socket's buffer was.
     pub queue_dropped: u64,
+    /// Control packets that found no room for their door.
+    pub doors_full: u64,
 }
 
 /// The one metric that is observed while packets pass; all others are read when asked for.
@@ -102,6 +104,12 @@ impl Scrape<'_> {
         let drift = prometheus::IntCounter::new("ftpdirector_kernel_drift_total", help)?;
         drift.inc_by(self.history.drift);
         registry.register(Box::new(drift))?;
+        let help = "Times that an idle control connection was kept alive in IPVS because its data connection lives.";
+        let refreshed = counters(registry, "ftpdirector_refreshed_total", help, &["cluster"])?;
+        for cluster in self.snapshot.clusters.keys() {
+            let count = self.history.refreshed.get(cluster).copied().unwrap_or_default();
+            refreshed.with_label_values(&[cluster]).inc_by(count);
+        }
         let help = "1 if the last reload was good, 0 if the old configuration went on.";
         let good = IntGauge::new("ftpdirector_config_reload_success", help)?;
         good.set(i64::from(self.history.reload_good));
@@ -148,11 +156,25 @@ impl Scrape<'_> {
                 "Held control packets that were dropped; TCP repeats them.",
                 snapshot.held_dropped,
             ),
+            (
+                "ftpdirector_late_verdicts_total",
+                "Verdicts for packets that the kernel had dropped: their interface or a base chain went away.",
+                snapshot.late_verdicts,
+            ),
+            (
+                "ftpdirector_log_overruns_total",
+                "Times that the log of landed data connections overflowed: some then count as expired though they came.",
+                snapshot.log_overruns,
+            ),
         ] {
             let counter = prometheus::IntCounter::new(name, help)?;
             counter.inc_by(count);
             registry.register(Box::new(counter))?;
         }
+        let help = "PASV and EPSV that found no room for their row in open4 or its like: their data connections were not expected.";
+        let full = prometheus::IntCounter::new("ftpdirector_doors_full_total", help)?;
+        full.inc_by(self.kernel.doors_full);
+        registry.register(Box::new(full))?;
         let help = "Control packets that the kernel dropped because the queue or its socket was full.";
         let dropped = counters(registry, "ftpdirector_queue_dropped_total", help, &["queue"])?;
         dropped.with_label_values(&[&self.queue.to_string()]).inc_by(self.kernel.queue_dropped);

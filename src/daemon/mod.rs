@@ -12,6 +12,7 @@ mod observe;
 mod owners;
 mod packets;
 mod probe;
+mod refresh;
 mod rows;
 mod tally;
 
@@ -27,7 +28,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 pub use control::{Command, View};
-pub use kernel::{Kernel, Plan};
+pub use kernel::{Kernel, Plan, flush};
 
 use crate::config::Config;
 use crate::kernel::KernelError;
@@ -137,9 +138,8 @@ pub fn run(
                 },
                 Some(command) = inbox.recv() => daemon.command(command, &reread),
                 () = sleep_until(next_look) => {
-                    let began = Instant::now();
-                    daemon.look();
-                    next_look = Instant::now() + LOOK.max(began.elapsed() * SHARE);
+                    let took = daemon.look();
+                    next_look = Instant::now() + LOOK.max(took * SHARE);
                 }
                 () = sleep_until(next_beat) => {
                     if !daemon.alive().await {

@@ -11,8 +11,9 @@ use crate::config::overlay::ServerName;
 use crate::config::{Config, standing};
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::{Ipvs, ListedService, Traffic};
-use crate::kernel::{KernelError, actual, queue};
+use crate::kernel::{Errno, KernelError, actual, queue};
 use crate::lvs::ServiceKey;
+use crate::state::FULL;
 use crate::state::sets::{Family, Key, Name, Set, Value};
 
 /// Reads the counters in the elements of `landed`, `misdirected` and `unexpected`, those of IPVS and those of the queue,
@@ -23,6 +24,7 @@ pub struct Observer {
     landed: Tally<Key, ServerName, 1>,
     misdirected: Tally<Key, ServerName, 1>,
     unexpected: Tally<Key, String, 1>,
+    full: Tally<&'static str, &'static str, 1>,
     traffic: Tally<(ServiceKey, SocketAddr), Owner, 5>,
 }
 
@@ -47,6 +49,7 @@ impl Observer {
             landed: Tally::default(),
             misdirected: Tally::default(),
             unexpected: Tally::default(),
+            full: Tally::default(),
             traffic: Tally::default(),
         })
     }
@@ -63,7 +66,8 @@ impl Observer {
         let queue_dropped = queue::stats(config.kernel.queue)
             .map_or(0, |stats| u64::from(stats.queue_dropped) + u64::from(stats.user_dropped));
         let servers = servers(config).into_iter().map(|name| self.server(name)).collect();
-        Ok(Observed { services, counters: KernelCounters { servers, unexpected, queue_dropped } })
+        let doors_full = self.follow_full()?;
+        Ok(Observed { services, counters: KernelCounters { servers, unexpected, queue_dropped, doors_full } })
     }
 
     fn server(&self, name: ServerName) -> ServerCounters {
@@ -86,6 +90,17 @@ impl Observer {
         }));
         let wanted = servers(config);
         self.traffic.retain(|(name, _)| wanted.contains(name));
+    }
+
+    fn follow_full(&mut self) -> Result<u64, KernelError> {
+        let named = match self.elements.counters() {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Vec::new(),
+            named => named?,
+        };
+        let full = named.iter().find(|counter| counter.name == FULL);
+        self.full.follow(full.map(|counter| (FULL, FULL, [counter.packets])));
+        let [full] = self.full.of(&FULL);
+        Ok(full)
     }
 
     fn follow_landings(&mut self, config: &Config, indexes: &Indexes) -> Result<(), KernelError> {
@@ -140,6 +155,10 @@ fn servers(config: &Config) -> BTreeSet<ServerName> {
 }
 
 fn packets(elements: &mut Elements, set: Set) -> Result<BTreeMap<Key, u64>, KernelError> {
-    let dumped = elements.dump(set.text())?;
+    let dumped = match elements.dump(set.text()) {
+        // Someone has flushed the ruleset this very second: what was counted is gone.
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Vec::new(),
+        dumped => dumped?,
+    };
     Ok(dumped.iter().filter_map(|element| Some((actual::row(set, element)?.0, element.packets))).collect())
 }

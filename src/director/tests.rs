@@ -10,6 +10,7 @@ use crate::state::sets::Name;
 use crate::steer::RowChange;
 
 mod late;
+mod silent;
 mod trace;
 
 const MARKS: Marks = Marks { base: 0x0f70_0000 };
@@ -196,6 +197,25 @@ fn the_row_comes_before_the_verdict() {
         .collect();
     assert_eq!(ids, [true, true]);
     assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0, PASSES_UNMARKED);
+}
+
+#[test]
+fn what_is_still_expected_is_written_again_when_someone_flushes_it() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let mut calls = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let mut waits = Wire::new(SocketAddr::new(client().ip(), 40001), 2, ForwardingMethod::Dr);
+    let (_, _, actions) = calls.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+    let row = puts(&actions)[0].clone();
+    waits.says(&mut director, Time::ZERO, "EPSV\r\n");
+    let mut again = Vec::new();
+    director.rows_lost(Time::from_millis(4000), &mut again);
+    let [Action::Rows { ticket: None, changes }] = &again[..] else { panic!("{again:?}") };
+    let door = range::door(MARKS, &director.setup.placements[2].0, client().ip());
+    let left = Duration::from_secs(6);
+    assert_eq!(changes, &[RowChange::Put(row, left), RowChange::Put(door, left)]);
+    again.clear();
+    director.rows_lost(Time::from_millis(10_000), &mut again);
+    assert_eq!(again, []);
 }
 
 #[test]

@@ -107,6 +107,8 @@ pub enum What {
         /// How it ended.
         outcome: Outcome,
     },
+    /// It is silent, its data connection lives: IPVS was made to remember it.
+    Refreshed,
     /// The session is forgotten.
     Closed,
 }

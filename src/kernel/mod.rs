@@ -5,6 +5,8 @@
 pub mod abi;
 pub mod actual;
 pub mod apply;
+pub mod connections;
+pub mod conntrack;
 pub mod elements;
 pub mod errno;
 pub mod ipvs;
@@ -12,6 +14,8 @@ pub mod log;
 pub mod netlink;
 pub mod probe;
 pub mod queue;
+pub mod raw;
+pub mod rules;
 pub mod ruleset;
 pub mod wait;
 

@@ -1,6 +1,7 @@
 //! From the actual state to the desired one, in an order that never marks a packet for a service that is not there.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::sets::{Key, Set, Value};
 use super::{Change, Entry, Service, State};
@@ -107,6 +108,12 @@ fn names(key: &Key, service: &ServiceKey) -> bool {
         if *address == at.ip() && *port == at.port())
 }
 
+/// Whether an element of `nat_servers` is about a real server that still has connections of this service.
+fn answers(key: &Key, service: &Service) -> bool {
+    matches!(key.as_slice(), [Value::Address(address), Value::Port(port)]
+        if service.destinations.get(&SocketAddr::new(*address, *port)).is_some_and(|entry| entry.connections > 0))
+}
+
 fn lives(service: &Service) -> bool {
     service.destinations.values().any(|entry| entry.connections > 0)
 }
@@ -126,6 +133,10 @@ fn elements(actual: &State, desired: &State, which: Elements, changes: &mut Vec<
         if owned == (which == Elements::Disowned) {
             for key in is.keys().filter(|key| is.get(*key) != should.get(*key)) {
                 if owned && actual.services.iter().any(|(service, kept)| names(key, service) && lives(kept)) {
+                    continue;
+                }
+                if set.name == super::sets::Name::NatServers && actual.services.values().any(|kept| answers(key, kept))
+                {
                     continue;
                 }
                 changes.push(Change::DeleteElement(set, key.clone()));

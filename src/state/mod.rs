@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 pub use change::Change;
 pub use diff::diff;
-pub use ruleset::{Marks, Rules, TABLE};
+pub use ruleset::{FULL, Marks, Rules, TABLE};
 
 use crate::lvs::{Destination, ServiceKey, VirtualService};
 use sets::{Key, Set};

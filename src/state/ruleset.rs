@@ -4,11 +4,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::sets::{Family, Set};
+use super::sets::{Family, Name, Set};
 use crate::lvs::FirewallMark;
 
 /// The table, as nft names it.
 pub const TABLE: &str = "inet ftpdirector";
+
+/// The counter of control packets that could not open their door because `open4` or its like was full.
+pub const FULL: &str = "doors_full";
 
 /// The four classes of firewall marks: `base + class + index`, 0 ≤ index ≤ 0x3fff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +99,16 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// One nft transaction that replaces the rules, and keeps chains, sets and elements that are there.
+    /// One nft transaction that replaces the rules, and keeps chains, sets and elements that are there; only `version` says
+    /// from then on what rules these are.
     #[must_use]
     pub fn transaction(&self) -> String {
-        format!("add table {TABLE}\nflush table {TABLE}\n{}", self.table())
+        let version = Set::once(Name::Version);
+        let stamp = self.version();
+        format!(
+            "add table {TABLE}\nflush table {TABLE}\n{}flush set {TABLE} {version}\nadd element {TABLE} {version} {{ {stamp} }}\n",
+            self.table()
+        )
     }
 
     /// The table: sets, then chains.
@@ -109,6 +118,7 @@ impl Rules {
         for set in Set::all() {
             let _ = writeln!(text, "\t{}", set.declaration());
         }
+        let _ = writeln!(text, "\tcounter {FULL} {{ }}");
         text.push('\n');
         // nft reads top-down: a chain stands before the rules that jump to it, or anywhere in the same block.
         text.push_str(&self.fill(include_str!("table.nft")));
@@ -169,7 +179,8 @@ impl Rules {
                  \t\t{only}update @open6 {{ ip6 saddr . meta mark timeout {ms}ms }} accept\n"
             );
         }
-        text.push_str("\t}\n");
+        // An `update` that finds its set full ends its rule, not the chain.
+        let _ = write!(text, "\t\tcounter name {FULL}\n\t}}\n");
         text
     }
 }

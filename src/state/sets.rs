@@ -54,6 +54,8 @@ pub enum Kind {
     Interval,
     /// As [`Kind::Static`], with a packet counter in each element.
     Counted,
+    /// Written with the rules, by the transaction that writes them.
+    Stamp,
     /// Written by the daemon while sessions run; each element carries a timeout.
     Timeout,
     /// Written by packets (`update @set { … }`); each element carries a timeout.
@@ -101,7 +103,7 @@ pub enum Name {
     Hold,
     /// Data marks of the servers that an operator drains; so a drain survives a restart.
     Drained,
-    /// One element: a hash of the rules that stand in the kernel.
+    /// Two elements: a hash of the rules as we wrote them, and one of the rules as the kernel listed them then.
     Version,
     /// client . control mark: a passive data connection may come (written by the control packet itself).
     Open,
@@ -141,7 +143,7 @@ pub struct Spec {
 }
 
 use Field::{Address, Mark, Port};
-use Kind::{Counted, Dynamic, Interval, Static, Timeout};
+use Kind::{Counted, Dynamic, Interval, Stamp, Static, Timeout};
 
 /// A set that exists once a family. A macro, because only `concat!` makes a `&'static str` of two.
 macro_rules! both {
@@ -182,7 +184,7 @@ pub const SETS: &[Spec] = &[
     once(Name::PassTags, "pass_tags", Static),
     once(Name::Hold, "hold", Static),
     once(Name::Drained, "drained", Static),
-    once(Name::Version, "version", Static),
+    once(Name::Version, "version", Stamp),
     both!(Open, "open", &[Address, Mark], &[], Dynamic),
     both!(TunnelOpen, "tunnel_open", &[Address, Mark], &[], Dynamic),
     both!(Exact, "exact", &[Address, Address, Port], &[Mark], Timeout),
@@ -260,7 +262,13 @@ impl Set {
     /// Whether its rows come from the configuration and are diffed.
     #[must_use]
     pub fn is_static(self) -> bool {
-        !matches!(self.name.spec().kind, Timeout | Dynamic)
+        !matches!(self.name.spec().kind, Stamp | Timeout | Dynamic)
+    }
+
+    /// Whether its rows come and go with sessions.
+    #[must_use]
+    pub fn is_dynamic(self) -> bool {
+        matches!(self.name.spec().kind, Timeout | Dynamic)
     }
 
     /// Its declaration, as it stands in `nft list table inet ftpdirector`.
@@ -289,7 +297,7 @@ impl Set {
         let (noun, value) =
             if spec.value.is_empty() { ("set", String::new()) } else { ("map", format!(" : {}", of(spec.value))) };
         let flags = match spec.kind {
-            Static => "",
+            Static | Stamp => "",
             Interval => " flags interval;",
             Counted => " counter;",
             Timeout => " size 1048576; flags timeout;",

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Placement, Row};
+use super::{Placement, Row, range};
 use crate::lvs::ForwardingMethod;
 use crate::state::Marks;
 use crate::state::sets::{Name, Set, Value};
@@ -21,9 +21,7 @@ pub fn rows(marks: Marks, placement: &Placement, client: SocketAddr, server: Soc
     let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value };
     let mut rows = Vec::new();
     if placement.own_range.is_some() {
-        let tunnelled = placement.forwarding == ForwardingMethod::Tun;
-        let open = if tunnelled { Name::TunnelOpen } else { Name::Open };
-        rows.push(row(open, vec![address, Value::Mark(marks.control(placement.index))], vec![]));
+        rows.push(range::door(marks, placement, client.ip()));
     }
     if placement.forwarding == ForwardingMethod::Nat {
         let key = vec![Value::Address(placement.address), active, address];

@@ -1,4 +1,4 @@
-"""A real server: Debian's vsftpd in its own namespace."""
+"""A real server: an FTP server of one kind in its own namespace."""
 
 import os
 import shutil
@@ -6,38 +6,12 @@ import socket
 import subprocess
 from pathlib import Path
 
+from ftpservers import KINDS
 from hosts import Host, poll
 
 BIG = 10 * 1024 * 1024
 
-# Debian's defaults otherwise; one connection of a client more or less is not for the server to refuse.
-VSFTPD = """\
-listen=NO
-listen_ipv6=YES
-anonymous_enable=YES
-local_enable=NO
-no_anon_password=YES
-anon_root={root}
-connect_from_port_20=YES
-port_enable=YES
-pasv_enable=YES
-pasv_promiscuous={promiscuous}
-pasv_min_port={low}
-pasv_max_port={high}
-ftpd_banner={name} ready
-max_clients=0
-max_per_ip=0
-xferlog_enable=NO
-secure_chroot_dir=/run/vsftpd/empty
-# A process and network namespace of its own for every session is vsftpd's default, and slow under emulation.
-isolate=NO
-isolate_network=NO
-# An active connection that nobody accepts: the next command is heard after this many seconds.
-connect_timeout=10
-"""
-
-
-# What makes it speak TLS; a client that resumes no session is welcome too.
+# What makes vsftpd speak TLS; a client that resumes no session is welcome too.
 TLS = """\
 ssl_enable=YES
 allow_anon_ssl=YES
@@ -61,26 +35,22 @@ def make_certificate():
 class RealServer(Host):
     """Serves `server.txt` (its own name) and `big.bin` (10 MiB) to anonymous users."""
 
-    def __init__(self, name, address, address6, passive_ports):
+    def __init__(self, name, address, address6, passive_ports, kind="vsftpd", extra=""):
+        """`kind` is one of ftpservers.KINDS; `extra` goes into its configuration."""
         super().__init__(name, address, address6)
-        self.passive_ports = passive_ports
+        self.passive_ports, self.kind, self.extra = passive_ports, kind, extra
         self.files = Path("/run/servers", name)
-        self.port = 21
-        self.vsftpd = None
+        self.root = self.files / "srv"
+        self.port = int(extra.split("listen_port=")[1].split()[0]) if "listen_port=" in extra else 21
+        self.process = None
 
-    def start_vsftpd(self, promiscuous="NO", extra=""):
-        root = self.files / "srv"
-        root.mkdir(parents=True)
-        (root / "server.txt").write_text(f"{self.name}\n")
-        (root / "big.bin").touch()
-        os.truncate(root / "big.bin", BIG)
-        low, high = self.passive_ports
-        config = self.files / "vsftpd.conf"
-        if "listen_port=" in extra:
-            self.port = int(extra.split("listen_port=")[1].split()[0])
-        text = VSFTPD.format(name=self.name, root=root, low=low, high=high, promiscuous=promiscuous)
-        config.write_text(text + extra)
-        self.vsftpd = self.popen(["vsftpd", config])
+    def start(self):
+        if not self.root.exists():
+            self.root.mkdir(parents=True)
+            (self.root / "server.txt").write_text(f"{self.name}\n")
+            (self.root / "big.bin").touch()
+            os.truncate(self.root / "big.bin", BIG)
+        self.process = self.popen(KINDS[self.kind](self))
 
     def wait_ready(self):
         def answers():
@@ -89,14 +59,18 @@ class RealServer(Host):
                     # Under implicit TLS the client speaks first.
                     return self.port == 990 or control.recv(100)
             except ConnectionRefusedError:
-                assert self.vsftpd.poll() is None, f"{self.name}: vsftpd ended with {self.vsftpd.returncode}"
+                assert self.process.poll() is None, f"{self.name}: {self.kind} ended with {self.process.returncode}"
                 return None
 
         with self.enter():
-            poll(answers, what=f"vsftpd on {self.name} answering")
+            poll(answers, what=f"{self.kind} on {self.name} answering")
+
+    def kill(self):
+        """Kills the server; its sessions, if they have processes of their own, go on."""
+        self.process.kill()
+        self.process.wait()
 
     def stop(self):
-        if self.vsftpd is not None:
-            self.vsftpd.kill()
-            self.vsftpd.wait()
+        if self.process is not None:
+            self.kill()
         shutil.rmtree(self.files, ignore_errors=True)

@@ -9,6 +9,7 @@ The router rejects what goes between clients and the real servers' own addresses
 shows up as a failure instead of working by chance. It rejects instead of dropping so that such a failure is quick.
 """
 
+import itertools
 import subprocess
 
 from daemon import Daemon
@@ -51,9 +52,12 @@ BEHIND_DIRECTOR = {"ipv6__conf__default__accept_redirects": 0}
 class Topology:
     """Makes the hosts on entering and removes them on leaving, with everything that runs in them."""
 
-    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", pair=False):
-        """`pair`: a second director; keepalived is to give one of them the VIP, and in NAT the real servers' gateway."""
-        self.forwarding, self.vsftpd, self.pair = forwarding, vsftpd, pair
+    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False):
+        """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn; `pair`: a second director.
+
+        keepalived is to give one director of a pair the VIP, and in NAT the real servers' gateway.
+        """
+        self.forwarding, self.pair = forwarding, pair
         self.vip, self.vip6 = VIP, VIP6
         ranges = RANGES[ranges] if isinstance(ranges, str) else ranges
         self.client1 = Host("client1", "10.1.0.11", "fd00:1::11")
@@ -63,7 +67,8 @@ class Topology:
         self.director = Host("director", "10.0.0.10", "fd00::10")
         self.directors = [self.director] + ([Host("director2", "10.0.0.20", "fd00::20")] if pair else [])
         self.servers = [
-            RealServer(f"rs{n}", f"10.0.0.{10 + n}", f"fd00::{10 + n}", ranges[n - 1]) for n in range(1, servers + 1)
+            RealServer(f"rs{n}", f"10.0.0.{10 + n}", f"fd00::{10 + n}", ranges[n - 1], kind, vsftpd)
+            for n, kind in zip(range(1, servers + 1), itertools.cycle(kinds))
         ]
         self.clients = [self.client1, self.client2]
         self.hosts = [*self.clients, self.router, self.switch, *self.directors, *self.servers]
@@ -79,7 +84,7 @@ class Topology:
             for server in self.servers:
                 self._address_server(server)
             for server in self.servers:
-                server.start_vsftpd(extra=self.vsftpd)
+                server.start()
             for server in self.servers:
                 server.wait_ready()
         except BaseException:
@@ -209,9 +214,9 @@ class Topology:
             lines.append(f"      - {{name: {server.name}, address: '{address}', passive_ports: {low}-{high}}}")
         return "\n".join(lines) + "\n"
 
-    def start_daemon(self, config=None, director=None):
-        """Starts `ftpdirector run` on the director, by default with this cluster's configuration."""
-        daemon = Daemon(director or self.director, config or self.config())
+    def start_daemon(self, config=None, prefix=(), director=None):
+        """Starts `ftpdirector run` on the director, by default with this cluster's configuration; `prefix` runs it."""
+        daemon = Daemon(director or self.director, config or self.config(), prefix)
         self.daemons.append(daemon)
         return daemon
 

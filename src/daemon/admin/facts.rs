@@ -85,7 +85,7 @@ impl Facts for Kernels {
     fn dynamic(&self) -> Result<Vec<Dump>, String> {
         let mut lists = self.elements.lock().unwrap_or_else(PoisonError::into_inner);
         let mut dumps = Vec::new();
-        for set in Set::all().filter(|set| !set.is_static()) {
+        for set in Set::all().filter(|set| set.is_dynamic()) {
             match lists.dump(set.text()) {
                 Ok(elements) => dumps.push((set, elements)),
                 // Someone has flushed the ruleset this very second.

@@ -33,7 +33,7 @@ impl Facts for Fake {
         let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let overlay = Overlay { drained, ..Overlay::default() };
-        let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, complaint: None };
+        let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, ..History::default() };
         Belief { config, indexes, overlay, health: Vec::new(), history }
     }
 

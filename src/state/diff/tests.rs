@@ -178,3 +178,16 @@ fn a_service_that_still_lives_is_still_owned() {
     }
     assert_eq!(actual, State::default());
 }
+
+#[test]
+fn replies_from_a_servers_old_port_are_read_while_it_has_connections() {
+    let server = IpAddr::from([10, 0, 0, 0]);
+    let row = vec![Value::Address(server), Value::Port(21)];
+    for (connections, gone) in [(3, false), (0, true)] {
+        let mut actual = state(1, 1, connections);
+        actual.element(Set::of(Name::NatServers, server), row.clone(), vec![]);
+        let changes = diff(&actual, &state(2, 1, 0));
+        let deleted = Change::DeleteElement(Set::of(Name::NatServers, server), row.clone());
+        assert_eq!(changes.contains(&deleted), gone, "{connections} connections: {changes:?}");
+    }
+}

@@ -111,8 +111,7 @@ class Halves(threading.Thread):
 
 def test_227_in_two_segments():
     with Topology("nat", servers=1) as net:
-        net.servers[0].vsftpd.kill()
-        net.servers[0].vsftpd.wait()
+        net.servers[0].kill()
         Halves(net.servers[0]).start()
         daemon = net.start_daemon(net.config(more=["health_check: {kind: none}"])).wait_ready()
         with net.client1.enter():

@@ -15,7 +15,7 @@ BOOT = """
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec env container=lab /usr/lib/systemd/systemd --unit=basic.target --show-status=no
 """
-CAP_NET_ADMIN = 1 << 12
+CAP_NET_ADMIN, CAP_NET_RAW = 1 << 12, 1 << 13
 NOTIFY = ["sh", "/repo/deploy/keepalived/notify", "INSTANCE", "ftp", "MASTER", "100"]
 
 
@@ -70,7 +70,7 @@ def whole_life(net, systemd, package):
     assert systemd.property("User") == "ftpdirector"
     assert systemd.status_of_daemon("Uid") != "0"
     for capabilities in ("CapEff", "CapPrm", "CapBnd"):
-        assert int(systemd.status_of_daemon(capabilities), 16) == CAP_NET_ADMIN, capabilities
+        assert int(systemd.status_of_daemon(capabilities), 16) == CAP_NET_ADMIN | CAP_NET_RAW, capabilities
     assert systemd.status_of_daemon("Seccomp") == "2"
     works(net)
 

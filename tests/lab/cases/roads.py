@@ -43,8 +43,11 @@ def ipv6(forwarding):
 
 
 def test_nat_shared_range_runs_out():
-    """Sixty sessions of one client on thirty ports, all named before the first is used: translated, none mixed up."""
-    with Topology("nat", ranges=[(40000, 40029)] * 3) as net:
+    """Sixty sessions of one client on thirty ports, all named before the first is used: translated, none mixed up.
+
+    With pyftpdlib, which tries all of its thirty ports: vsftpd with twenty in use fails one PASV in sixty by itself.
+    """
+    with Topology("nat", ranges=[(40000, 40029)] * 3, kinds=["pyftpdlib"]) as net:
         daemon = net.start_daemon().wait_ready()
         report = load(net.client1, net.vip, sessions=60, rounds=1, modes=("PASV", "EPSV"), together=True)
         assert report.right == report.total == 120, report
