@@ -122,10 +122,9 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
     for (number, cluster) in config.clusters.iter().enumerate() {
         for &vip in &cluster.vips {
             for ((position, server), &index) in servers(cluster, vip).zip(indexes.by_ref()) {
-                let active_port = standing::active_port(server, cluster.ports.first().copied().unwrap_or_default());
-                let same = servers(cluster, vip).filter(|(_, other)| {
-                    cluster.ports.iter().any(|&port| standing::active_port(other, port) == active_port)
-                });
+                let active_ports = |server| cluster.ports.iter().map(move |&port| standing::active_port(server, port));
+                let meets = |other| active_ports(other).any(|port| active_ports(server).any(|own| own == port));
+                let same = servers(cluster, vip).filter(|(_, other)| meets(other));
                 let declared = server.passive_ports != PortRange::UNPRIVILEGED;
                 placements.push(Placement {
                     index,
@@ -135,8 +134,9 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
                     address: server.address,
                     forwarding: cluster.forwarding,
                     own_range: (declared && !server.shared).then_some(server.passive_ports),
-                    active_port,
+                    active_port: server.active_port,
                     own_active_port: same.count() == 1,
+                    client_prefix: cluster.client_match.prefix(vip),
                     passive_ports: server.passive_ports,
                 });
             }

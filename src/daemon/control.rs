@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::admin::{self, Kernels, State};
+use super::advertise::{Followed, Follower};
 use super::health::{Health, HealthView};
 use super::kernel::{Kernel, Plan};
 use super::metrics::{self, Scrape};
@@ -62,6 +63,8 @@ pub enum Command {
         /// Whether it is down from now on.
         down: bool,
     },
+    /// Another address goes into 227s: which one stands in [`Followed`].
+    Advertise,
 }
 
 /// What reload, scrape and status share.
@@ -74,6 +77,8 @@ pub struct View {
     pub overlay: Overlay,
     /// What the health checks found.
     pub health: HealthView,
+    /// What `passive.advertise` stands for.
+    pub followed: Followed,
     /// What happened to this daemon.
     pub history: History,
 }
@@ -100,6 +105,7 @@ pub struct Daemon {
     kernel: Kernel,
     packets: Packets,
     health: Health,
+    follower: Follower,
     thread: std::thread::JoinHandle<()>,
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
@@ -122,6 +128,9 @@ impl Daemon {
         let inforce = look.inforce(&config, None);
         let overlay = look.overlay(&inforce).map_err(kernel_error)?;
         let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
+        if !plan.absent.is_empty() {
+            return Err(RunError::Kernel(plan.absent));
+        }
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let elements = Elements::connect().map_err(kernel_error)?;
@@ -133,7 +142,11 @@ impl Daemon {
         let (answers, waker) = packets.sender();
         rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
         let verdicts = metrics::verdict_histogram();
-        let director = Director::new(setup::setup(&plan.config, &plan.indexes));
+        let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
+        follower.configure(&plan.config);
+        follower.first_answers(ANSWER).await;
+        let followed = follower.followed();
+        let director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known()));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
@@ -141,7 +154,8 @@ impl Daemon {
         health.resume(&config, &overlay.down);
         let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
         let Plan { config: inforce, indexes, leaving, .. } = plan;
-        let view = Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), history }));
+        let view =
+            Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), followed, history }));
         let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
@@ -159,7 +173,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { config, kernel, packets, health, thread, view, leaving, socket, _refresh: refresh })
+        Ok(Self { config, kernel, packets, health, follower, thread, view, leaving, socket, _refresh: refresh })
     }
 
     /// Does what it is told.
@@ -170,6 +184,8 @@ impl Daemon {
             Command::Drain { server, drained, answer } => drop(answer.send(self.drain(server, drained))),
             // A command that waited may be out of date.
             Command::Down { .. } => self.follow_health(),
+            // When the packet thread is gone, the next beat says so.
+            Command::Advertise => drop(self.configure_packets()),
         }
     }
 
@@ -244,20 +260,32 @@ impl Daemon {
         let inforce = look.inforce(&config, Some(&self.lock().config));
         let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
         if config != self.config {
+            // A configuration that was good goes on when its interface vanishes: the looks complain.
+            if !plan.absent.is_empty() {
+                return Err(lines(&plan.absent));
+            }
             let notes = look.notes(&config, &plan);
             notes.harm.iter().for_each(|note| warn!("{note}"));
             notes.leaving.iter().for_each(|note| info!("{note}"));
         }
         self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
         say(&plan);
-        if !self.packets.tell(Message::Configure(Box::new(setup::setup(&inforce, &plan.indexes)))) {
-            return Err("the packet thread is gone".into());
-        }
         self.leaving = plan.leaving;
         self.config = config;
         let mut view = self.lock();
-        (view.config, view.indexes, view.overlay) = (inforce, plan.indexes, overlay);
-        Ok(())
+        (view.config, view.indexes, view.overlay) = (inforce.clone(), plan.indexes, overlay);
+        drop(view);
+        self.follower.configure(&inforce);
+        if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
+    }
+
+    /// Tells the packet thread what is in force; `false` when it is gone.
+    #[must_use]
+    fn configure_packets(&self) -> bool {
+        let view = self.lock();
+        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known());
+        drop(view);
+        self.packets.tell(Message::Configure(Box::new(setup)))
     }
 
     /// Puts right what someone else changed; takes away what has lost its last connection. Returns how long the look itself
@@ -288,13 +316,18 @@ impl Daemon {
                 let mut view = self.lock();
                 view.history.drift = view.history.drift.saturating_add(drift);
                 // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
-                if view.indexes != plan.indexes {
-                    let setup = setup::setup(&view.config, &plan.indexes);
-                    let _ = self.packets.tell(Message::Configure(Box::new(setup)));
-                }
+                let renumbered = view.indexes != plan.indexes;
                 view.indexes = plan.indexes;
-                view.history.complaint = None;
+                if plan.absent.is_empty() {
+                    view.history.complaint = None;
+                }
                 drop(view);
+                if renumbered {
+                    let _ = self.configure_packets();
+                }
+                if !plan.absent.is_empty() {
+                    self.complain(lines(&plan.absent));
+                }
                 if !stays && let Err(error) = self.apply(self.config.clone(), overlay) {
                     self.complain(error);
                 }
@@ -326,6 +359,7 @@ impl Daemon {
             let ours = match change {
                 Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
                 Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
+                Change::DeleteAddress(_) => true,
                 _ => false,
             };
             if ours {
@@ -426,7 +460,7 @@ async fn scrape(
     let read = move || {
         let (config, indexes, overlay, health, history) = {
             let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-            let View { config, indexes, overlay, health, history } = &*view;
+            let View { config, indexes, overlay, health, history, .. } = &*view;
             (config.clone(), indexes.clone(), overlay.clone(), health.snapshot(), history.clone())
         };
         // A long listing holds up nobody but others who want one.

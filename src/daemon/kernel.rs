@@ -9,17 +9,19 @@ use crate::config::leaving::Notes;
 use crate::config::overlay::Overlay;
 use crate::config::{self, Config, leaving, standing};
 use crate::kernel::actual::{self, Table};
+use crate::kernel::addresses::{self, Addresses, Listed};
 use crate::kernel::elements::{ElementChange, Elements, Part, Row, key};
 use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
 use crate::kernel::rules::{self, Print};
 use crate::kernel::{KernelError, apply, probe, ruleset};
 use crate::lvs::ServiceKey;
-use crate::state::{Change, State, TABLE, diff};
+use crate::state::{Change, LocalAddress, State, TABLE, diff};
 
 /// Connections to IPVS and nf_tables.
 pub struct Kernel {
     ipvs: Ipvs,
     elements: Elements,
+    addresses: Addresses,
     /// What is known to be ours, also when someone flushes the table that says so.
     made: BTreeSet<ServiceKey>,
     /// Our table when it was last read.
@@ -35,6 +37,8 @@ pub struct Look {
     actual: State,
     others: Vec<ListedService>,
     timeouts: Timeouts,
+    /// Everybody's.
+    addresses: Vec<Listed>,
     /// Our table.
     table: Table,
     right: Option<Print>,
@@ -59,6 +63,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// IPVS's timeouts, where the configuration wants others: `ipvsadm --set`.
     pub timeouts: Option<Timeouts>,
+    /// Interfaces of `vip_interface` that do not exist: their VIPs are not among the changes.
+    pub absent: Vec<KernelError>,
     /// The services that should stand.
     wanted: BTreeSet<ServiceKey>,
     /// Services and real servers that leave when their last connection is gone: their deletion is no drift.
@@ -75,12 +81,12 @@ impl Kernel {
         if !lacks.is_empty() {
             return Err(lacks);
         }
-        let connect = || Ok(Self::of(Ipvs::connect()?, Elements::connect()?));
+        let connect = || Ok(Self::of(Ipvs::connect()?, Elements::connect()?, Addresses::connect()?));
         connect().map_err(|error| vec![error])
     }
 
-    const fn of(ipvs: Ipvs, elements: Elements) -> Self {
-        Self { ipvs, elements, made: BTreeSet::new(), table: None, right: None, unstamped: false }
+    const fn of(ipvs: Ipvs, elements: Elements, addresses: Addresses) -> Self {
+        Self { ipvs, elements, addresses, made: BTreeSet::new(), table: None, right: None, unstamped: false }
     }
 
     /// Reads what stands.
@@ -92,22 +98,27 @@ impl Kernel {
             self.stamp()?;
         }
         let table = actual::table(&mut self.elements, self.table.take())?;
-        let (actual, others) = actual::read(&mut self.ipvs, &table, standing::marks(config), &self.made)?;
+        let (mut actual, others) = actual::read(&mut self.ipvs, &table, standing::marks(config), &self.made)?;
         self.made.extend(actual.services.keys());
+        let addresses = self.addresses.list()?;
+        actual.addresses = ours(&addresses);
         self.table = Some(table.clone());
         let (right, unstamped) = (self.right.clone(), self.unstamped);
-        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()?, table, right, unstamped })
+        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()?, addresses, table, right, unstamped })
     }
 
     /// What would change at a start; changes nothing.
     ///
     /// # Errors
-    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port.
+    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port, no interface for the VIP.
     pub fn plan(&mut self, config: &Config) -> Result<Plan, Vec<KernelError>> {
         let look = self.look(config).map_err(|error| vec![error])?;
         let inforce = look.inforce(config, None);
         let overlay = look.overlay(&inforce).map_err(|error| vec![error])?;
         let mut plan = look.plan(&inforce, &overlay)?;
+        if !plan.absent.is_empty() {
+            return Err(plan.absent);
+        }
         plan.notes = look.notes(config, &plan);
         Ok(plan)
     }
@@ -128,7 +139,7 @@ impl Kernel {
             self.ipvs.set_timeouts(timeouts)?;
         }
         self.made.extend(&plan.wanted);
-        apply::changes(&mut self.ipvs, &plan.changes)?;
+        apply::changes(&mut self.ipvs, &mut self.addresses, &plan.changes)?;
         for change in &plan.changes {
             if let Change::DeleteService(key) = change {
                 self.made.remove(key);
@@ -182,6 +193,13 @@ fn take_away(
     made: &BTreeSet<ServiceKey>,
 ) -> Vec<KernelError> {
     let mut errors = Vec::new();
+    // First: a VIP without its services would answer with resets.
+    match Addresses::connect().and_then(|mut addresses| Ok((addresses.list()?, addresses))) {
+        Ok((listed, mut addresses)) => {
+            errors.extend(ours(&listed).iter().filter_map(|address| addresses.delete(address).err()));
+        }
+        Err(error) => errors.push(error),
+    }
     let table = elements.as_mut().map_or_else(|| Ok(Table::default()), |elements| actual::table(elements, None));
     let table = table.unwrap_or_else(|error| {
         errors.push(error);
@@ -238,12 +256,13 @@ impl Look {
     /// What is in the way.
     pub fn plan(&self, config: &Config, overlay: &Overlay) -> Result<Plan, Vec<KernelError>> {
         let indexes = self.indexes(config).map_err(|error| vec![error])?;
-        let desired = standing::desired(config, &indexes, overlay);
+        let mut desired = standing::desired(config, &indexes, overlay);
         let mut in_the_way = foreign(&desired, &self.others);
         in_the_way.extend(helper(config));
         if !in_the_way.is_empty() {
             return Err(in_the_way);
         }
+        let absent = self.addresses(&mut desired);
         let ours = standing::rules(config, &indexes);
         let (same, edited) = self.rules(ours.version().0);
         let rules = (!same).then(|| ours.transaction());
@@ -252,7 +271,7 @@ impl Look {
         let timeouts = self.timeouts(config);
         let changes = diff(&self.actual, &desired);
         let (config, notes, flushed) = (config.clone(), Notes::default(), !self.table.there);
-        Ok(Plan { config, notes, changes, indexes, rules, edited, flushed, leaving, timeouts, wanted })
+        Ok(Plan { config, notes, changes, indexes, rules, edited, flushed, leaving, timeouts, absent, wanted })
     }
 
     /// Whether the rules of this version stand as they were written, and what is different.
@@ -274,6 +293,23 @@ impl Look {
 }
 
 impl Look {
+    /// Takes out of `desired` the VIPs that someone else has added, and those whose interface does not exist; returns
+    /// what to say of these.
+    fn addresses(&self, desired: &mut State) -> Vec<KernelError> {
+        let mut absent = Vec::new();
+        let actual = &self.actual.addresses;
+        desired.addresses.retain(|wanted| {
+            let Some(index) = addresses::index_of(&wanted.interface) else {
+                let tried = Change::AddAddress(wanted.clone()).to_string();
+                absent.push(addresses::no_interface(&wanted.interface, &tried));
+                return false;
+            };
+            let stands = self.addresses.iter().any(|there| there.index == index && there.address == wanted.address);
+            !stands || actual.contains(wanted)
+        });
+        absent
+    }
+
     /// The timeouts to set: those of the configuration, if it has any and others are in force.
     fn timeouts(&self, config: &Config) -> Option<Timeouts> {
         let config::Timeouts { tcp, tcp_fin, udp } = *config.kernel.timeouts.as_ref()?;
@@ -296,6 +332,15 @@ impl Plan {
     pub const fn is_empty(&self) -> bool {
         self.rules.is_none() && self.timeouts.is_none() && self.changes.is_empty()
     }
+}
+
+/// The addresses that we added.
+fn ours(listed: &[Listed]) -> BTreeSet<LocalAddress> {
+    let ours = listed.iter().filter(|listed| listed.ours);
+    let named = ours.filter_map(|listed| {
+        Some(LocalAddress { interface: addresses::name_of(listed.index)?, address: listed.address })
+    });
+    named.collect()
 }
 
 /// What stands and is not wanted.

@@ -1,7 +1,9 @@
 //! `ftpdirector run`: clock, signals, threads, metrics.
 
 pub mod admin;
+mod advertise;
 mod control;
+mod dns;
 pub mod health;
 mod http;
 mod kernel;

@@ -24,7 +24,7 @@ pub use listing::{Expected, Holder, Listed, Listing};
 pub use trace::{Filter, TraceEvent, What};
 
 use crate::ftp::{Context, Direction, Event, Segment, Session, Verb, Verdict};
-use crate::lvs::{FirewallMark, ForwardingMethod};
+use crate::lvs::{FirewallMark, ForwardingMethod, network};
 use crate::steer::{Placement, RowChange, range};
 use crate::time::Time;
 use crate::wire::{self, Flags};
@@ -334,7 +334,7 @@ impl Director {
             (false, ForwardingMethod::Nat) if packet.source.ip() == placement.vip => {
                 (packet.destination.ip(), packet.destination.port())
             }
-            (false, _) => (packet.source.ip(), packet.destination.port()),
+            (false, _) => (network(packet.source.ip(), placement.client_prefix), packet.destination.port()),
         };
         let exactly = self.waiting.take((index, client, port), &self.table);
         if let Some(slot) = exactly.or_else(|| self.waiting.take((index, client, 0), &self.table)) {

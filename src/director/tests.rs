@@ -31,8 +31,9 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             address: server(index).ip(),
             forwarding,
             own_range: (!shared).then_some(range),
-            active_port: 20,
+            active_port: None,
             own_active_port: false,
+            client_prefix: 32,
             passive_ports: range,
         };
         let policy = Policy {
@@ -176,6 +177,33 @@ fn only_pasv_and_epsv_open_the_door() {
         assert_eq!(wire.says(&mut director, Time::ZERO, &format!("{verb}\r\n")).0, OPENS_ITS_DOOR);
         assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0, PASSES_UNMARKED);
     }
+}
+
+#[test]
+fn data_from_the_clients_network_meets_its_expectation() {
+    for (prefix, source, used) in
+        [(24, "203.0.113.77:50000", 1), (24, "203.0.114.5:50000", 0), (32, "203.0.113.77:50000", 0)]
+    {
+        let mut director = director(ForwardingMethod::Dr, false);
+        director.setup.placements.iter_mut().for_each(|(placement, _)| placement.client_prefix = prefix);
+        let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
+        let _ = wire.says(&mut director, Time::ZERO, "EPSV\r\n");
+        let (source, vip) =
+            (source.parse().expect("an address"), SocketAddr::new(VIP.parse().expect("the VIP"), 32001));
+        director.landed(MARKS.data(1).0, &tcp(source, vip, 1, 0x02, &[]));
+        assert_eq!(outcomes(&director, Mode::Passive, Outcome::Used), used, "{source} in /{prefix}");
+    }
+}
+
+#[test]
+fn under_tls_the_door_is_the_networks() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    director.setup.placements.iter_mut().for_each(|(placement, _)| placement.client_prefix = 24);
+    let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let _ = wire.says(&mut director, Time::ZERO, "AUTH TLS\r\n");
+    let (_, _, actions) = wire.says(&mut director, Time::ZERO, "\u{16}\u{3}\u{1}\u{0}\u{5}hello");
+    let door = puts(&actions).into_iter().find(|row| row.set.name == Name::Open).expect("a door");
+    assert_eq!(door.key[0].to_string(), "203.0.113.0");
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub struct Idle {
 pub struct Sight {
     controls: BTreeMap<SocketAddr, ForwardingMethod>,
     /// Where data connections go, by VIP and real server.
-    places: HashMap<Pair, Vec<(PortRange, u16)>>,
+    places: HashMap<Pair, Vec<(PortRange, Option<u16>)>>,
     idle: Idle,
     quiet: Vec<Quiet>,
     data: Vec<(Pair, Ports)>,
@@ -87,7 +87,7 @@ impl Sight {
         placements: impl IntoIterator<Item = Placement>,
         idle: Idle,
     ) -> Self {
-        let mut places: HashMap<Pair, Vec<(PortRange, u16)>> = HashMap::new();
+        let mut places: HashMap<Pair, Vec<(PortRange, Option<u16>)>> = HashMap::new();
         for placement in placements {
             let ports = (placement.passive_ports, placement.active_port);
             places.entry((placement.vip, placement.address)).or_default().push(ports);
@@ -120,9 +120,12 @@ impl Sight {
     /// Other services may have our VIPs too.
     fn takes_data(&self, vip: SocketAddr, server: IpAddr) -> bool {
         let places = self.places.get(&(vip.ip(), server));
-        places.is_some_and(|places| {
-            places.iter().any(|(passive, active)| passive.contains(vip.port()) || *active == vip.port())
-        })
+        // RFC 959 §3.2: a server calls from its control port − 1 unless the file says otherwise.
+        let control = vip.port().checked_add(1).map(|port| SocketAddr::new(vip.ip(), port));
+        let below_control = control.is_some_and(|control| self.controls.contains_key(&control));
+        let calls = |active: &Option<u16>| active.map_or(below_control, |active| active == vip.port());
+        places
+            .is_some_and(|places| places.iter().any(|(passive, active)| passive.contains(vip.port()) || calls(active)))
     }
 
     /// A data connection that lives and that IPVS does not know, between a client, what it takes for the other end, and the

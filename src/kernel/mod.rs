@@ -1,9 +1,10 @@
-//! The only room that talks to Linux: netlink, IPVS, nftables, NFQUEUE, NFLOG, `/proc`.
+//! The only room that talks to Linux: netlink, IPVS, nftables, NFQUEUE, NFLOG, addresses, `/proc`.
 //!
 //! Every error says what we tried (in ipvsadm or nft words), what the kernel said and what to do.
 
 pub mod abi;
 pub mod actual;
+pub mod addresses;
 pub mod apply;
 pub mod connections;
 pub mod conntrack;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::sets::{Key, Set, Value};
-use super::{Change, Entry, Service, State};
+use super::{Change, Entry, LocalAddress, Service, State};
 use crate::lvs::{Destination, ServiceKey};
 
 /// The steps from `actual` to `desired`, in order:
@@ -14,7 +14,8 @@ use crate::lvs::{Destination, ServiceKey};
 /// 2. elements are deleted and added; the caller puts neighbouring element changes into one nft transaction, so that a
 ///    range changes hands at one instant; `owned` says that a service is ours before it is there;
 /// 3. address services are added and edited (new sessions only from here on);
-/// 4. what is no longer wanted is deleted, its `owned` element after its service.
+/// 4. VIPs are added to their interfaces;
+/// 5. what is no longer wanted is deleted, its `owned` element after its service, its address when no connection lives.
 ///
 /// Deleting a service or real server under live entries silences them: it gets weight 0 instead, and is deleted by a
 /// later diff when its last connection is gone.
@@ -24,6 +25,7 @@ pub fn diff(actual: &State, desired: &State) -> Vec<Change> {
     services(actual, desired, Phase::Marks, &mut changes);
     elements(actual, desired, Elements::AllButDisowned, &mut changes);
     services(actual, desired, Phase::Addresses, &mut changes);
+    changes.extend(desired.addresses.difference(&actual.addresses).cloned().map(Change::AddAddress));
     for (key, service) in &actual.services {
         match desired.services.get(key) {
             None => remove_service(*key, service, &mut changes),
@@ -32,6 +34,8 @@ pub fn diff(actual: &State, desired: &State) -> Vec<Change> {
         }
     }
     elements(actual, desired, Elements::Disowned, &mut changes);
+    let gone = actual.addresses.difference(&desired.addresses);
+    changes.extend(gone.filter(|gone| !in_use(actual, desired, gone)).cloned().map(Change::DeleteAddress));
     changes
 }
 
@@ -116,6 +120,23 @@ fn answers(key: &Key, service: &Service) -> bool {
 
 fn lives(service: &Service) -> bool {
     service.destinations.values().any(|entry| entry.connections > 0)
+}
+
+/// Whether live sessions of a service that leaves need the VIP, and nobody else has it.
+fn in_use(actual: &State, desired: &State, gone: &LocalAddress) -> bool {
+    let elsewhere = desired.addresses.iter().any(|wanted| wanted.address == gone.address);
+    let mut leaving = actual.services.iter().filter(|(key, _)| !desired.services.contains_key(key));
+    !elsewhere
+        && leaving.any(|(key, service)| {
+            let here = match key {
+                ServiceKey::Tcp(at) => at.ip() == gone.address,
+                // With persistence the service's VIP is not known here.
+                ServiceKey::Mark { ipv6, .. } => {
+                    service.service.persistence.is_some() && *ipv6 == gone.address.is_ipv6()
+                }
+            };
+            here && lives(service)
+        })
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -101,6 +101,9 @@ pub enum Name {
     PassTags,
     /// control marks with `on_failure: hold`.
     Hold,
+    /// control mark . netmask: servers whose doors let the client's whole network in (`client_match`). No element: the
+    /// client alone.
+    Networks,
     /// Data marks of the servers that an operator drains; so a drain survives a restart.
     Drained,
     /// Two elements: a hash of the rules as we wrote them, and one of the rules as the kernel listed them then.
@@ -183,6 +186,7 @@ pub const SETS: &[Spec] = &[
     once(Name::RejectTags, "reject_tags", Static),
     once(Name::PassTags, "pass_tags", Static),
     once(Name::Hold, "hold", Static),
+    both!(Networks, "networks", &[Mark, Address], &[], Static),
     once(Name::Drained, "drained", Static),
     once(Name::Version, "version", Stamp),
     both!(Open, "open", &[Address, Mark], &[], Dynamic),

@@ -6,15 +6,17 @@
 use std::net::IpAddr;
 
 use super::{Placement, Row};
-use crate::lvs::ForwardingMethod;
+use crate::lvs::{ForwardingMethod, network};
 use crate::state::Marks;
 use crate::state::sets::{Name, Set, Value};
 
-/// The door of one client: `open4 { CLIENT . CONTROL-MARK }`, `tunnel_open4` in TUN.
+/// The door of one client, or of its network where `client_match` says so: `open4 { CLIENT . CONTROL-MARK }`,
+/// `tunnel_open4` in TUN.
 #[must_use]
 pub fn door(marks: Marks, placement: &Placement, client: IpAddr) -> Row {
     let name = if placement.forwarding == ForwardingMethod::Tun { Name::TunnelOpen } else { Name::Open };
-    let key = vec![Value::Address(client), Value::Mark(marks.control(placement.index))];
+    let key =
+        vec![Value::Address(network(client, placement.client_prefix)), Value::Mark(marks.control(placement.index))];
     Row { set: Set::of(name, client), key, value: vec![] }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
+use crate::config::advertised::Advertised;
 use crate::config::index::Indexes;
 use crate::config::overlay::Overlay;
 use crate::daemon::control::{History, View};
@@ -23,6 +24,8 @@ pub struct Belief {
     pub overlay: Overlay,
     /// What the health checks found.
     pub health: Vec<ServerHealth>,
+    /// What `passive.advertise` stands for.
+    pub advertised: Advertised,
     /// What happened to this daemon.
     pub history: History,
 }
@@ -73,6 +76,7 @@ impl Facts for Kernels {
             indexes: view.indexes.clone(),
             overlay: view.overlay.clone(),
             health: view.health.snapshot(),
+            advertised: view.followed.known(),
             history: view.history.clone(),
         }
     }

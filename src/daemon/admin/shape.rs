@@ -1,7 +1,7 @@
 //! What goes over the admin socket, as JSON. Users script against these names: adding is free, renaming is not.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,22 @@ pub struct Cluster {
     pub forwarding: String,
     /// The scheduler.
     pub scheduler: String,
+    /// The interface or DNS name whose address goes into 227s; `null`: the VIP or a fixed address.
+    #[serde(default)]
+    pub advertise: Option<Advertise>,
     /// In the file's order.
     pub servers: Vec<Server>,
+}
+
+/// An advertised address that follows its source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertise {
+    /// `interface NAME` or `dns NAME`.
+    pub source: String,
+    /// The last address that it had; `null`: it had none so far, and the VIP goes into 227s.
+    pub address: Option<Ipv4Addr>,
+    /// Why it has none at present.
+    pub error: Option<String>,
 }
 
 /// One real server. What the kernel counts is `null` while it cannot be read.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::facts::Belief;
-use super::shape::{Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
+use super::shape::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
 use crate::config::{self, RealServer};
+use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;
 use crate::daemon::metrics::ServerCounters;
 use crate::daemon::observe::Observed;
@@ -69,6 +70,11 @@ impl<'a> Sources<'a> {
             ports: cluster.ports.clone(),
             forwarding: forwarding(cluster.forwarding).to_owned(),
             scheduler: cluster.scheduler.clone(),
+            advertise: self.belief.advertised.source(&cluster.advertise).map(|source| Advertise {
+                source: named(&cluster.advertise),
+                address: source.address,
+                error: source.trouble.clone(),
+            }),
             servers: cluster.real_servers.iter().map(|server| self.server(cluster, server)).collect(),
         }
     }

@@ -33,8 +33,9 @@ fn sight(connections: &[Connection]) -> Sight {
         address: at("10.0.0.11:0").ip(),
         forwarding: ForwardingMethod::Dr,
         own_range: Some(passive_ports),
-        active_port: 20,
+        active_port: None,
         own_active_port: false,
+        client_prefix: 32,
         passive_ports,
     };
     let second = Placement { server: 1, address: at("10.0.0.12:0").ip(), ..placement };

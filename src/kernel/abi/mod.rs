@@ -6,3 +6,4 @@ pub mod nfnetlink;
 pub mod nfnetlink_conntrack;
 pub mod nfnetlink_log;
 pub mod nfnetlink_queue;
+pub mod rtnetlink;

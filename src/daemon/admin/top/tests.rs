@@ -27,6 +27,7 @@ fn cluster(name: &str, forwarding: &str, servers: Vec<Server>) -> Cluster {
         ports: vec![21],
         forwarding: forwarding.into(),
         scheduler: "wlc".into(),
+        advertise: None,
         servers,
     }
 }
