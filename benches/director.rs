@@ -53,8 +53,9 @@ fn director() -> Director {
         address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11)),
         forwarding: ForwardingMethod::Dr,
         own_range: range,
-        active_port: 20,
+        active_port: None,
         own_active_port: false,
+        client_prefix: 32,
         passive_ports: PortRange::UNPRIVILEGED,
     };
     let explicit = Policy {

@@ -1,10 +1,14 @@
 //! The command line: what `main` parses, and what completions and manual pages are made of.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::daemon::admin::top::Order;
 use crate::lvs::ForwardingMethod;
 
 /// Makes FTP work on Linux Virtual Server: every data connection, active or passive, lands on the real server of its
@@ -35,7 +39,8 @@ pub enum Command {
     },
     /// All problems of a file, with line, column, key and cure.
     Check(File),
-    /// What `run` or a reload would change in this kernel, in ipvsadm and nft words; changes nothing.
+    /// What `run` or a reload would change in this kernel, in ipvsadm, nft and ip words; changes nothing. Lines that begin
+    /// with `#` say beforehand what live sessions will notice, and who leaves only with the last connection.
     Plan(File),
     /// Removes every row that ftpdirector owns, and nothing else.
     Flush(File),
@@ -63,6 +68,34 @@ pub enum Command {
     },
     /// Clusters and servers of the running daemon: state, weight, sessions, IPVS's connections, landings.
     Status(Shown),
+    /// Clusters and servers of the running daemon, live: sessions, new ones, data connections and bytes a second.
+    ///
+    /// On a terminal `q` ends it, `c` shows one cluster after the other, `f`, `s`, `n`, `d`, `b` and `m` sort by file, sessions, new
+    /// sessions, data connections, bytes and misdirected data connections, arrows scroll, space looks at once. What is
+    /// misdirected, down or wrong is red, a drained server yellow (NO_COLOR: neither). Without a terminal one page is printed.
+    Top {
+        /// From one look to the next, in seconds.
+        #[arg(short, long, value_name = "SECONDS", default_value = "2", value_parser = delay)]
+        delay: Duration,
+        /// So many pages, then end. Otherwise for ever, and without a terminal one.
+        #[arg(short = 'n', long, value_name = "COUNT")]
+        iterations: Option<NonZeroU32>,
+        /// Pages one after the other as plain text, also on a terminal.
+        #[arg(short, long)]
+        batch: bool,
+        /// Only this cluster.
+        #[arg(long, value_name = "NAME")]
+        cluster: Option<String>,
+        /// Sorted by: file, sessions, new, data, bytes, misdirected.
+        #[arg(long, value_name = "ORDER", default_value = "file", value_parser = order(), hide_possible_values = true)]
+        sort: Order,
+        /// The configuration.
+        #[command(flatten)]
+        file: File,
+        /// The daemon's socket; default: what the configuration says.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
     /// The control connections that the running daemon follows.
     Sessions(Shown),
     /// The dynamic rows in the kernel, and the sessions that they are there for.
@@ -126,6 +159,18 @@ pub struct Shown {
 fn cluster_and_server(text: &str) -> Result<String, &'static str> {
     let named = text.split_once('/').is_some_and(|(cluster, server)| !cluster.is_empty() && !server.is_empty());
     if named { Ok(text.to_owned()) } else { Err("write CLUSTER/SERVER, as `ftpdirector status` shows them") }
+}
+
+fn delay(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or("0.1 to 3600 seconds")
+}
+
+/// Named one by one, for completions.
+fn order() -> impl TypedValueParser<Value = Order> {
+    let named = |text: String| Order::ALL.iter().find(|(.., name)| *name == text).map(|(order, ..)| *order);
+    let names = PossibleValuesParser::new(Order::ALL.map(|(.., name)| name));
+    names.try_map(move |text| named(text).ok_or("file, sessions, new, data, bytes or misdirected"))
 }
 
 fn forwarding(text: &str) -> Result<ForwardingMethod, &'static str> {

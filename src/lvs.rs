@@ -120,8 +120,85 @@ pub struct Destination {
     pub weight: u32,
 }
 
+/// The network of `address` whose prefix has `length` bits: the address itself at 32 (IPv4) or 128 (IPv6) and more.
+#[must_use]
+pub fn network(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => IpAddr::V4((address.to_bits() & netmask4(length)).into()),
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & netmask6(length)).into()),
+    }
+}
+
+/// The netmask of `length` bits, of the family of `address`: `255.255.255.0`, `ffff:ffff:ffff:ffff::`.
+#[must_use]
+pub fn netmask(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(netmask4(length).into()),
+        IpAddr::V6(_) => IpAddr::V6(netmask6(length).into()),
+    }
+}
+
+/// A shift by the whole width is none in Rust.
+fn netmask4(length: u8) -> u32 {
+    u32::MAX.checked_shl(32_u32.saturating_sub(length.into())).unwrap_or(0)
+}
+
+fn netmask6(length: u8) -> u128 {
+    u128::MAX.checked_shl(128_u32.saturating_sub(length.into())).unwrap_or(0)
+}
+
 /// The address of the other family never equals this one: both families of one address space.
 #[must_use]
 pub const fn is_ipv6(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(_))
+}
+
+/// A TCP connection that IPVS keeps (`ipvsadm -L -n -c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The client's end.
+    pub client: SocketAddr,
+    /// Where the client sends to.
+    pub vip: SocketAddr,
+    /// The real server that it goes to.
+    pub server: SocketAddr,
+    /// How far it is.
+    pub state: ConnectionState,
+    /// When IPVS forgets it, unless a packet comes. Seconds resolution, rounded down.
+    pub expires: Duration,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Both ends may send.
+    Established,
+    /// One end has said that it sends no more.
+    HalfClosed,
+    /// Not yet open, or over.
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_of_every_length() {
+        let of = |address: &str, length| network(address.parse().expect("an address"), length).to_string();
+        for (address, length, expected) in [
+            ("203.0.113.77", 0, "0.0.0.0"),
+            ("203.0.113.77", 1, "128.0.0.0"),
+            ("203.0.113.77", 24, "203.0.113.0"),
+            ("203.0.113.77", 31, "203.0.113.76"),
+            ("203.0.113.77", 32, "203.0.113.77"),
+            ("203.0.113.77", 200, "203.0.113.77"),
+            ("2001:db8:1:2:3::4", 0, "::"),
+            ("2001:db8:1:2:3::4", 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2:3::4", 128, "2001:db8:1:2:3::4"),
+        ] {
+            assert_eq!(of(address, length), expected, "{address}/{length}");
+        }
+        assert_eq!(netmask(IpAddr::from([0, 0, 0, 0]), 20).to_string(), "255.255.240.0");
+    }
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ftpdirector::cli::{Cli, Command, Shown};
+use ftpdirector::cli::{self, Cli, Command, Shown};
 use ftpdirector::config::{self, Config, LogFormat, LogLevel};
 use ftpdirector::daemon::admin::client::{Ask, ClientError};
 use ftpdirector::daemon::admin::command::{self, Format};
+use ftpdirector::daemon::admin::top::{self, Options};
 use ftpdirector::daemon::{self, Kernel, OnExit, RunError};
 use ftpdirector::lvs::ForwardingMethod;
 use ftpdirector::{doctor, replay};
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         Command::Doctor { file, json } => examine(&file.config, json),
         Command::Replay { capture, forwarding, json } => replay_capture(&capture, forwarding, json),
         Command::Status(shown) => ask(&shown, &Ask::Status),
+        Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
+            top(&file, socket, &Options { delay, pages: iterations, batch, cluster, order: sort })
+        }
         Command::Sessions(shown) => ask(&shown, &Ask::Sessions),
         Command::Pinholes(shown) => ask(&shown, &Ask::Pinholes),
         Command::Trace { client, server, shown } => ask(&shown, &Ask::Trace { client, server }),
@@ -41,7 +45,8 @@ fn read(path: &Path) -> Result<Config, String> {
     let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
     for warning in &parsed.warnings {
-        eprintln!("{warning}");
+        // Not `eprintln!`, which panics: the daemon reads its file again also when its log's disk is full.
+        let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(parsed.config)
 }
@@ -79,6 +84,9 @@ fn plan(config: &Config) -> ExitCode {
     let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
+            for note in plan.notes.harm.iter().chain(&plan.notes.leaving) {
+                println!("# {note}");
+            }
             if let Some(rules) = &plan.rules {
                 print!("nft -f - <<'EOF'\n{rules}EOF\n");
             }
@@ -92,10 +100,7 @@ fn plan(config: &Config) -> ExitCode {
 }
 
 fn flush(config: &Config) -> ExitCode {
-    let errors = match Kernel::connect() {
-        Ok(mut kernel) => kernel.flush(config),
-        Err(errors) => errors,
-    };
+    let errors = daemon::flush(config);
     if errors.is_empty() { ExitCode::SUCCESS } else { failed(&RunError::Kernel(errors)) }
 }
 
@@ -124,21 +129,32 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> E
     }
 }
 
-fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
-    let socket = match shown.socket.clone().map_or_else(|| socket_of(&shown.file.config), Ok) {
-        Ok(socket) => socket,
+fn top(file: &cli::File, socket: Option<PathBuf>, options: &Options) -> ExitCode {
+    with_socket(file, socket, |socket| answered(top::run(socket, options)))
+}
+
+fn with_socket(file: &cli::File, named: Option<PathBuf>, then: impl FnOnce(&Path) -> ExitCode) -> ExitCode {
+    match named.map_or_else(|| socket_of(&file.config), Ok) {
+        Ok(socket) => then(&socket),
         Err(problems) => {
             eprintln!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH");
-            return ExitCode::from(CONFIG);
+            ExitCode::from(CONFIG)
         }
-    };
+    }
+}
+
+fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
     let format = if shown.json { Format::Json } else { Format::Text };
     // Written at once: whoever reads a trace through a pipe wants each line when it happens.
     let print = |text: &str| {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     };
-    match command::run(&socket, ask, format, print) {
+    with_socket(&shown.file, shown.socket.clone(), |socket| answered(command::run(socket, ask, format, print)))
+}
+
+fn answered(result: Result<(), ClientError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         // `ftpdirector trace | head`
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -168,7 +184,9 @@ fn log(log: &config::Log) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    // A line that cannot be written (disk full, journald gone) is lost; to complain about it on stderr would panic.
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let lines = lines.with_target(false).log_internal_errors(false);
     match log.format {
         LogFormat::Text => lines.with_ansi(false).init(),
         LogFormat::Json => lines.json().init(),

@@ -67,7 +67,8 @@ fn commands(line: &Command) -> Result<String, fmt::Error> {
             {
                 continue;
             }
-            writeln!(options, ".It {spelling}\n{help}")?;
+            let short = argument.get_short().map(|short| format!("Fl {short} , ")).unwrap_or_default();
+            writeln!(options, ".It {short}{spelling}\n{help}")?;
             for value in argument.get_default_values().iter().filter(|_| takes_value(argument)) {
                 writeln!(options, "The default is\n.Li {} .", value.to_string_lossy())?;
             }

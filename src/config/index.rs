@@ -25,16 +25,16 @@ pub struct Indexes {
 pub struct TooMany;
 
 /// The indexes that the kernel's rows already speak of.
-struct Standing {
+pub(super) struct Standing {
     /// (VIP, control port, server) → index, from `tags` and `server_marks`.
-    by_server: BTreeMap<(IpAddr, u16, IpAddr), u16>,
+    pub(super) by_server: BTreeMap<(IpAddr, u16, IpAddr), u16>,
     /// index → real server, from the firewall-mark services.
     by_service: BTreeMap<u16, IpAddr>,
     tags: BTreeMap<(IpAddr, u16), u16>,
 }
 
 impl Standing {
-    fn read(marks: Marks, actual: &State) -> Self {
+    pub(super) fn read(marks: Marks, actual: &State) -> Self {
         let mut tags = BTreeMap::new();
         let mut by_server = BTreeMap::new();
         for (key, value) in rows(actual, Name::Tags) {
@@ -112,7 +112,7 @@ fn wanted(config: &Config) -> Vec<(&Cluster, IpAddr, &RealServer)> {
 }
 
 /// The real servers that serve `vip`, with their positions.
-pub(super) fn servers(cluster: &Cluster, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
+pub fn servers(cluster: &Cluster, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
     cluster.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())
 }
 
@@ -122,10 +122,9 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
     for (number, cluster) in config.clusters.iter().enumerate() {
         for &vip in &cluster.vips {
             for ((position, server), &index) in servers(cluster, vip).zip(indexes.by_ref()) {
-                let active_port = standing::active_port(server, cluster.ports.first().copied().unwrap_or_default());
-                let same = servers(cluster, vip).filter(|(_, other)| {
-                    cluster.ports.iter().any(|&port| standing::active_port(other, port) == active_port)
-                });
+                let active_ports = |server| cluster.ports.iter().map(move |&port| standing::active_port(server, port));
+                let meets = |other| active_ports(other).any(|port| active_ports(server).any(|own| own == port));
+                let same = servers(cluster, vip).filter(|(_, other)| meets(other));
                 let declared = server.passive_ports != PortRange::UNPRIVILEGED;
                 placements.push(Placement {
                     index,
@@ -135,8 +134,9 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
                     address: server.address,
                     forwarding: cluster.forwarding,
                     own_range: (declared && !server.shared).then_some(server.passive_ports),
-                    active_port,
+                    active_port: server.active_port,
                     own_active_port: same.count() == 1,
+                    client_prefix: cluster.client_match.prefix(vip),
                     passive_ports: server.passive_ports,
                 });
             }

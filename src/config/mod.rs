@@ -2,10 +2,11 @@
 //!
 //! A [`Config`] that exists is valid: nothing downstream checks it again.
 
+pub mod advertised;
 mod check;
 mod file;
 pub mod index;
-mod not_yet;
+pub mod leaving;
 pub mod overlay;
 mod problem;
 #[cfg(test)]
@@ -48,7 +49,6 @@ pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
         let mut draft = file::read(section::Section::new(String::new(), &root, &report));
         let checker = check::Checker::new(&root, &report);
         check::check(&mut draft, &checker);
-        not_yet::not_yet(&checker);
         config = Some(draft.config);
     }
     let warnings = report.finish()?;
@@ -95,6 +95,8 @@ pub struct Cluster {
     pub vip_interface: Option<String>,
     /// Control ports: at least one, each once; 990 means implicit TLS.
     pub ports: Vec<u16>,
+    /// Those of `ports` that the file no longer has: they take no new sessions. Empty in a file's configuration.
+    pub leaving_ports: Vec<u16>,
     /// How IPVS hands packets to the real servers.
     pub forwarding: ForwardingMethod,
     /// The scheduler's kernel name, `[a-z0-9_]{1,15}`.
@@ -147,7 +149,7 @@ pub struct RealServer {
 }
 
 /// What goes into the address of a 227.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Advertise {
     /// The VIP that the client came to.
     Vip,
@@ -184,6 +186,20 @@ pub enum ClientMatch {
     },
     /// Everyone; only with disjoint ranges.
     Any,
+}
+
+impl ClientMatch {
+    /// The length of the network that may use a passive row, of the family of `vip`.
+    #[must_use]
+    pub const fn prefix(self, vip: IpAddr) -> u8 {
+        match (self, vip) {
+            (Self::Any, _) => 0,
+            (Self::Prefix { ipv4, .. }, IpAddr::V4(_)) => ipv4,
+            (Self::Prefix { ipv6, .. }, IpAddr::V6(_)) => ipv6,
+            (Self::Address, IpAddr::V4(_)) => 32,
+            (Self::Address, IpAddr::V6(_)) => 128,
+        }
+    }
 }
 
 /// What becomes of a PORT or EPRT to another host than the control connection's.

@@ -1,10 +1,11 @@
 //! What an operator and the health checks say about servers, beside the file.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::index::{self, Indexes};
-use super::{Cluster, Config, NoServers, RealServer, standing};
+use super::{Cluster, Config, HealthCheckKind, NoServers, RealServer, standing};
+use crate::lvs::ServiceKey;
 use crate::state::State;
 use crate::state::sets::{Name, Set, Value};
 
@@ -21,7 +22,8 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// The drains that the kernel remembers from before a restart.
+    /// The drains that the kernel remembers from before a restart, and the servers that had been taken out: they stay out until
+    /// their first health check says something.
     #[must_use]
     pub fn standing(config: &Config, indexes: &Indexes, actual: &State) -> Self {
         let marks = standing::marks(config);
@@ -34,7 +36,15 @@ impl Overlay {
             let cluster = config.clusters.get(placement.cluster)?;
             Some((cluster.name.clone(), cluster.real_servers.get(placement.server)?.name.clone()))
         });
-        Self { drained: names.collect(), down: BTreeSet::new() }
+        let mut overlay = Self { drained: names.collect(), down: BTreeSet::new() };
+        for cluster in config.clusters.iter().filter(|cluster| cluster.health_check.kind != HealthCheckKind::None) {
+            let out = cluster.real_servers.iter().filter(|server| {
+                server.weight > 0 && !overlay.is_drained(cluster, server) && taken_out(cluster, server, actual)
+            });
+            let out: Vec<ServerName> = out.map(|server| (cluster.name.clone(), server.name.clone())).collect();
+            overlay.down.extend(out);
+        }
+        overlay
     }
 
     /// Forgets servers that the configuration no longer has.
@@ -83,6 +93,18 @@ impl Overlay {
         let down = self.is_down(cluster, server) && !(keep && self.all_down(cluster, vip));
         if down { 0 } else { server.weight }
     }
+}
+
+/// Whether a server stands in its control services with weight 0.
+fn taken_out(cluster: &Cluster, server: &RealServer, actual: &State) -> bool {
+    let vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
+    let places = vips.flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
+    let mut weights = places.filter_map(|(vip, port)| {
+        let service = actual.services.get(&ServiceKey::Tcp(SocketAddr::new(vip, port)))?;
+        let to = SocketAddr::new(server.address, server.port.unwrap_or(port));
+        Some(service.destinations.get(&to)?.destination.weight)
+    });
+    weights.next() == Some(0) && weights.all(|weight| weight == 0)
 }
 
 #[cfg(test)]

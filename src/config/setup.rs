@@ -1,19 +1,21 @@
 //! From the configuration to what the director needs.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
+use super::advertised::Advertised;
 use super::index::Indexes;
-use super::{Advertise, Bounce, Cluster, Config, standing};
+use super::{Bounce, Cluster, Config, standing};
 use crate::director::{self, Policies, Setup};
 use crate::ftp::{self, Policy, Replies};
 use crate::lvs::ForwardingMethod;
 
 /// The director's view of a configuration.
 #[must_use]
-pub fn setup(config: &Config, indexes: &Indexes) -> Setup {
+pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised) -> Setup {
     let placements = indexes.placements.iter().filter_map(|placement| {
         let cluster = config.clusters.get(placement.cluster)?;
-        let explicit = policy(config, cluster, placement.vip);
+        let address = advertised.address(&cluster.advertise, placement.vip);
+        let explicit = policy(config, cluster, address);
         Some((*placement, Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit }))
     });
     Setup {
@@ -33,24 +35,16 @@ fn cluster(cluster: &Cluster) -> director::Cluster {
     }
 }
 
-fn policy(config: &Config, cluster: &Cluster, vip: IpAddr) -> Policy {
+fn policy(config: &Config, cluster: &Cluster, advertise: Option<Ipv4Addr>) -> Policy {
     let seen = cluster.forwarding == ForwardingMethod::Nat;
     Policy {
         replies: if seen { Replies::Seen } else { Replies::Unseen },
-        advertise: if seen { advertised(&cluster.advertise, vip) } else { None },
+        advertise: advertise.filter(|_| seen),
         bounce: match cluster.bounce {
             Bounce::Reject => ftp::Bounce::Reject,
             Bounce::Allow => ftp::Bounce::Allow,
         },
         line_limit: config.limits.line,
         implicit_tls: false,
-    }
-}
-
-fn advertised(advertise: &Advertise, vip: IpAddr) -> Option<Ipv4Addr> {
-    match (advertise, vip) {
-        (Advertise::Address(address), _) => Some(*address),
-        (_, IpAddr::V4(vip)) => Some(vip),
-        (_, IpAddr::V6(_)) => None,
     }
 }

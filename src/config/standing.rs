@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::index::{self, Indexes};
 use super::overlay::Overlay;
 use super::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
-use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService};
-use crate::state::sets::{Name, Set, Value};
-use crate::state::{Marks, Rules, Service, State};
+use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService, netmask};
+use crate::state::sets::{Family, Name, Set, Value};
+use crate::state::{LocalAddress, Marks, Network, Rules, Service, State};
 use crate::steer::Placement;
 
 /// IPVS's own (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_timeouts[IP_VS_TCP_S_ESTABLISHED]`).
@@ -40,7 +40,18 @@ pub fn rules(config: &Config, indexes: &Indexes) -> Rules {
         nat: config.clusters.iter().any(|cluster| cluster.forwarding == ForwardingMethod::Nat),
         idle: idle(config),
         pinhole_timeouts: timeouts,
+        networks: networks(config),
     }
+}
+
+/// The networks of `client_match`, each once.
+fn networks(config: &Config) -> Vec<Network> {
+    let of_vips = config.clusters.iter().flat_map(|cluster| {
+        let network = |vip: &IpAddr| Network { family: Family::of(*vip), length: cluster.client_match.prefix(*vip) };
+        cluster.vips.iter().map(network)
+    });
+    let several = of_vips.filter(|network| network.length < if network.family == Family::V4 { 32 } else { 128 });
+    several.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// How long IPVS keeps an idle TCP connection.
@@ -59,10 +70,11 @@ pub const fn marks(config: &Config) -> Marks {
 #[must_use]
 pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
     let mut state = State::default();
-    let version = rules(config, indexes).version();
-    state.element(Set::once(Name::Version), vec![Value::Mark(version)], vec![]);
     for cluster in &config.clusters {
         for &vip in &cluster.vips {
+            if let Some(interface) = cluster.vip_interface.clone() {
+                state.addresses.insert(LocalAddress { interface, address: vip });
+            }
             Vip { cluster, vip, marks: marks(config), indexes, overlay }.rows(&mut state);
         }
     }
@@ -157,6 +169,7 @@ impl Vip<'_> {
 
     /// `ipvsadm -A -t VIP:PORT`, with all real servers.
     fn control_service(&self, port: u16, state: &mut State) {
+        let leaving = self.cluster.leaving_ports.contains(&port);
         let service = state.service(VirtualService {
             key: ServiceKey::Tcp(SocketAddr::new(self.vip, port)),
             scheduler: self.cluster.scheduler.clone(),
@@ -166,10 +179,12 @@ impl Vip<'_> {
             service.destination(Destination {
                 address: SocketAddr::new(server.address, server.port.unwrap_or(port)),
                 forwarding: self.cluster.forwarding,
-                weight: self.overlay.weight(self.cluster, self.vip, server),
+                weight: if leaving { 0 } else { self.overlay.weight(self.cluster, self.vip, server) },
             });
         }
-        self.sorry_server(port, service);
+        if !leaving {
+            self.sorry_server(port, service);
+        }
     }
 
     /// The passive ports that someone wrote down, without overlaps (an interval set holds none).
@@ -208,6 +223,11 @@ fn server_rows(config: &Config, placement: &Placement, indexes: &Indexes, state:
     state.element(Set::once(Name::Misdirected), vec![data], vec![]);
     if let Some(range) = placement.own_range {
         state.element(Set::of(Name::Ranges, placement.vip), vec![vip, Value::Ports(range)], vec![control]);
+        let mask = netmask(placement.vip, placement.client_prefix);
+        if mask != netmask(placement.vip, u8::MAX) {
+            let key = vec![control, Value::Address(mask)];
+            state.element(Set::of(Name::Networks, placement.vip), key, vec![]);
+        }
     }
     let Some(cluster) = config.clusters.get(placement.cluster) else { return };
     let Some(real_server) = cluster.real_servers.get(placement.server) else { return };

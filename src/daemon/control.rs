@@ -1,11 +1,11 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::Histogram;
 use sd_notify::NotifyState;
@@ -14,12 +14,15 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::admin::{self, Kernels, State};
+use super::advertise::{Followed, Follower};
 use super::health::{Health, HealthView};
 use super::kernel::{Kernel, Plan};
 use super::metrics::{self, Scrape};
 use super::metrics_health::Servers;
+use super::observe::Observer;
 use super::packets::{Message, Packets, Thread};
-use super::{OnExit, RunError, http, kernel_error, lines, notify, observe, rows, system};
+use super::refresh::Refresh;
+use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
 use crate::config::index::Indexes;
 use crate::config::overlay::{Overlay, ServerName};
 use crate::config::{Config, setup};
@@ -60,11 +63,13 @@ pub enum Command {
         /// Whether it is down from now on.
         down: bool,
     },
+    /// Another address goes into 227s: which one stands in [`Followed`].
+    Advertise,
 }
 
 /// What reload, scrape and status share.
 pub struct View {
-    /// The configuration in force.
+    /// The configuration in force: the file's, with what is leaving.
     pub config: Config,
     /// Its indexes.
     pub indexes: Indexes,
@@ -72,14 +77,14 @@ pub struct View {
     pub overlay: Overlay,
     /// What the health checks found.
     pub health: HealthView,
-    /// For the counters in the sets.
-    pub elements: Elements,
+    /// What `passive.advertise` stands for.
+    pub followed: Followed,
     /// What happened to this daemon.
     pub history: History,
 }
 
 /// What happened to this daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Rows found missing or changed by someone else and put right.
     pub drift: u64,
@@ -87,19 +92,26 @@ pub struct History {
     pub reload_good: bool,
     /// When the configuration in force was read, seconds since the epoch.
     pub reloaded_at: f64,
+    /// How often an idle control connection was kept alive in IPVS, by cluster.
+    pub refreshed: BTreeMap<String, u64>,
     /// Why the kernel's rows cannot be put right at present.
     pub complaint: Option<String>,
 }
 
 /// The running daemon.
 pub struct Daemon {
+    /// What the file says. (The view's is that with what is leaving.)
+    config: Config,
     kernel: Kernel,
     packets: Packets,
     health: Health,
+    follower: Follower,
     thread: std::thread::JoinHandle<()>,
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
     leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    /// Its thread goes with us.
+    _refresh: Refresh,
     /// Its file goes with us.
     socket: Option<admin::Socket>,
 }
@@ -113,8 +125,12 @@ impl Daemon {
         let address = config.metrics.listen;
         let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, error })?;
         let look = kernel.look(&config).map_err(kernel_error)?;
-        let overlay = look.drains(&config).map_err(kernel_error)?;
-        let plan = look.plan(&config, &overlay).map_err(RunError::Kernel)?;
+        let inforce = look.inforce(&config, None);
+        let overlay = look.overlay(&inforce).map_err(kernel_error)?;
+        let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
+        if !plan.absent.is_empty() {
+            return Err(RunError::Kernel(plan.absent));
+        }
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let elements = Elements::connect().map_err(kernel_error)?;
@@ -126,32 +142,38 @@ impl Daemon {
         let (answers, waker) = packets.sender();
         rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
         let verdicts = metrics::verdict_histogram();
-        let director = Director::new(setup::setup(&config, &plan.indexes));
+        let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
+        follower.configure(&plan.config);
+        follower.first_answers(ANSWER).await;
+        let followed = follower.followed();
+        let director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known()));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
-        health.configure(&config);
-        let elements = Elements::connect().map_err(kernel_error)?;
-        let history = History { drift: 0, reload_good: true, reloaded_at: now(), complaint: None };
-        let Plan { indexes, leaving, .. } = plan;
-        let view = Arc::new(Mutex::new(View { config, indexes, overlay, health: health.view(), elements, history }));
-        let (seen, line) = (Arc::clone(&view), packets.clone());
-        let scrape = move || scrape(line.clone(), Arc::clone(&seen), verdicts.clone());
+        health.resume(&config, &overlay.down);
+        let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
+        let Plan { config: inforce, indexes, leaving, .. } = plan;
+        let view =
+            Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), followed, history }));
+        let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
+        let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
+        let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
+        let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
         tokio::spawn(http::serve(listener, scrape, ready));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
-                let facts = Kernels::new(Arc::clone(&view)).map_err(kernel_error)?;
+                let facts = Kernels::new(Arc::clone(&view), observer).map_err(kernel_error)?;
                 let state = State::new(facts, packets.clone(), commands, file);
                 tokio::spawn(admin::serve(listener, state));
                 Some(socket)
             }
             None => None,
         };
-        Ok(Self { kernel, packets, health, thread, view, leaving, socket })
+        Ok(Self { config, kernel, packets, health, follower, thread, view, leaving, socket, _refresh: refresh })
     }
 
     /// Does what it is told.
@@ -162,6 +184,8 @@ impl Daemon {
             Command::Drain { server, drained, answer } => drop(answer.send(self.drain(server, drained))),
             // A command that waited may be out of date.
             Command::Down { .. } => self.follow_health(),
+            // When the packet thread is gone, the next beat says so.
+            Command::Advertise => drop(self.configure_packets()),
         }
     }
 
@@ -169,8 +193,8 @@ impl Daemon {
     pub fn reload(&mut self, reread: &impl Fn() -> Result<Config, String>) -> Result<(), String> {
         notify(&[NotifyState::Reloading]);
         let result = reread().and_then(|config| {
-            let (mut overlay, old) = self.overlay();
-            if let Some(fixed) = needs_restart(&old, &config) {
+            let mut overlay = self.lock().overlay.clone();
+            if let Some(fixed) = needs_restart(&self.config, &config) {
                 return Err(format!("{fixed} can only be changed by a restart"));
             }
             overlay.retain(&config);
@@ -195,11 +219,11 @@ impl Daemon {
 
     /// Makes the weights what the health checks say. What fails is tried again at the next look.
     fn follow_health(&mut self) {
-        let (mut overlay, config) = self.overlay();
+        let mut overlay = self.lock().overlay.clone();
         let down = self.health.view().down();
         if overlay.down != down {
             overlay.down = down;
-            if let Err(error) = self.apply(config, overlay) {
+            if let Err(error) = self.apply(self.config.clone(), overlay) {
                 self.complain(error);
             }
         }
@@ -215,8 +239,8 @@ impl Daemon {
     }
 
     fn drain(&mut self, server: ServerName, drained: bool) -> Result<(), String> {
-        let (mut overlay, config) = self.overlay();
-        let cluster = config.clusters.iter().find(|cluster| cluster.name == server.0);
+        let mut overlay = self.lock().overlay.clone();
+        let cluster = self.config.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
             return Err(format!("no server {}/{}", server.0, server.1));
@@ -227,49 +251,90 @@ impl Daemon {
         } else {
             overlay.drained.remove(&server)
         };
-        self.apply(config, overlay)
+        self.apply(self.config.clone(), overlay)
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
     fn apply(&mut self, config: Config, overlay: Overlay) -> Result<(), String> {
         let look = self.kernel.look(&config).map_err(|error| error.to_string())?;
-        let plan = look.plan(&config, &overlay).map_err(|errors| lines(&errors))?;
+        let inforce = look.inforce(&config, Some(&self.lock().config));
+        let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+        if config != self.config {
+            // A configuration that was good goes on when its interface vanishes: the looks complain.
+            if !plan.absent.is_empty() {
+                return Err(lines(&plan.absent));
+            }
+            let notes = look.notes(&config, &plan);
+            notes.harm.iter().for_each(|note| warn!("{note}"));
+            notes.leaving.iter().for_each(|note| info!("{note}"));
+        }
         self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
         say(&plan);
-        if !self.packets.tell(Message::Configure(Box::new(setup::setup(&config, &plan.indexes)))) {
-            return Err("the packet thread is gone".into());
-        }
         self.leaving = plan.leaving;
+        self.config = config;
         let mut view = self.lock();
-        (view.config, view.indexes, view.overlay) = (config, plan.indexes, overlay);
-        Ok(())
+        (view.config, view.indexes, view.overlay) = (inforce.clone(), plan.indexes, overlay);
+        drop(view);
+        self.follower.configure(&inforce);
+        if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
     }
 
-    /// Puts right what someone else changed; takes away what has lost its last connection.
-    pub fn look(&mut self) {
+    /// Tells the packet thread what is in force; `false` when it is gone.
+    #[must_use]
+    fn configure_packets(&self) -> bool {
+        let view = self.lock();
+        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known());
+        drop(view);
+        self.packets.tell(Message::Configure(Box::new(setup)))
+    }
+
+    /// Puts right what someone else changed; takes away what has lost its last connection. Returns how long the look itself
+    /// took: what it finds must not make the next one late.
+    pub fn look(&mut self) -> Duration {
         self.follow_health();
-        let (overlay, config) = self.overlay();
-        let planned = self.kernel.look(&config).map_err(|error| error.to_string());
-        let planned = planned.and_then(|look| look.plan(&config, &overlay).map_err(|errors| lines(&errors)));
-        let done = planned.and_then(|plan| {
+        let (overlay, inforce) = {
+            let view = self.lock();
+            (view.overlay.clone(), view.config.clone())
+        };
+        let began = Instant::now();
+        let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
+            let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+            let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
+            Ok((plan, stays))
+        });
+        let took = began.elapsed();
+        let done = planned.and_then(|(plan, stays)| {
             self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
-            Ok(plan)
+            Ok((plan, stays))
         });
         match done {
-            Ok(plan) => {
+            Ok((plan, stays)) => {
+                if plan.flushed {
+                    let _ = self.packets.tell(Message::RowsLost);
+                }
                 let drift = self.drift(&plan);
                 let mut view = self.lock();
                 view.history.drift = view.history.drift.saturating_add(drift);
                 // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
-                if view.indexes != plan.indexes {
-                    let setup = setup::setup(&view.config, &plan.indexes);
-                    let _ = self.packets.tell(Message::Configure(Box::new(setup)));
-                }
+                let renumbered = view.indexes != plan.indexes;
                 view.indexes = plan.indexes;
-                view.history.complaint = None;
+                if plan.absent.is_empty() {
+                    view.history.complaint = None;
+                }
+                drop(view);
+                if renumbered {
+                    let _ = self.configure_packets();
+                }
+                if !plan.absent.is_empty() {
+                    self.complain(lines(&plan.absent));
+                }
+                if !stays && let Err(error) = self.apply(self.config.clone(), overlay) {
+                    self.complain(error);
+                }
             }
             Err(error) => self.complain(format!("the kernel's rows cannot be put right: {error}")),
         }
+        took
     }
 
     /// How many rows someone else had changed; says so.
@@ -280,13 +345,21 @@ impl Daemon {
             drift += 1;
         }
         if plan.rules.is_some() {
-            warn!("the rules of table inet ftpdirector were gone or changed: written again");
+            let edited = plan.edited.join("; ");
+            warn!("someone else changed the rules of table inet ftpdirector ({edited}): written again");
             drift += 1;
         }
-        for change in &plan.changes {
+        let flushed = |change: &Change| plan.flushed && matches!(change, Change::AddElement(..));
+        let elements = plan.changes.iter().filter(|change| flushed(change)).count();
+        if elements > 0 {
+            warn!("its {elements} elements are written again");
+            drift += u64::try_from(elements).unwrap_or(u64::MAX);
+        }
+        for change in plan.changes.iter().filter(|change| !flushed(change)) {
             let ours = match change {
                 Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
                 Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
+                Change::DeleteAddress(_) => true,
                 _ => false,
             };
             if ours {
@@ -322,11 +395,6 @@ impl Daemon {
             }
         }
         info!("stopped");
-    }
-
-    fn overlay(&self) -> (Overlay, Config) {
-        let view = self.lock();
-        (view.overlay.clone(), view.config.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, View> {
@@ -382,14 +450,24 @@ async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-async fn scrape(packets: Packets, view: Arc<Mutex<View>>, verdicts: Histogram) -> Result<String, String> {
+async fn scrape(
+    packets: Packets,
+    view: Arc<Mutex<View>>,
+    observer: Arc<Mutex<Observer>>,
+    verdicts: Histogram,
+) -> Result<String, String> {
     let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
     let read = move || {
-        let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
-        let View { config, indexes, overlay, health, elements, history } = &mut *view;
-        let kernel = observe::counters(elements, config, indexes).map_err(|error| error.to_string())?;
-        let queue = config.kernel.queue;
-        let servers = Servers { config, overlay, health: &health.snapshot() };
+        let (config, indexes, overlay, health, history) = {
+            let view = view.lock().unwrap_or_else(PoisonError::into_inner);
+            let View { config, indexes, overlay, health, history, .. } = &*view;
+            (config.clone(), indexes.clone(), overlay.clone(), health.snapshot(), history.clone())
+        };
+        // A long listing holds up nobody but others who want one.
+        let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
+        let kernel = observed.map_err(|error| error.to_string())?.counters;
+        let servers = Servers { config: &config, overlay: &overlay, health: &health };
+        let (queue, history) = (config.kernel.queue, &history);
         let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
         scrape.text().map_err(|error| error.to_string())
     };

@@ -3,7 +3,7 @@
 //!
 //! What they found stands in a [`HealthView`]; [`Command::Down`] says that there is something new in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -141,6 +141,11 @@ impl Health {
     /// Probes what this configuration says from now on. A server whose check has not changed is not disturbed; one that is
     /// probed in another way keeps its standing, at another address it begins anew.
     pub fn configure(&mut self, config: &Config) {
+        self.resume(config, &BTreeSet::new());
+    }
+
+    /// As [`Health::configure`]; `suspects` are down until a probe is good.
+    pub fn resume(&mut self, config: &Config, suspects: &BTreeSet<ServerName>) {
         let wanted = targets(config);
         let same = |name: &ServerName, target: &Target| wanted.get(name) == Some(target);
         self.tasks.retain(|name, (target, task)| {
@@ -155,23 +160,29 @@ impl Health {
             .retain(|name, entry| wanted.get(name).is_some_and(|target| target.address == entry.health.address));
         for (name, target) in wanted {
             if !self.tasks.contains_key(&name) {
-                let task = self.watch(target.clone());
+                let suspect = suspects.contains(&name);
+                let task = self.watch(target.clone(), suspect);
                 self.tasks.insert(name, (target, task));
             }
         }
     }
 
-    fn watch(&mut self, target: Target) -> AbortHandle {
+    fn watch(&mut self, target: Target, suspect: bool) -> AbortHandle {
         self.started += 1;
         let task = self.started;
         let (rise, fall, now) = (target.check.rise, target.check.fall, now());
         let mut entries = self.view.lock();
-        let entry = entries.entry(target.server.clone()).or_insert_with(|| Entry {
-            health: unknown(&target, now),
-            tally: Tally::new(rise, fall, now),
-            task,
-        });
-        (entry.tally, entry.task) = (entry.tally.with(rise, fall), task);
+        match entries.entry(target.server.clone()) {
+            btree_map::Entry::Occupied(mut entry) => {
+                let entry = entry.get_mut();
+                (entry.tally, entry.task) = (entry.tally.with(rise, fall), task);
+            }
+            btree_map::Entry::Vacant(place) => {
+                let tally = if suspect { Tally::suspect(rise, fall, now) } else { Tally::new(rise, fall, now) };
+                let health = ServerHealth { state: tally.standing(), ..unknown(&target, now) };
+                place.insert(Entry { health, tally, task });
+            }
+        }
         drop(entries);
         let pace = Pace::new(target.check.interval, RandomState::new().hash_one(&target.server));
         self.runtime.spawn(watch(target, task, pace, self.view.clone(), self.commands.clone())).abort_handle()

@@ -2,23 +2,34 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use crate::config::index::{self, Indexes};
+use crate::config::leaving::Notes;
 use crate::config::overlay::Overlay;
-use crate::config::{self, Config, standing};
-use crate::kernel::elements::Elements;
+use crate::config::{self, Config, leaving, standing};
+use crate::kernel::actual::{self, Table};
+use crate::kernel::addresses::{self, Addresses, Listed};
+use crate::kernel::elements::{ElementChange, Elements, Part, Row, key};
 use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
-use crate::kernel::{KernelError, actual, apply, probe, ruleset};
+use crate::kernel::rules::{self, Print};
+use crate::kernel::{KernelError, apply, probe, ruleset};
 use crate::lvs::ServiceKey;
-use crate::state::sets::{Name, Set};
-use crate::state::{Change, State, TABLE, diff};
+use crate::state::{Change, LocalAddress, State, TABLE, diff};
 
 /// Connections to IPVS and nf_tables.
 pub struct Kernel {
     ipvs: Ipvs,
     elements: Elements,
-    /// What this process made.
+    addresses: Addresses,
+    /// What is known to be ours, also when someone flushes the table that says so.
     made: BTreeSet<ServiceKey>,
+    /// Our table when it was last read.
+    table: Option<Table>,
+    /// The rules as they stood when they were right.
+    right: Option<Print>,
+    /// The rules are ours, and `version` does not say so yet.
+    unstamped: bool,
 }
 
 /// What stands, read once.
@@ -26,18 +37,34 @@ pub struct Look {
     actual: State,
     others: Vec<ListedService>,
     timeouts: Timeouts,
+    /// Everybody's.
+    addresses: Vec<Listed>,
+    /// Our table.
+    table: Table,
+    right: Option<Print>,
+    unstamped: bool,
 }
 
 /// What a configuration asks of this kernel.
 pub struct Plan {
     /// Which (cluster, VIP, server) has which index.
     pub indexes: Indexes,
+    /// The configuration with what is leaving: the indexes speak of this one.
+    pub config: Config,
+    /// What a human should know before this is carried out.
+    pub notes: Notes,
     /// The rules, when others (or none) stand in the kernel.
     pub rules: Option<String>,
+    /// How those that stand differ from ours.
+    pub edited: Vec<String>,
+    /// Whether the dynamic rows are gone, with the table.
+    pub flushed: bool,
     /// Services, real servers and elements.
     pub changes: Vec<Change>,
     /// IPVS's timeouts, where the configuration wants others: `ipvsadm --set`.
     pub timeouts: Option<Timeouts>,
+    /// Interfaces of `vip_interface` that do not exist: their VIPs are not among the changes.
+    pub absent: Vec<KernelError>,
     /// The services that should stand.
     wanted: BTreeSet<ServiceKey>,
     /// Services and real servers that leave when their last connection is gone: their deletion is no drift.
@@ -54,8 +81,12 @@ impl Kernel {
         if !lacks.is_empty() {
             return Err(lacks);
         }
-        let connect = || Ok(Self { ipvs: Ipvs::connect()?, elements: Elements::connect()?, made: BTreeSet::new() });
+        let connect = || Ok(Self::of(Ipvs::connect()?, Elements::connect()?, Addresses::connect()?));
         connect().map_err(|error| vec![error])
+    }
+
+    const fn of(ipvs: Ipvs, elements: Elements, addresses: Addresses) -> Self {
+        Self { ipvs, elements, addresses, made: BTreeSet::new(), table: None, right: None, unstamped: false }
     }
 
     /// Reads what stands.
@@ -63,18 +94,33 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses to list.
     pub fn look(&mut self, config: &Config) -> Result<Look, KernelError> {
-        let (actual, others) = actual::read(&mut self.ipvs, &mut self.elements, standing::marks(config), &self.made)?;
-        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()? })
+        if self.unstamped {
+            self.stamp()?;
+        }
+        let table = actual::table(&mut self.elements, self.table.take())?;
+        let (mut actual, others) = actual::read(&mut self.ipvs, &table, standing::marks(config), &self.made)?;
+        self.made.extend(actual.services.keys());
+        let addresses = self.addresses.list()?;
+        actual.addresses = ours(&addresses);
+        self.table = Some(table.clone());
+        let (right, unstamped) = (self.right.clone(), self.unstamped);
+        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()?, addresses, table, right, unstamped })
     }
 
     /// What would change at a start; changes nothing.
     ///
     /// # Errors
-    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port.
+    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port, no interface for the VIP.
     pub fn plan(&mut self, config: &Config) -> Result<Plan, Vec<KernelError>> {
         let look = self.look(config).map_err(|error| vec![error])?;
-        let overlay = look.drains(config).map_err(|error| vec![error])?;
-        look.plan(config, &overlay)
+        let inforce = look.inforce(config, None);
+        let overlay = look.overlay(&inforce).map_err(|error| vec![error])?;
+        let mut plan = look.plan(&inforce, &overlay)?;
+        if !plan.absent.is_empty() {
+            return Err(plan.absent);
+        }
+        plan.notes = look.notes(config, &plan);
+        Ok(plan)
     }
 
     /// Carries a plan out.
@@ -84,41 +130,119 @@ impl Kernel {
     pub fn carry_out(&mut self, plan: &Plan) -> Result<(), KernelError> {
         if let Some(rules) = &plan.rules {
             ruleset::apply(rules)?;
+            self.unstamped = true;
+            self.stamp()?;
+        } else if self.right.is_none() {
+            self.right = self.table.as_ref().and_then(|table| table.rules.clone());
         }
         if let Some(timeouts) = &plan.timeouts {
             self.ipvs.set_timeouts(timeouts)?;
         }
         self.made.extend(&plan.wanted);
-        apply::changes(&mut self.ipvs, &plan.changes)
+        apply::changes(&mut self.ipvs, &mut self.addresses, &plan.changes)?;
+        for change in &plan.changes {
+            if let Change::DeleteService(key) = change {
+                self.made.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what the kernel makes of our rules, so that a later look knows them. While the ruleset changes too fast to
+    /// be listed, the next look does.
+    fn stamp(&mut self) -> Result<(), KernelError> {
+        let Some(print) = rules::read(&mut self.elements)? else { return Ok(()) };
+        let row = Row { set: "version", key: key(&[Part::Mark(print.hash())]), data: None, timeout: None };
+        self.elements.apply(&[ElementChange::Add(row)]).into_iter().collect::<Result<(), _>>()?;
+        (self.right, self.unstamped) = (Some(print), false);
+        Ok(())
     }
 
     /// Takes away every row that we own. Goes on after an error.
     pub fn flush(&mut self, config: &Config) -> Vec<KernelError> {
-        let mut errors = Vec::new();
-        match actual::read(&mut self.ipvs, &mut self.elements, standing::marks(config), &self.made) {
+        take_away(Some(&mut self.ipvs), Some(&mut self.elements), config, &self.made)
+    }
+}
+
+/// `ftpdirector flush`: takes away every row that we own, with what parts of the kernel there are. A part that is not loaded
+/// holds no rows, and asking for it would load it.
+#[must_use]
+pub fn flush(config: &Config) -> Vec<KernelError> {
+    if let Err(error) = probe::net_admin() {
+        return vec![error];
+    }
+    let (mut ipvs, mut elements, mut errors) = (None, None, Vec::new());
+    if Path::new("/proc/net/ip_vs").exists() {
+        match Ipvs::connect() {
+            Ok(connected) => ipvs = Some(connected),
+            Err(error) => errors.push(error),
+        }
+    }
+    match Elements::connect() {
+        Ok(connected) => elements = Some(connected),
+        Err(error) => errors.push(error),
+    }
+    errors.extend(take_away(ipvs.as_mut(), elements.as_mut(), config, &BTreeSet::new()));
+    errors
+}
+
+fn take_away(
+    ipvs: Option<&mut Ipvs>,
+    mut elements: Option<&mut Elements>,
+    config: &Config,
+    made: &BTreeSet<ServiceKey>,
+) -> Vec<KernelError> {
+    let mut errors = Vec::new();
+    // First: a VIP without its services would answer with resets.
+    match Addresses::connect().and_then(|mut addresses| Ok((addresses.list()?, addresses))) {
+        Ok((listed, mut addresses)) => {
+            errors.extend(ours(&listed).iter().filter_map(|address| addresses.delete(address).err()));
+        }
+        Err(error) => errors.push(error),
+    }
+    let table = elements.as_mut().map_or_else(|| Ok(Table::default()), |elements| actual::table(elements, None));
+    let table = table.unwrap_or_else(|error| {
+        errors.push(error);
+        Table::default()
+    });
+    if let Some(ipvs) = ipvs {
+        match actual::read(ipvs, &table, standing::marks(config), made) {
             Ok((state, _)) => {
                 for key in state.services.keys() {
-                    errors.extend(self.ipvs.delete_service(key).err());
+                    errors.extend(ipvs.delete_service(key).err());
                 }
             }
             Err(error) => errors.push(error),
         }
-        match self.elements.table_exists() {
-            Ok(true) => errors.extend(ruleset::apply(&format!("delete table {TABLE}\n")).err()),
-            Ok(false) => {}
-            Err(error) => errors.push(error),
-        }
-        errors
     }
+    // The table says which services are ours: it goes last, and stays while one of them does.
+    if table.there && errors.is_empty() {
+        errors.extend(ruleset::apply(&format!("delete table {TABLE}\n")).err());
+    }
+    errors
 }
 
 impl Look {
-    /// The drains that the kernel remembers.
+    /// The configuration with what is leaving: what `before` named (none: what the kernel remembers) and still has
+    /// connections.
+    #[must_use]
+    pub fn inforce(&self, config: &Config, before: Option<&Config>) -> Config {
+        let remembered = before.is_none().then(|| leaving::remembered(config, &self.actual));
+        leaving::with(config, before.or(remembered.as_ref()).unwrap_or(config), &self.actual)
+    }
+
+    /// Drains and failures that the kernel remembers.
     ///
     /// # Errors
     /// When there are more servers than indexes.
-    pub fn drains(&self, config: &Config) -> Result<Overlay, KernelError> {
+    pub fn overlay(&self, config: &Config) -> Result<Overlay, KernelError> {
         Ok(Overlay::standing(config, &self.indexes(config)?, &self.actual))
+    }
+
+    /// What a human should know before `plan` for `file` is carried out.
+    #[must_use]
+    pub fn notes(&self, file: &Config, plan: &Plan) -> Notes {
+        leaving::notes(file, &plan.config, &plan.indexes, &self.actual)
     }
 
     fn indexes(&self, config: &Config) -> Result<Indexes, KernelError> {
@@ -132,23 +256,60 @@ impl Look {
     /// What is in the way.
     pub fn plan(&self, config: &Config, overlay: &Overlay) -> Result<Plan, Vec<KernelError>> {
         let indexes = self.indexes(config).map_err(|error| vec![error])?;
-        let desired = standing::desired(config, &indexes, overlay);
+        let mut desired = standing::desired(config, &indexes, overlay);
         let mut in_the_way = foreign(&desired, &self.others);
         in_the_way.extend(helper(config));
         if !in_the_way.is_empty() {
             return Err(in_the_way);
         }
-        let version = Set::once(Name::Version);
-        let same = self.actual.elements.get(&version) == desired.elements.get(&version);
-        let rules = (!same).then(|| standing::rules(config, &indexes).transaction());
+        let absent = self.addresses(&mut desired);
+        let ours = standing::rules(config, &indexes);
+        let (same, edited) = self.rules(ours.version().0);
+        let rules = (!same).then(|| ours.transaction());
         let leaving = leaving(&self.actual, &desired);
         let wanted = desired.services.keys().copied().collect();
         let timeouts = self.timeouts(config);
-        Ok(Plan { changes: diff(&self.actual, &desired), indexes, rules, leaving, timeouts, wanted })
+        let changes = diff(&self.actual, &desired);
+        let (config, notes, flushed) = (config.clone(), Notes::default(), !self.table.there);
+        Ok(Plan { config, notes, changes, indexes, rules, edited, flushed, leaving, timeouts, absent, wanted })
+    }
+
+    /// Whether the rules of this version stand as they were written, and what is different.
+    fn rules(&self, version: u32) -> (bool, Vec<String>) {
+        let Table { version: written, rules, there, .. } = &self.table;
+        if !there {
+            return (false, vec!["the table is gone".into()]);
+        }
+        if !written.contains(&version) {
+            return (false, vec!["they are of another version".into()]);
+        }
+        let Some(rules) = rules else { return (true, Vec::new()) };
+        if self.unstamped || *written == BTreeSet::from([version, rules.hash()]) {
+            return (true, Vec::new());
+        }
+        let edited = self.right.as_ref().map(|right| right.differences(rules)).filter(|edited| !edited.is_empty());
+        (false, edited.unwrap_or_else(|| vec!["not as they were written".into()]))
     }
 }
 
 impl Look {
+    /// Takes out of `desired` the VIPs that someone else has added, and those whose interface does not exist; returns
+    /// what to say of these.
+    fn addresses(&self, desired: &mut State) -> Vec<KernelError> {
+        let mut absent = Vec::new();
+        let actual = &self.actual.addresses;
+        desired.addresses.retain(|wanted| {
+            let Some(index) = addresses::index_of(&wanted.interface) else {
+                let tried = Change::AddAddress(wanted.clone()).to_string();
+                absent.push(addresses::no_interface(&wanted.interface, &tried));
+                return false;
+            };
+            let stands = self.addresses.iter().any(|there| there.index == index && there.address == wanted.address);
+            !stands || actual.contains(wanted)
+        });
+        absent
+    }
+
     /// The timeouts to set: those of the configuration, if it has any and others are in force.
     fn timeouts(&self, config: &Config) -> Option<Timeouts> {
         let config::Timeouts { tcp, tcp_fin, udp } = *config.kernel.timeouts.as_ref()?;
@@ -171,6 +332,15 @@ impl Plan {
     pub const fn is_empty(&self) -> bool {
         self.rules.is_none() && self.timeouts.is_none() && self.changes.is_empty()
     }
+}
+
+/// The addresses that we added.
+fn ours(listed: &[Listed]) -> BTreeSet<LocalAddress> {
+    let ours = listed.iter().filter(|listed| listed.ours);
+    let named = ours.filter_map(|listed| {
+        Some(LocalAddress { interface: addresses::name_of(listed.index)?, address: listed.address })
+    });
+    named.collect()
 }
 
 /// What stands and is not wanted.

@@ -8,9 +8,13 @@ use prometheus::{
 
 use super::control::History;
 use super::metrics_health::Servers;
+use super::owners::Connection;
 use crate::director::{Mode, Outcome, Snapshot};
+use crate::ftp::{BlindReason, UnparsedReason};
+use crate::kernel::ipvs::Traffic;
+use crate::lvs::ForwardingMethod;
 
-/// What the kernel counted for one (cluster, server).
+/// What the kernel counted for one (cluster, server), over all its VIPs and ports. None of it goes back while we run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerCounters {
     /// The cluster's name.
@@ -21,17 +25,24 @@ pub struct ServerCounters {
     pub landed: u64,
     /// Data SYNs that went elsewhere.
     pub misdirected: u64,
+    /// IPVS's counters of its control connections.
+    pub control: Traffic,
+    /// IPVS's counters of its data connections. Active ones in NAT, and those whose port is translated, are the connection
+    /// tracking's: IPVS sees none of them.
+    pub data: Traffic,
 }
 
 /// What the kernel counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
-    /// By (cluster, VIP, server).
+    /// Every configured server.
     pub servers: Vec<ServerCounters>,
     /// Unexpected data connections, by cluster.
     pub unexpected: Vec<(String, u64)>,
     /// Control packets that the queue lost: it was full, or our socket's buffer was.
     pub queue_dropped: u64,
+    /// Control packets that found no room for their door.
+    pub doors_full: u64,
 }
 
 /// The one metric that is observed while packets pass; all others are read when asked for.
@@ -78,6 +89,7 @@ impl Scrape<'_> {
         self.sessions(&registry)?;
         self.clusters(&registry)?;
         self.data(&registry)?;
+        self.ipvs(&registry)?;
         self.history(&registry)?;
         self.servers.register(&registry)?;
         let build = gauges(&registry, "ftpdirector_build_info", "1, labelled with the version.", &["version"])?;
@@ -92,6 +104,12 @@ impl Scrape<'_> {
         let drift = prometheus::IntCounter::new("ftpdirector_kernel_drift_total", help)?;
         drift.inc_by(self.history.drift);
         registry.register(Box::new(drift))?;
+        let help = "Times that an idle control connection was kept alive in IPVS because its data connection lives.";
+        let refreshed = counters(registry, "ftpdirector_refreshed_total", help, &["cluster"])?;
+        for cluster in self.snapshot.clusters.keys() {
+            let count = self.history.refreshed.get(cluster).copied().unwrap_or_default();
+            refreshed.with_label_values(&[cluster]).inc_by(count);
+        }
         let help = "1 if the last reload was good, 0 if the old configuration went on.";
         let good = IntGauge::new("ftpdirector_config_reload_success", help)?;
         good.set(i64::from(self.history.reload_good));
@@ -138,11 +156,25 @@ impl Scrape<'_> {
                 "Held control packets that were dropped; TCP repeats them.",
                 snapshot.held_dropped,
             ),
+            (
+                "ftpdirector_late_verdicts_total",
+                "Verdicts for packets that the kernel had dropped: their interface or a base chain went away.",
+                snapshot.late_verdicts,
+            ),
+            (
+                "ftpdirector_log_overruns_total",
+                "Times that the log of landed data connections overflowed: some then count as expired though they came.",
+                snapshot.log_overruns,
+            ),
         ] {
             let counter = prometheus::IntCounter::new(name, help)?;
             counter.inc_by(count);
             registry.register(Box::new(counter))?;
         }
+        let help = "PASV and EPSV that found no room for their row in open4 or its like: their data connections were not expected.";
+        let full = prometheus::IntCounter::new("ftpdirector_doors_full_total", help)?;
+        full.inc_by(self.kernel.doors_full);
+        registry.register(Box::new(full))?;
         let help = "Control packets that the kernel dropped because the queue or its socket was full.";
         let dropped = counters(registry, "ftpdirector_queue_dropped_total", help, &["queue"])?;
         dropped.with_label_values(&[&self.queue.to_string()]).inc_by(self.kernel.queue_dropped);
@@ -165,6 +197,24 @@ impl Scrape<'_> {
         let unparsed = make("ftpdirector_unparsed_total", help, &["cluster", "reason"])?;
         let help = "Sessions whose control connection could no longer be read.";
         let blind = make("ftpdirector_blind_sessions_total", help, &["cluster", "reason"])?;
+        // From the beginning: what is counted first would be no increase.
+        for cluster in &self.servers.config.clusters {
+            rewritten.with_label_values(&[&cluster.name]);
+            for server in &cluster.real_servers {
+                connections.with_label_values(&[&cluster.name, &server.name]);
+            }
+            for mode in [Mode::Passive, Mode::Active] {
+                for outcome in [Outcome::Used, Outcome::Expired, Outcome::Superseded, Outcome::Refused] {
+                    expectations.with_label_values(&[&cluster.name, mode_label(mode), outcome_label(outcome)]);
+                }
+            }
+            for reason in UnparsedReason::ALL {
+                unparsed.with_label_values(&[cluster.name.as_str(), reason.name()]);
+            }
+            for reason in BlindReason::ALL {
+                blind.with_label_values(&[cluster.name.as_str(), reason.name()]);
+            }
+        }
         for (cluster, counted) in &self.snapshot.clusters {
             rewritten.with_label_values(&[cluster]).inc_by(counted.rewritten);
             for (server, &count) in &counted.control_connections {
@@ -173,12 +223,9 @@ impl Scrape<'_> {
             for (verb, &count) in &counted.commands {
                 commands.with_label_values(&[cluster.as_str(), verb]).inc_by(count);
             }
-            for mode in [Mode::Passive, Mode::Active] {
-                for outcome in [Outcome::Used, Outcome::Expired, Outcome::Superseded, Outcome::Refused] {
-                    let count = counted.expectations.get(&(mode, outcome)).copied().unwrap_or_default();
-                    let labels = [cluster.as_str(), mode_label(mode), outcome_label(outcome)];
-                    expectations.with_label_values(&labels).inc_by(count);
-                }
+            for (&(mode, outcome), &count) in &counted.expectations {
+                let labels = [cluster.as_str(), mode_label(mode), outcome_label(outcome)];
+                expectations.with_label_values(&labels).inc_by(count);
             }
             for (reason, &count) in &counted.unparsed {
                 unparsed.with_label_values(&[cluster.as_str(), reason]).inc_by(count);
@@ -203,6 +250,35 @@ impl Scrape<'_> {
         let unexpected = counters(registry, "ftpdirector_unexpected_data_total", help, &["cluster"])?;
         for (cluster, count) in &self.kernel.unexpected {
             unexpected.with_label_values(&[cluster]).inc_by(*count);
+        }
+        Ok(())
+    }
+
+    fn ipvs(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "Connections that IPVS scheduled.";
+        let labels = ["cluster", "server", "connection"];
+        let connections = counters(registry, "ftpdirector_ipvs_connections_total", help, &labels)?;
+        let help = "Bytes that IPVS forwarded, IP headers included; out (from the real server) in NAT only.";
+        let labels = ["cluster", "server", "connection", "direction"];
+        let bytes = counters(registry, "ftpdirector_ipvs_bytes_total", help, &labels)?;
+        let help = "Packets that IPVS forwarded; out (from the real server) in NAT only.";
+        let packets = counters(registry, "ftpdirector_ipvs_packets_total", help, &labels)?;
+        for of in &self.kernel.servers {
+            let (cluster, server) = (of.cluster.as_str(), of.server.as_str());
+            let found = self.servers.config.clusters.iter().find(|found| found.name == cluster);
+            let replies_seen = found.is_some_and(|found| found.forwarding == ForwardingMethod::Nat);
+            for (connection, traffic) in [(Connection::Control, &of.control), (Connection::Data, &of.data)] {
+                let connection = connection.name();
+                connections.with_label_values(&[cluster, server, connection]).inc_by(traffic.connections);
+                let inwards = [cluster, server, connection, "in"];
+                bytes.with_label_values(&inwards).inc_by(traffic.bytes_in);
+                packets.with_label_values(&inwards).inc_by(traffic.packets_in);
+                if replies_seen {
+                    let outwards = [cluster, server, connection, "out"];
+                    bytes.with_label_values(&outwards).inc_by(traffic.bytes_out);
+                    packets.with_label_values(&outwards).inc_by(traffic.packets_out);
+                }
+            }
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! `ftpdirector run`: clock, signals, threads, metrics.
 
 pub mod admin;
+mod advertise;
 mod control;
+mod dns;
 pub mod health;
 mod http;
 mod kernel;
@@ -9,9 +11,12 @@ mod listeners;
 mod metrics;
 mod metrics_health;
 mod observe;
+mod owners;
 mod packets;
 mod probe;
+mod refresh;
 mod rows;
+mod tally;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +30,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 pub use control::{Command, View};
-pub use kernel::{Kernel, Plan};
+pub use kernel::{Kernel, Plan, flush};
 
 use crate::config::Config;
 use crate::kernel::KernelError;
@@ -135,9 +140,8 @@ pub fn run(
                 },
                 Some(command) = inbox.recv() => daemon.command(command, &reread),
                 () = sleep_until(next_look) => {
-                    let began = Instant::now();
-                    daemon.look();
-                    next_look = Instant::now() + LOOK.max(began.elapsed() * SHARE);
+                    let took = daemon.look();
+                    next_look = Instant::now() + LOOK.max(took * SHARE);
                 }
                 () = sleep_until(next_beat) => {
                     if !daemon.alive().await {

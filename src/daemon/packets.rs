@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
@@ -38,12 +39,18 @@ pub enum Message {
     Sessions(usize, oneshot::Sender<Listing>),
     /// Someone wants to know which sessions so many rows are there for.
     Holders(usize, oneshot::Sender<Vec<Holder>>),
+    /// Someone wants to know which of these sessions, client and far end, may have a data connection.
+    MayTransfer(Vec<(SocketAddr, SocketAddr)>, oneshot::Sender<Vec<bool>>),
+    /// IPVS was made to remember these sessions, client and far end.
+    Refreshed(Vec<(SocketAddr, SocketAddr)>),
     /// Someone listens from now on.
     Listen(Listener),
     /// Someone wants to know whether the thread still runs.
     Ping(oneshot::Sender<()>),
     /// Another configuration.
     Configure(Box<Setup>),
+    /// Someone flushed the dynamic rows.
+    RowsLost,
     /// The end.
     Stop,
 }
@@ -95,6 +102,12 @@ impl Packets {
         let (answer, answered) = oneshot::channel();
         if self.tell(question(answer)) { answered.await.ok() } else { None }
     }
+
+    /// As [`Packets::ask`], for a thread that may wait.
+    pub fn ask_and_wait<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        if self.tell(question(answer)) { answered.blocking_recv().ok() } else { None }
+    }
 }
 
 /// What the thread works with.
@@ -123,8 +136,8 @@ impl Thread {
     pub fn spawn(self) -> io::Result<JoinHandle<()>> {
         let Self { queue, log, director, inbox, wake, rows, verdicts } = self;
         let (waiting, listeners) = (HashMap::new(), Listeners::default());
-        let core =
-            Core { director, rows, verdicts, origin: Instant::now(), waiting, next: 0, listeners, rows_gone: false };
+        let (origin, lost) = (Instant::now(), (0, 0));
+        let core = Core { director, rows, verdicts, origin, waiting, next: 0, listeners, rows_gone: false, lost };
         thread::Builder::new().name("packets".into()).spawn(move || {
             if let Err(error) = run(core, queue, log, &inbox, &wake) {
                 error!(%error, "the packet thread ends: control packets pass unread from now on");
@@ -143,11 +156,14 @@ struct Core {
     next: u64,
     listeners: Listeners,
     rows_gone: bool,
+    /// Late verdicts, and overruns of the log.
+    lost: (u64, u64),
 }
 
 fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
     let mut actions = Vec::new();
     loop {
+        core.lost = (queue.late(), log.overruns());
         let now = core.now();
         let timeout = core.director.due().map(|due| due.since(now)).unwrap_or(Duration::from_secs(1));
         wait(&[queue.as_fd(), log.as_fd(), wake.as_fd()], Some(timeout))?;
@@ -209,12 +225,24 @@ impl Core {
         match message {
             Message::RowsDone { ticket, refused } => self.director.rows_done(ticket, refused, actions),
             // The asker may have gone.
-            Message::Snapshot(answer) => drop(answer.send(self.director.snapshot())),
+            Message::Snapshot(answer) => {
+                let (late_verdicts, log_overruns) = self.lost;
+                drop(answer.send(Snapshot { late_verdicts, log_overruns, ..self.director.snapshot() }));
+            }
             Message::Sessions(most, answer) => drop(answer.send(self.director.sessions(self.now(), most))),
             Message::Holders(most, answer) => drop(answer.send(self.director.holders(most))),
+            Message::MayTransfer(sessions, answer) => {
+                let may = sessions.into_iter().map(|(client, far_end)| self.director.may_transfer(client, far_end));
+                drop(answer.send(may.collect()));
+            }
+            Message::Refreshed(sessions) => {
+                let now = self.now();
+                sessions.into_iter().for_each(|(client, far_end)| self.director.refreshed(now, client, far_end));
+            }
             Message::Listen(listener) => self.listeners.add(listener, &mut self.director),
             Message::Ping(answer) => drop(answer.send(())),
             Message::Configure(setup) => self.director.configure(*setup),
+            Message::RowsLost => self.director.rows_lost(self.now(), actions),
             Message::Stop => {}
         }
     }

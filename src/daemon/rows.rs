@@ -66,15 +66,25 @@ fn collect(first: Job, jobs: &Receiver<Job>) -> Vec<Job> {
 fn write(elements: &mut Elements, batch: &[Job]) -> Vec<bool> {
     let changes: Vec<ElementChange> = batch.iter().flat_map(|job| &job.changes).map(apply::element).collect();
     let mut results = elements.apply(&changes).into_iter();
-    let refused = |result: Result<(), KernelError>| match result {
-        Ok(()) => false,
-        Err(error) => {
-            warn!(%error, "a pinhole was refused: its data connection will not be expected");
+    let mut lost: Option<(usize, KernelError)> = None;
+    let mut refused = |result: Result<(), KernelError>| match (result, &mut lost) {
+        (Ok(()), _) => false,
+        (Err(_), Some((count, _))) => {
+            *count += 1;
+            true
+        }
+        (Err(error), none) => {
+            *none = Some((1, error));
             true
         }
     };
-    batch
+    let refused = batch
         .iter()
-        .map(|job| results.by_ref().take(job.changes.len()).map(refused).fold(false, |any, one| any | one))
-        .collect()
+        .map(|job| results.by_ref().take(job.changes.len()).map(&mut refused).fold(false, |any, one| any | one))
+        .collect();
+    if let Some((count, error)) = lost {
+        // One line a transaction: a full set refuses every row.
+        warn!(count, %error, "pinholes were refused: their data connections will not be expected");
+    }
+    refused
 }

@@ -40,6 +40,10 @@ pub struct Snapshot {
     pub rows_failed: u64,
     /// Packets dropped because too many were held, or too long: TCP repeats them.
     pub held_dropped: u64,
+    /// Verdicts for packets that the kernel had dropped meanwhile.
+    pub late_verdicts: u64,
+    /// Times that the log of landed data connections overflowed.
+    pub log_overruns: u64,
 }
 
 /// Adds one to a counter of a map.

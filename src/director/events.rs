@@ -1,14 +1,15 @@
 //! What the inspector read, turned into expectations, rows and counters.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::counters::{ClusterCounters, count};
-use super::expectation::{Expectation, Mode, Outcome};
+use super::expectation::{Awaited, Expectation, Mode, Outcome};
 use super::table::{Slot, Standing};
 use super::trace::What;
 use super::{Action, Director};
 use crate::ftp::{BlindReason, Event};
+use crate::lvs::network;
 use crate::state::sets::{Key, Name, Set};
 use crate::steer::{Placement, Row, RowChange, active, exact, range, tls};
 use crate::time::Time;
@@ -76,7 +77,7 @@ impl Director {
         effects.keep_mark |= by_range;
         self.expect(now, slot, placement, Mode::Passive, Vec::new());
         if by_range {
-            self.await_port(slot, placement, None, 0);
+            self.await_passive(slot, placement, 0);
         }
     }
 
@@ -92,7 +93,7 @@ impl Director {
         let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return };
         if range::covers(placement, Some(port)) {
             // The row needs no port; to tell the sessions of one client apart it helps.
-            self.await_port(slot, placement, Some(client), port);
+            self.await_passive(slot, placement, port);
             return;
         }
         self.end_expectation(now, slot, Outcome::Superseded, effects);
@@ -109,7 +110,7 @@ impl Director {
         }
         self.hold_rows(now, placement, &rows, effects);
         self.expect(now, slot, placement, Mode::Passive, rows);
-        self.await_port(slot, placement, Some(client), port);
+        self.await_passive(slot, placement, port);
     }
 
     /// PORT, EPRT, or a transfer on the default data port.
@@ -128,7 +129,7 @@ impl Director {
         let rows = vec![active::row(self.setup.marks, placement, address)];
         self.hold_rows(now, placement, &rows, effects);
         self.expect(now, slot, placement, Mode::Active, rows);
-        self.await_port(slot, placement, Some(address.ip()), address.port());
+        self.await_data(slot, (placement.index, address.ip(), address.port()));
     }
 
     /// RETR, STOR, LIST …: the time starts again; the server of an active transfer calls only now.
@@ -260,10 +261,15 @@ impl Director {
         }
     }
 
-    fn await_port(&mut self, slot: Slot, placement: &Placement, client: Option<IpAddr>, port: u16) {
+    /// The client's data connection may come from any address of its network.
+    fn await_passive(&mut self, slot: Slot, placement: &Placement, port: u16) {
+        let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return };
+        self.await_data(slot, (placement.index, network(client, placement.client_prefix), port));
+    }
+
+    fn await_data(&mut self, slot: Slot, awaited: Awaited) {
         let Some(entry) = self.table.entry(slot) else { return };
         let Some(serial) = entry.expectation.as_ref().map(|expectation| expectation.serial) else { return };
-        let awaited = (placement.index, client.unwrap_or(entry.key.client().ip()), port);
         self.waiting.trim(awaited, &self.table);
         self.waiting.add(awaited, slot, serial);
         if let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) {

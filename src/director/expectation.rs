@@ -56,7 +56,8 @@ impl Expectation {
     }
 }
 
-/// What identifies a data connection: index of the placement, the client's address, and the port that was named (0
+/// What identifies a data connection: index of the placement, the client's address (passive: its network, where its data
+/// may come from), and the port that was named (0
 /// where nobody saw it).
 pub type Awaited = (u16, IpAddr, u16);
 

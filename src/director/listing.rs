@@ -23,7 +23,7 @@ pub struct Listed {
     pub server: String,
     /// Since its first packet that this process saw.
     pub age: Duration,
-    /// Since its last packet that this process saw.
+    /// Since its last packet that this process saw, or since IPVS was last made to remember it.
     pub idle: Duration,
     /// The last command.
     pub verb: Option<Verb>,

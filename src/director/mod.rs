@@ -11,8 +11,10 @@ mod listing;
 mod pinholes;
 mod table;
 mod trace;
+pub mod vigil;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use counters::{ClusterCounters, Snapshot};
@@ -21,8 +23,8 @@ pub use interface::{Action, Cluster, Decision, Hook, IMPLICIT_TLS, Packet, Polic
 pub use listing::{Expected, Holder, Listed, Listing};
 pub use trace::{Filter, TraceEvent, What};
 
-use crate::ftp::{Context, Direction, Event, Segment, Session, Verdict};
-use crate::lvs::{FirewallMark, ForwardingMethod};
+use crate::ftp::{Context, Direction, Event, Segment, Session, Verb, Verdict};
+use crate::lvs::{FirewallMark, ForwardingMethod, network};
 use crate::steer::{Placement, RowChange, range};
 use crate::time::Time;
 use crate::wire::{self, Flags};
@@ -305,6 +307,20 @@ impl Director {
         }
     }
 
+    /// Someone took the dynamic rows away: what is still expected is written again.
+    pub fn rows_lost(&self, now: Time, actions: &mut Vec<Action>) {
+        let mut changes: Vec<RowChange> = self.pinholes.standing(now).collect();
+        // Doors that control packets opened; those of sessions under TLS are among the rows.
+        changes.extend(self.table.iter().filter_map(|entry| {
+            let expectation = entry.expectation.as_ref().filter(|one| one.by_range && one.deadline > now)?;
+            let door = range::door(self.setup.marks, self.placement(entry.index)?, entry.key.client().ip());
+            Some(RowChange::Put(door, expectation.deadline.since(now)))
+        }));
+        if !changes.is_empty() {
+            actions.push(Action::Rows { ticket: None, changes });
+        }
+    }
+
     /// A data connection was seen on its way to the right server.
     pub fn landed(&mut self, mark: u32, packet: &[u8]) {
         let Some(index) = self.setup.marks.data_index(FirewallMark(mark)) else { return };
@@ -318,12 +334,32 @@ impl Director {
             (false, ForwardingMethod::Nat) if packet.source.ip() == placement.vip => {
                 (packet.destination.ip(), packet.destination.port())
             }
-            (false, _) => (packet.source.ip(), packet.destination.port()),
+            (false, _) => (network(packet.source.ip(), placement.client_prefix), packet.destination.port()),
         };
         let exactly = self.waiting.take((index, client, port), &self.table);
         if let Some(slot) = exactly.or_else(|| self.waiting.take((index, client, 0), &self.table)) {
             self.used(slot);
         }
+    }
+
+    /// Whether a control connection that is silent may have a data connection. One that cannot be read may, and one that
+    /// is not known: it began before this process.
+    #[must_use]
+    pub fn may_transfer(&self, client: SocketAddr, far_end: SocketAddr) -> bool {
+        let session = self.table.find(&Key::new(client, far_end)).and_then(|slot| self.table.entry(slot));
+        let Some(entry) = session else { return true };
+        let Some(verb) = entry.verb.filter(|_| entry.ftp.blind().is_none()) else { return true };
+        // RFC 959 §4.1.3: STAT, ABOR and QUIT may be sent during a transfer; NOOP is sent by clients.
+        verb.transfers() || matches!(verb, Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit)
+    }
+
+    /// IPVS was made to remember a control connection that is silent; so do we.
+    pub fn refreshed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr) {
+        let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };
+        if let Some(entry) = self.table.entry_mut(slot) {
+            entry.seen = now;
+        }
+        self.note(slot, What::Refreshed);
     }
 
     /// Time has passed. To be called at [`Director::due`], or any time.

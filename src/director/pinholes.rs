@@ -42,6 +42,15 @@ impl Pinholes {
         self.rows.len()
     }
 
+    /// Every row that should stand, for as long as it still should.
+    pub fn standing(&self, now: Time) -> impl Iterator<Item = RowChange> {
+        let live = self.rows.iter().filter(move |(_, standing)| standing.until > now);
+        live.map(move |((set, key), standing)| {
+            let row = Row { set: *set, key: key.clone(), value: standing.value.clone() };
+            RowChange::Put(row, standing.until.since(now))
+        })
+    }
+
     /// One more session holds `row`.
     pub fn hold(&mut self, row: &Row, now: Time, timeout: Duration) -> RowChange {
         let id = (row.set, row.key.clone());

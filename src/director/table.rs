@@ -84,7 +84,7 @@ pub struct Entry {
     pub born: Time,
     /// Its last command.
     pub verb: Option<Verb>,
-    /// When its last packet came.
+    /// When its last packet came, or IPVS was last made to remember it.
     pub seen: Time,
     /// When it wants to be looked at; what the calendar holds.
     due: Option<Time>,

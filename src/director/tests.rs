@@ -10,6 +10,7 @@ use crate::state::sets::Name;
 use crate::steer::RowChange;
 
 mod late;
+mod silent;
 mod trace;
 
 const MARKS: Marks = Marks { base: 0x0f70_0000 };
@@ -30,8 +31,9 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             address: server(index).ip(),
             forwarding,
             own_range: (!shared).then_some(range),
-            active_port: 20,
+            active_port: None,
             own_active_port: false,
+            client_prefix: 32,
             passive_ports: range,
         };
         let policy = Policy {
@@ -178,6 +180,33 @@ fn only_pasv_and_epsv_open_the_door() {
 }
 
 #[test]
+fn data_from_the_clients_network_meets_its_expectation() {
+    for (prefix, source, used) in
+        [(24, "203.0.113.77:50000", 1), (24, "203.0.114.5:50000", 0), (32, "203.0.113.77:50000", 0)]
+    {
+        let mut director = director(ForwardingMethod::Dr, false);
+        director.setup.placements.iter_mut().for_each(|(placement, _)| placement.client_prefix = prefix);
+        let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
+        let _ = wire.says(&mut director, Time::ZERO, "EPSV\r\n");
+        let (source, vip) =
+            (source.parse().expect("an address"), SocketAddr::new(VIP.parse().expect("the VIP"), 32001));
+        director.landed(MARKS.data(1).0, &tcp(source, vip, 1, 0x02, &[]));
+        assert_eq!(outcomes(&director, Mode::Passive, Outcome::Used), used, "{source} in /{prefix}");
+    }
+}
+
+#[test]
+fn under_tls_the_door_is_the_networks() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    director.setup.placements.iter_mut().for_each(|(placement, _)| placement.client_prefix = 24);
+    let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let _ = wire.says(&mut director, Time::ZERO, "AUTH TLS\r\n");
+    let (_, _, actions) = wire.says(&mut director, Time::ZERO, "\u{16}\u{3}\u{1}\u{0}\u{5}hello");
+    let door = puts(&actions).into_iter().find(|row| row.set.name == Name::Open).expect("a door");
+    assert_eq!(door.key[0].to_string(), "203.0.113.0");
+}
+
+#[test]
 fn the_row_comes_before_the_verdict() {
     let mut director = director(ForwardingMethod::Dr, false);
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
@@ -196,6 +225,25 @@ fn the_row_comes_before_the_verdict() {
         .collect();
     assert_eq!(ids, [true, true]);
     assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0, PASSES_UNMARKED);
+}
+
+#[test]
+fn what_is_still_expected_is_written_again_when_someone_flushes_it() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let mut calls = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let mut waits = Wire::new(SocketAddr::new(client().ip(), 40001), 2, ForwardingMethod::Dr);
+    let (_, _, actions) = calls.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+    let row = puts(&actions)[0].clone();
+    waits.says(&mut director, Time::ZERO, "EPSV\r\n");
+    let mut again = Vec::new();
+    director.rows_lost(Time::from_millis(4000), &mut again);
+    let [Action::Rows { ticket: None, changes }] = &again[..] else { panic!("{again:?}") };
+    let door = range::door(MARKS, &director.setup.placements[2].0, client().ip());
+    let left = Duration::from_secs(6);
+    assert_eq!(changes, &[RowChange::Put(row, left), RowChange::Put(door, left)]);
+    again.clear();
+    director.rows_lost(Time::from_millis(10_000), &mut again);
+    assert_eq!(again, []);
 }
 
 #[test]

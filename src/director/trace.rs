@@ -12,9 +12,7 @@ use super::expectation::{Mode, Outcome};
 use super::table::Slot;
 use super::{Director, Hook};
 use crate::ftp::{Direction, Event, Verb};
-use crate::lvs::ForwardingMethod;
-use crate::state::sets::{Name, Set, Value};
-use crate::steer::{Row, RowChange};
+use crate::steer::{Row, RowChange, range};
 use crate::wire;
 
 /// How many events may wait until they are fetched; more are counted as lost.
@@ -107,6 +105,8 @@ pub enum What {
         /// How it ended.
         outcome: Outcome,
     },
+    /// It is silent, its data connection lives: IPVS was made to remember it.
+    Refreshed,
     /// The session is forgotten.
     Closed,
 }
@@ -253,10 +253,7 @@ impl Director {
     /// The row of `open` that a session's own packets write.
     pub(super) fn door(&self, entry: &super::table::Entry) -> Option<Row> {
         let placement = self.placement(entry.index)?;
-        let client = entry.key.client().ip();
-        let name = if placement.forwarding == ForwardingMethod::Tun { Name::TunnelOpen } else { Name::Open };
-        let key = vec![Value::Address(client), Value::Mark(self.setup.marks.control(entry.index))];
-        Some(Row { set: Set::of(name, client), key, value: Vec::new() })
+        Some(range::door(self.setup.marks, placement, entry.key.client().ip()))
     }
 
     /// A session that nobody had seen.

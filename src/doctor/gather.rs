@@ -250,7 +250,10 @@ fn services(facts: &mut Facts) {
     }
     let Some(config) = &facts.config else { return };
     let marks = standing::marks(config);
-    let read = || actual::read(&mut Ipvs::connect()?, &mut Elements::connect()?, marks, &BTreeSet::new());
+    let read = || {
+        let table = actual::table(&mut Elements::connect()?, None)?;
+        actual::read(&mut Ipvs::connect()?, &table, marks, &BTreeSet::new())
+    };
     match read() {
         Ok((_, foreign)) => facts.foreign = foreign,
         Err(error) => facts.unseen.push(Unseen {

@@ -202,6 +202,12 @@ impl Verb {
         TABLE.iter().map(|(verb, ..)| *verb)
     }
 
+    /// Whether it makes a data connection.
+    #[must_use]
+    pub fn transfers(self) -> bool {
+        self.role() == Role::Transfer
+    }
+
     pub(crate) fn role(self) -> Role {
         self.row().map_or(Role::Plain, |(_, _, role)| *role)
     }

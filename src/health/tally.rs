@@ -8,7 +8,8 @@
 //!    └─────────────────────────────────────────────────────────────┘ `fall` bad ones in a row
 //! ```
 //!
-//! A server nobody has looked at yet takes sessions: after a restart none is refused that was served before.
+//! A server nobody has looked at yet takes sessions: after a restart none is refused that was served before. One that was down
+//! before the restart takes none until its first good probe.
 
 use std::num::NonZeroU32;
 
@@ -68,6 +69,13 @@ impl Tally {
     pub fn new(rise: u32, fall: u32, now: Time) -> Self {
         let (rise, fall) = (whole(rise), whole(fall));
         Self { rise, fall, standing: Standing::Unknown, since: now, against: 0 }
+    }
+
+    /// A server that was down when the daemon was last there: the first good probe brings it up.
+    #[must_use]
+    pub fn suspect(rise: u32, fall: u32, now: Time) -> Self {
+        let unknown = Self::new(rise, fall, now);
+        Self { standing: Standing::Down, against: unknown.rise.get() - 1, ..unknown }
     }
 
     /// The same server under other numbers; what was counted in a row is counted anew.
@@ -192,6 +200,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_good_probe_clears_a_suspect() {
+        let suspect = Tally::suspect(3, 3, Time::ZERO);
+        assert_eq!(suspect.standing(), Standing::Down);
+        assert_eq!(suspect.clone().probed(Outcome::Good, Time::from_millis(1)), Change::Up);
+        let mut still = suspect;
+        assert_eq!(still.probed(Outcome::Bad, Time::from_millis(1)), Change::None);
+        assert_eq!(still.probed(Outcome::Good, Time::from_millis(2)), Change::None);
+        assert_eq!(still.standing(), Standing::Down);
     }
 
     #[test]

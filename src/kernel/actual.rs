@@ -6,37 +6,79 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::KernelError;
 use super::elements::{Element, Elements};
 use super::ipvs::{Ipvs, ListedService};
+use super::rules::{self, Print};
 use crate::lvs::{FirewallMark, PortRange, ServiceKey};
 use crate::state::sets::{Family, Field, Key, Kind, Name, Set, Value};
 use crate::state::{Entry, Marks, Service, State};
 
-/// Reads our rows: the elements of the static sets, the address services that `owned` names, and the firewall-mark
-/// services in our ranges. Everybody else's services are returned beside them. `made` are services that this process made:
-/// they stay ours when someone flushes the table, and `owned` with it.
+/// Our table, read once.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// The elements of the static sets.
+    elements: BTreeMap<Set, BTreeMap<Key, Key>>,
+    /// The hashes in `version`.
+    pub version: BTreeSet<u32>,
+    /// What its rules are; `None` when there is no table, or nobody can tell at present.
+    pub rules: Option<Print>,
+    /// Whether it is there.
+    pub there: bool,
+    /// The number of the last commit before it was read; `None` when there was another meanwhile.
+    generation: Option<u32>,
+}
+
+/// Reads our table. While nobody has committed anything, `last` is what stands.
+///
+/// # Errors
+/// When the kernel refuses to list.
+pub fn table(elements: &mut Elements, last: Option<Table>) -> Result<Table, KernelError> {
+    let generation = rules::generation(elements)?;
+    if let Some(last) = last
+        && last.generation == Some(generation)
+    {
+        return Ok(last);
+    }
+    let mut table = Table { there: elements.table_exists()?, ..Table::default() };
+    if table.there {
+        table.rules = rules::read(elements)?;
+        let version = dump(elements, Set::once(Name::Version))?;
+        table.version = version
+            .keys()
+            .filter_map(|key| if let [Value::Mark(mark)] = key[..] { Some(mark.0) } else { None })
+            .collect();
+        for set in Set::all().filter(|set| set.is_static()) {
+            let rows = dump(elements, set)?;
+            if !rows.is_empty() {
+                table.elements.insert(set, rows);
+            }
+        }
+    }
+    table.generation = (rules::generation(elements)? == generation).then_some(generation);
+    Ok(table)
+}
+
+fn dump(elements: &mut Elements, set: Set) -> Result<BTreeMap<Key, Key>, KernelError> {
+    // A table of an older version may lack a set; the rules' version differs then, and the set is declared.
+    let dumped = match elements.dump(set.text()) {
+        Err(KernelError::Refused { errno, .. }) if errno.0 == libc::ENOENT => Vec::new(),
+        dumped => dumped?,
+    };
+    let rows = dumped.iter().filter(|element| !element.interval_end);
+    Ok(rows.filter_map(|element| row(set, element)).collect())
+}
+
+/// Our rows: the elements of the static sets, the address services that `owned` names, and the firewall-mark services in our
+/// ranges. Everybody else's services are returned beside them. `made` are services that are known to be ours: they stay so
+/// when someone flushes the table, and `owned` with it.
 ///
 /// # Errors
 /// When the kernel refuses to list.
 pub fn read(
     ipvs: &mut Ipvs,
-    elements: &mut Elements,
+    table: &Table,
     marks: Marks,
     made: &BTreeSet<ServiceKey>,
 ) -> Result<(State, Vec<ListedService>), KernelError> {
-    let mut state = State::default();
-    if elements.table_exists()? {
-        for set in Set::all().filter(|set| set.is_static()) {
-            // A table of an older version may lack a set; the rules' version differs then, and the set is declared.
-            let dumped = match elements.dump(set.text()) {
-                Err(KernelError::Refused { errno, .. }) if errno.0 == libc::ENOENT => Vec::new(),
-                dumped => dumped?,
-            };
-            let rows = dumped.iter().filter(|element| !element.interval_end);
-            let rows: BTreeMap<Key, Key> = rows.filter_map(|element| row(set, element)).collect();
-            if !rows.is_empty() {
-                state.elements.insert(set, rows);
-            }
-        }
-    }
+    let mut state = State { elements: table.elements.clone(), ..State::default() };
     let mut others = Vec::new();
     for listed in ipvs.services()? {
         if made.contains(&listed.service.key) || ours(&state, &listed.service.key, marks) {
@@ -53,9 +95,18 @@ pub fn read(
     Ok((state, others))
 }
 
+/// Marks in our ranges, and marks that our table names: `kernel.fwmark_base` may have been another when it was written.
 fn ours(state: &State, key: &ServiceKey, marks: Marks) -> bool {
     match key {
-        ServiceKey::Mark { mark, .. } => marks.ours(*mark),
+        ServiceKey::Mark { mark, ipv6 } => {
+            let family = if *ipv6 { Family::V6 } else { Family::V4 };
+            let mark = Value::Mark(*mark);
+            let counted = state.elements.get(&Set::once(Name::Misdirected));
+            let persistent = state.elements.get(&Set { name: Name::Persistent, family });
+            matches!(mark, Value::Mark(mark) if marks.ours(mark))
+                || counted.is_some_and(|counted| counted.contains_key(&vec![mark]))
+                || persistent.is_some_and(|rows| rows.values().any(|value| *value == [mark]))
+        }
         ServiceKey::Tcp(address) => {
             let owned = state.elements.get(&Set::of(Name::Owned, address.ip()));
             let key = vec![Value::Address(address.ip()), Value::Port(address.port())];

@@ -1,6 +1,7 @@
-//! Changes → the kernel: IPVS one by one, neighbouring element changes in one nft transaction.
+//! Changes → the kernel: IPVS and addresses one by one, neighbouring element changes in one nft transaction.
 
 use super::KernelError;
+use super::addresses::Addresses;
 use super::elements::{Data, ElementChange, Part, Row, key};
 use super::ipvs::Ipvs;
 use super::ruleset;
@@ -12,7 +13,7 @@ use crate::steer::RowChange;
 ///
 /// # Errors
 /// What the kernel refused, in ipvsadm or nft words.
-pub fn changes(ipvs: &mut Ipvs, changes: &[Change]) -> Result<(), KernelError> {
+pub fn changes(ipvs: &mut Ipvs, addresses: &mut Addresses, changes: &[Change]) -> Result<(), KernelError> {
     let mut transaction = String::new();
     for change in changes {
         if let Some(line) = change.nft() {
@@ -28,6 +29,8 @@ pub fn changes(ipvs: &mut Ipvs, changes: &[Change]) -> Result<(), KernelError> {
             Change::AddDestination(key, to) => ipvs.add_destination(key, to)?,
             Change::EditDestination(key, to) => ipvs.edit_destination(key, to)?,
             Change::DeleteDestination(key, to) => ipvs.delete_destination(key, to)?,
+            Change::AddAddress(to) => addresses.add(to)?,
+            Change::DeleteAddress(from) => addresses.delete(from)?,
             Change::AddElement(..) | Change::DeleteElement(..) => {}
         }
     }

@@ -151,7 +151,7 @@ impl Elements {
         Ok(this)
     }
 
-    const fn next_seq(&mut self) -> u32 {
+    pub(super) const fn next_seq(&mut self) -> u32 {
         self.seq = self.seq.wrapping_add(1);
         self.seq
     }
@@ -176,7 +176,7 @@ impl Elements {
         self.list(&format!("nft list counters table inet {TABLE}"), seq, request.as_bytes(), parse_counters)
     }
 
-    fn list<T>(
+    pub(super) fn list<T>(
         &mut self,
         tried: &str,
         seq: u32,
@@ -231,21 +231,34 @@ impl Elements {
     /// # Errors
     /// What the kernel said, other than ENOENT.
     pub fn table_exists(&mut self) -> Result<bool, KernelError> {
-        let tried = format!("nft list table inet {TABLE}");
         let seq = self.next_seq();
-        self.out.clear();
-        let open = self.out.begin(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_REQUEST, seq);
-        self.out.nfgenmsg(NFPROTO_INET, 0);
-        self.out.string(NFTA_TABLE_NAME, TABLE);
-        self.out.end(open);
-        self.netlink.send(self.out.as_bytes()).map_err(|e| KernelError::io(&tried, &e))?;
+        let mut request = Writer::default();
+        let open = request.begin(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_REQUEST, seq);
+        request.nfgenmsg(NFPROTO_INET, 0);
+        request.string(NFTA_TABLE_NAME, TABLE);
+        request.end(open);
+        match self.ask(&format!("nft list table inet {TABLE}"), seq, request.as_bytes(), |_| ()) {
+            Ok(()) => Ok(true),
+            Err(KernelError::Refused { errno: Errno::ENOENT, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request that has one answer, and reads that.
+    pub(super) fn ask<T>(
+        &mut self,
+        tried: &str,
+        seq: u32,
+        request: &[u8],
+        parse: impl Fn(&[u8]) -> T,
+    ) -> Result<T, KernelError> {
+        self.netlink.send(request).map_err(|e| KernelError::io(tried, &e))?;
         loop {
-            let datagram = self.netlink.receive(0).map_err(|e| KernelError::io(&tried, &e))?;
+            let datagram = self.netlink.receive(0).map_err(|e| KernelError::io(tried, &e))?;
             let Some(message) = messages(datagram).find(|m| m.seq == seq) else { continue };
             return match message.answer(datagram) {
-                None => Ok(true),
-                Some(answer) if answer.errno == Errno::ENOENT => Ok(false),
                 Some(answer) => Err(KernelError::refused(tried, answer.errno, answer.said)),
+                None => Ok(parse(datagram)),
             };
         }
     }

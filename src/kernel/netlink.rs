@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 
 use super::abi::nfnetlink::{
@@ -167,6 +167,11 @@ impl Writer {
         self.bytes.extend_from_slice(&[family, 0, high, low]);
     }
 
+    /// Bytes that are encoded already.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// An attribute. A payload that is too long for its length field is cut: callers stay below `NLA_MAX_PAYLOAD`.
     pub fn attribute(&mut self, kind: u16, payload: &[u8]) {
         self.attribute_of(kind, &[payload]);
@@ -238,7 +243,7 @@ pub fn bare(kind: u16, flags: u16, seq: u32) -> Writer {
     writer
 }
 
-/// A netfilter socket that talks to the kernel only.
+/// A socket of the netfilter family (or of rtnetlink, which speaks alike) that talks to the kernel only.
 #[derive(Debug)]
 pub struct Netfilter {
     socket: Socket,
@@ -259,6 +264,22 @@ impl Netfilter {
         let this = Self { socket, buffer: vec![0; 64 * 1024] };
         this.prepare(receive_buffer).map_err(|e| KernelError::io(tried, &e))?;
         Ok(this)
+    }
+
+    /// Opens an rtnetlink socket, which also hears of what happens to `groups` (RTMGRP_…), and waits at most 5 s for an
+    /// answer.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn route(groups: u32) -> Result<Self, KernelError> {
+        let open = || {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, groups))?;
+            let this = Self { socket, buffer: vec![0; 64 * 1024] };
+            this.prepare(1 << 20)?;
+            Ok(this)
+        };
+        open().map_err(|error| KernelError::io("opening a NETLINK_ROUTE socket", &error))
     }
 
     fn prepare(&self, receive_buffer: u32) -> io::Result<()> {

@@ -1,9 +1,9 @@
-//! One step from the actual to the desired state, in the words of ipvsadm(8) and nft(8).
+//! One step from the actual to the desired state, in the words of ipvsadm(8), nft(8) and ip(8).
 
 use std::fmt;
 
-use super::TABLE;
 use super::sets::{Key, Set, Value};
+use super::{LocalAddress, TABLE};
 use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
 
 /// One step. `Display` gives the command that would do the same by hand.
@@ -25,6 +25,10 @@ pub enum Change {
     AddElement(Set, Key, Key),
     /// `nft delete element`
     DeleteElement(Set, Key),
+    /// `ip address add`
+    AddAddress(LocalAddress),
+    /// `ip address delete`
+    DeleteAddress(LocalAddress),
 }
 
 impl Change {
@@ -82,6 +86,8 @@ impl fmt::Display for Change {
             Self::AddDestination(key, to) => destination(f, 'a', *key, to),
             Self::EditDestination(key, to) => destination(f, 'e', *key, to),
             Self::DeleteDestination(key, to) => write!(f, "ipvsadm -d {} -r {}", Service(*key), to.address),
+            Self::AddAddress(to) => to.add(f),
+            Self::DeleteAddress(from) => write!(f, "ip address delete {from}"),
             Self::AddElement(..) | Self::DeleteElement(..) => {
                 write!(f, "nft {}", self.nft().unwrap_or_default())
             }

@@ -1,9 +1,10 @@
 //! From the actual state to the desired one, in an order that never marks a packet for a service that is not there.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::sets::{Key, Set, Value};
-use super::{Change, Entry, Service, State};
+use super::{Change, Entry, LocalAddress, Service, State};
 use crate::lvs::{Destination, ServiceKey};
 
 /// The steps from `actual` to `desired`, in order:
@@ -13,7 +14,8 @@ use crate::lvs::{Destination, ServiceKey};
 /// 2. elements are deleted and added; the caller puts neighbouring element changes into one nft transaction, so that a
 ///    range changes hands at one instant; `owned` says that a service is ours before it is there;
 /// 3. address services are added and edited (new sessions only from here on);
-/// 4. what is no longer wanted is deleted, its `owned` element after its service.
+/// 4. VIPs are added to their interfaces;
+/// 5. what is no longer wanted is deleted, its `owned` element after its service, its address when no connection lives.
 ///
 /// Deleting a service or real server under live entries silences them: it gets weight 0 instead, and is deleted by a
 /// later diff when its last connection is gone.
@@ -23,6 +25,7 @@ pub fn diff(actual: &State, desired: &State) -> Vec<Change> {
     services(actual, desired, Phase::Marks, &mut changes);
     elements(actual, desired, Elements::AllButDisowned, &mut changes);
     services(actual, desired, Phase::Addresses, &mut changes);
+    changes.extend(desired.addresses.difference(&actual.addresses).cloned().map(Change::AddAddress));
     for (key, service) in &actual.services {
         match desired.services.get(key) {
             None => remove_service(*key, service, &mut changes),
@@ -31,6 +34,8 @@ pub fn diff(actual: &State, desired: &State) -> Vec<Change> {
         }
     }
     elements(actual, desired, Elements::Disowned, &mut changes);
+    let gone = actual.addresses.difference(&desired.addresses);
+    changes.extend(gone.filter(|gone| !in_use(actual, desired, gone)).cloned().map(Change::DeleteAddress));
     changes
 }
 
@@ -107,8 +112,31 @@ fn names(key: &Key, service: &ServiceKey) -> bool {
         if *address == at.ip() && *port == at.port())
 }
 
+/// Whether an element of `nat_servers` is about a real server that still has connections of this service.
+fn answers(key: &Key, service: &Service) -> bool {
+    matches!(key.as_slice(), [Value::Address(address), Value::Port(port)]
+        if service.destinations.get(&SocketAddr::new(*address, *port)).is_some_and(|entry| entry.connections > 0))
+}
+
 fn lives(service: &Service) -> bool {
     service.destinations.values().any(|entry| entry.connections > 0)
+}
+
+/// Whether live sessions of a service that leaves need the VIP, and nobody else has it.
+fn in_use(actual: &State, desired: &State, gone: &LocalAddress) -> bool {
+    let elsewhere = desired.addresses.iter().any(|wanted| wanted.address == gone.address);
+    let mut leaving = actual.services.iter().filter(|(key, _)| !desired.services.contains_key(key));
+    !elsewhere
+        && leaving.any(|(key, service)| {
+            let here = match key {
+                ServiceKey::Tcp(at) => at.ip() == gone.address,
+                // With persistence the service's VIP is not known here.
+                ServiceKey::Mark { ipv6, .. } => {
+                    service.service.persistence.is_some() && *ipv6 == gone.address.is_ipv6()
+                }
+            };
+            here && lives(service)
+        })
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -126,6 +154,10 @@ fn elements(actual: &State, desired: &State, which: Elements, changes: &mut Vec<
         if owned == (which == Elements::Disowned) {
             for key in is.keys().filter(|key| is.get(*key) != should.get(*key)) {
                 if owned && actual.services.iter().any(|(service, kept)| names(key, service) && lives(kept)) {
+                    continue;
+                }
+                if set.name == super::sets::Name::NatServers && actual.services.values().any(|kept| answers(key, kept))
+                {
                     continue;
                 }
                 changes.push(Change::DeleteElement(set, key.clone()));

@@ -1,15 +1,19 @@
 //! Rows we own in the kernel: what should stand there ([`State`]), and how to get there from what does ([`Change`]).
 
+mod address;
 mod change;
 mod diff;
+mod doors;
 mod ruleset;
 pub mod sets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+pub use address::{LocalAddress, PROTOCOL};
 pub use change::Change;
 pub use diff::diff;
-pub use ruleset::{Marks, Rules, TABLE};
+pub use doors::Network;
+pub use ruleset::{FULL, Marks, Rules, TABLE};
 
 use crate::lvs::{Destination, ServiceKey, VirtualService};
 use sets::{Key, Set};
@@ -32,13 +36,15 @@ pub struct Service {
     pub destinations: BTreeMap<std::net::SocketAddr, Entry>,
 }
 
-/// Our rows: IPVS services, and the elements of the static sets (the value is empty for a set).
+/// Our rows: IPVS services, the elements of the static sets (the value is empty for a set), and addresses of interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// IPVS services.
     pub services: BTreeMap<ServiceKey, Service>,
     /// Elements of the static sets.
     pub elements: BTreeMap<Set, BTreeMap<Key, Key>>,
+    /// VIPs that we add to interfaces.
+    pub addresses: BTreeSet<LocalAddress>,
 }
 
 impl State {

@@ -4,11 +4,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::sets::{Family, Set};
+use super::doors::Network;
+use super::sets::{Family, Name, Set};
 use crate::lvs::FirewallMark;
 
 /// The table, as nft names it.
 pub const TABLE: &str = "inet ftpdirector";
+
+/// The counter of control packets that could not open their door because `open4` or its like was full.
+pub const FULL: &str = "doors_full";
 
 /// The four classes of firewall marks: `base + class + index`, 0 ≤ index ≤ 0x3fff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,13 +97,21 @@ pub struct Rules {
     pub idle: Duration,
     /// How long a door stays open, with the control marks it is for; the first is the default for all others.
     pub pinhole_timeouts: Vec<(Duration, Vec<FirewallMark>)>,
+    /// The networks that doors are opened for, other than single addresses; each once.
+    pub networks: Vec<Network>,
 }
 
 impl Rules {
-    /// One nft transaction that replaces the rules, and keeps chains, sets and elements that are there.
+    /// One nft transaction that replaces the rules, and keeps chains, sets and elements that are there; only `version` says
+    /// from then on what rules these are.
     #[must_use]
     pub fn transaction(&self) -> String {
-        format!("add table {TABLE}\nflush table {TABLE}\n{}", self.table())
+        let version = Set::once(Name::Version);
+        let stamp = self.version();
+        format!(
+            "add table {TABLE}\nflush table {TABLE}\n{}flush set {TABLE} {version}\nadd element {TABLE} {version} {{ {stamp} }}\n",
+            self.table()
+        )
     }
 
     /// The table: sets, then chains.
@@ -109,12 +121,16 @@ impl Rules {
         for set in Set::all() {
             let _ = writeln!(text, "\t{}", set.declaration());
         }
+        let _ = writeln!(text, "\tcounter {FULL} {{ }}");
         text.push('\n');
         // nft reads top-down: a chain stands before the rules that jump to it, or anywhere in the same block.
         text.push_str(&self.fill(include_str!("table.nft")));
         for family in [Family::V4, Family::V6] {
             text.push('\n');
-            text.push_str(&self.fill(&of_family(include_str!("family.nft"), family)));
+            let template = include_str!("family.nft")
+                .replace("$through_networks\n", &self.through_networks(family))
+                .replace("$blind_networks\n", &self.blind_networks(family));
+            text.push_str(&self.fill(&of_family(&template, family)));
         }
         text.push('\n');
         text.push_str(&self.open());
@@ -149,29 +165,6 @@ impl Rules {
             // CONTROL's two bits off: a control mark becomes the data mark of the same index.
             .replace("$to_data", &FirewallMark(!Marks::CONTROL).to_string())
     }
-
-    /// The chain that opens a door: one rule a timeout, the default last.
-    fn open(&self) -> String {
-        let mut text = String::from("\tchain open {\n");
-        for (number, (timeout, marks)) in self.pinhole_timeouts.iter().enumerate().rev() {
-            let only = if number == 0 {
-                String::new()
-            } else {
-                let marks: Vec<_> = marks.iter().map(ToString::to_string).collect();
-                format!("meta mark {{ {} }} ", marks.join(", "))
-            };
-            let ms = timeout.as_millis();
-            let _ = write!(
-                text,
-                "\t\t{only}ip protocol 4 update @tunnel_open4 {{ @nh,256,32 . meta mark timeout {ms}ms }} accept\n\
-                 \t\t{only}ip6 nexthdr 41 update @tunnel_open6 {{ @nh,384,128 . meta mark timeout {ms}ms }} accept\n\
-                 \t\t{only}update @open4 {{ ip saddr . meta mark timeout {ms}ms }} accept\n\
-                 \t\t{only}update @open6 {{ ip6 saddr . meta mark timeout {ms}ms }} accept\n"
-            );
-        }
-        text.push_str("\t}\n");
-        text
-    }
 }
 
 fn of_family(template: &str, family: Family) -> String {
@@ -195,6 +188,7 @@ mod tests {
             nat: true,
             idle: Duration::from_secs(900),
             pinhole_timeouts: vec![ten, thirty],
+            networks: vec![Network { family: Family::V4, length: 24 }, Network { family: Family::V6, length: 0 }],
         }
     }
 

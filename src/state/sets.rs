@@ -54,6 +54,8 @@ pub enum Kind {
     Interval,
     /// As [`Kind::Static`], with a packet counter in each element.
     Counted,
+    /// Written with the rules, by the transaction that writes them.
+    Stamp,
     /// Written by the daemon while sessions run; each element carries a timeout.
     Timeout,
     /// Written by packets (`update @set { … }`); each element carries a timeout.
@@ -99,9 +101,12 @@ pub enum Name {
     PassTags,
     /// control marks with `on_failure: hold`.
     Hold,
+    /// control mark . netmask: servers whose doors let the client's whole network in (`client_match`). No element: the
+    /// client alone.
+    Networks,
     /// Data marks of the servers that an operator drains; so a drain survives a restart.
     Drained,
-    /// One element: a hash of the rules that stand in the kernel.
+    /// Two elements: a hash of the rules as we wrote them, and one of the rules as the kernel listed them then.
     Version,
     /// client . control mark: a passive data connection may come (written by the control packet itself).
     Open,
@@ -141,7 +146,7 @@ pub struct Spec {
 }
 
 use Field::{Address, Mark, Port};
-use Kind::{Counted, Dynamic, Interval, Static, Timeout};
+use Kind::{Counted, Dynamic, Interval, Stamp, Static, Timeout};
 
 /// A set that exists once a family. A macro, because only `concat!` makes a `&'static str` of two.
 macro_rules! both {
@@ -181,8 +186,9 @@ pub const SETS: &[Spec] = &[
     once(Name::RejectTags, "reject_tags", Static),
     once(Name::PassTags, "pass_tags", Static),
     once(Name::Hold, "hold", Static),
+    both!(Networks, "networks", &[Mark, Address], &[], Static),
     once(Name::Drained, "drained", Static),
-    once(Name::Version, "version", Static),
+    once(Name::Version, "version", Stamp),
     both!(Open, "open", &[Address, Mark], &[], Dynamic),
     both!(TunnelOpen, "tunnel_open", &[Address, Mark], &[], Dynamic),
     both!(Exact, "exact", &[Address, Address, Port], &[Mark], Timeout),
@@ -260,7 +266,13 @@ impl Set {
     /// Whether its rows come from the configuration and are diffed.
     #[must_use]
     pub fn is_static(self) -> bool {
-        !matches!(self.name.spec().kind, Timeout | Dynamic)
+        !matches!(self.name.spec().kind, Stamp | Timeout | Dynamic)
+    }
+
+    /// Whether its rows come and go with sessions.
+    #[must_use]
+    pub fn is_dynamic(self) -> bool {
+        matches!(self.name.spec().kind, Timeout | Dynamic)
     }
 
     /// Its declaration, as it stands in `nft list table inet ftpdirector`.
@@ -289,7 +301,7 @@ impl Set {
         let (noun, value) =
             if spec.value.is_empty() { ("set", String::new()) } else { ("map", format!(" : {}", of(spec.value))) };
         let flags = match spec.kind {
-            Static => "",
+            Static | Stamp => "",
             Interval => " flags interval;",
             Counted => " counter;",
             Timeout => " size 1048576; flags timeout;",

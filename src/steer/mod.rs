@@ -32,10 +32,13 @@ pub struct Placement {
     pub forwarding: ForwardingMethod,
     /// The passive range that is this server's alone; `None` where servers share one.
     pub own_range: Option<crate::lvs::PortRange>,
-    /// Where the server's active data connections come from.
-    pub active_port: u16,
-    /// Whether no other server of the cluster has the same active port.
+    /// Where the server's active data connections come from; `None`: from its control port − 1.
+    pub active_port: Option<u16>,
+    /// Whether no other server of the cluster calls from the same port.
     pub own_active_port: bool,
+    /// Whose data connections a door of this server lets in: the length of the client's network, 32 or 128 for the
+    /// client alone, 0 for everyone. Less than that only with a range of its own.
+    pub client_prefix: u8,
     /// Where a free port is looked for when the server's own is taken.
     pub passive_ports: crate::lvs::PortRange,
 }

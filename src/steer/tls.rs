@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::{Placement, Row};
+use super::{Placement, Row, range};
 use crate::lvs::ForwardingMethod;
 use crate::state::Marks;
 use crate::state::sets::{Name, Set, Value};
 
 /// The rows of one session. `server` is the far end of the control connection as POSTROUTING sees it.
 ///
-/// - `open4 { CLIENT . CONTROL-MARK }` (passive; with a range of its own only), `tunnel_open4` in TUN;
+/// - `open4 { CLIENT . CONTROL-MARK }` (passive; with a range of its own only), `tunnel_open4` in TUN; the client's network
+///   where `client_match` says so;
 /// - `blind4 { CLIENT . PORT . SERVER . PORT }`: TLS records are no longer queued and refresh both rows themselves. Not in
 ///   TUN, where the connection is inside another packet;
 /// - active: `active_tls_nat4 { SERVER . ACTIVE-PORT . CLIENT : VIP }` in NAT; in DR and TUN
@@ -17,13 +18,13 @@ use crate::state::sets::{Name, Set, Value};
 #[must_use]
 pub fn rows(marks: Marks, placement: &Placement, client: SocketAddr, server: SocketAddr) -> Vec<Row> {
     let (address, port) = (Value::Address(client.ip()), Value::Port(client.port()));
-    let (vip, active) = (Value::Address(placement.vip), Value::Port(placement.active_port));
+    let vip = Value::Address(placement.vip);
+    // RFC 959 §3.2: the server counts from its own control port, which is the far end's in every method.
+    let active = Value::Port(placement.active_port.unwrap_or_else(|| server.port().saturating_sub(1)));
     let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value };
     let mut rows = Vec::new();
     if placement.own_range.is_some() {
-        let tunnelled = placement.forwarding == ForwardingMethod::Tun;
-        let open = if tunnelled { Name::TunnelOpen } else { Name::Open };
-        rows.push(row(open, vec![address, Value::Mark(marks.control(placement.index))], vec![]));
+        rows.push(range::door(marks, placement, client.ip()));
     }
     if placement.forwarding == ForwardingMethod::Nat {
         let key = vec![Value::Address(placement.address), active, address];

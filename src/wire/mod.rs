@@ -15,6 +15,7 @@
 )]
 
 pub mod checksum;
+pub mod forge;
 mod ip;
 mod tcp;
 

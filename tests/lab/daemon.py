@@ -45,13 +45,13 @@ def config_file(text):
 class Daemon:
     """`ftpdirector run` on the director."""
 
-    def __init__(self, director, config):
+    def __init__(self, director, config, prefix=()):
         assert Path(BINARY).exists(), f"no {BINARY}: build it, or let tests/run do it"
         self.director = director
         self.config = config_file(config)
         self.log_path = self.config.with_suffix(".log")
         with open(self.log_path, "w") as log:
-            self.process = director.popen([BINARY, "run", "--config", self.config], stdout=log, stderr=log)
+            self.process = director.popen([*prefix, BINARY, "run", "--config", self.config], stdout=log, stderr=log)
 
     def wait_ready(self):
         def ready():

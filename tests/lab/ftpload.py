@@ -7,6 +7,7 @@ connection's from the file it fetched (`rs2`). The client believes a 227 like a 
 import collections
 import contextlib
 import ftplib
+import itertools
 import socket
 import ssl
 import threading
@@ -22,6 +23,8 @@ class Session(ftplib.FTP):
 
     def __init__(self, host, timeout=20.0, port=21, tls=False):
         super().__init__(timeout=timeout)
+        # Bytes over data connections, so far.
+        self.received = 0
         self.tls = _tls_context() if tls else None
         self.protected = None
         self.connect(host, port)
@@ -74,7 +77,7 @@ class Session(ftplib.FTP):
     def fetch(self, opening, path=FILE, verb="RETR"):
         """Retrieves a file, or a listing, over the data connection that was announced."""
         with self.data(opening, f"{verb} {path}") as data:
-            content = b"".join(iter(lambda: data.recv(65536), b""))
+            content = b"".join(self._chunks(data))
         self.voidresp()
         return content
 
@@ -105,6 +108,11 @@ class Session(ftplib.FTP):
                 data.close()
             if isinstance(opening, _Accept):
                 opening.listener.close()
+
+    def _chunks(self, data):
+        while chunk := data.recv(65536):
+            self.received += len(chunk)
+            yield chunk
 
     def _connect(self, host, port):
         return socket.create_connection((host, port), timeout=self.timeout)
@@ -137,6 +145,7 @@ class Transfer:
     control: str | None = None
     data: str | None = None
     error: str | None = None
+    began: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -190,7 +199,9 @@ class Load:
     """Concurrent sessions of one client, in threads of their own. Start it inside `client.enter()`."""
 
     def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21):
-        """`together`: every session announces before the first data connection is opened, in each step."""
+        """`together`: every session announces before the first data connection is opened, in each step. `rounds=None`: until
+        `stop`."""
+        self.stopped = False
         self.host, self.rounds, self.modes, self.timeout = host, rounds, modes, timeout
         self.together, self.tls, self.port = together, tls, port
         self.report = Report()
@@ -199,6 +210,11 @@ class Load:
         self.threads = [threading.Thread(target=self._session, args=(n,), daemon=True) for n in range(sessions)]
         for thread in self.threads:
             thread.start()
+
+    def stop(self):
+        """Every session ends after the transfer that it is at."""
+        self.stopped = True
+        return self.wait()
 
     def wait(self):
         for thread in self.threads:
@@ -214,14 +230,16 @@ class Load:
             self.report.errors.append(f"session {number}: {_name(error)}")
             self.barrier.abort()
             return
-        for mode in self.modes * self.rounds:
+        for mode in itertools.cycle(self.modes) if self.rounds is None else self.modes * self.rounds:
+            if self.stopped:
+                break
             session = self._transfer(session, Transfer(number, mode))
         if session is not None:
             session.close()
 
     def _transfer(self, session, transfer):
         """Does one transfer and returns the session for the next: none if it was lost, as a client would notice."""
-        started = time.monotonic()
+        started = transfer.began = time.monotonic()
         try:
             session = session or Session(self.host, self.timeout, self.port, self.tls)
             transfer.control = session.server
@@ -248,6 +266,24 @@ def load(client, host, **options):
     with client.enter():
         running = Load(host, **options)
     return running.wait()
+
+
+@contextlib.contextmanager
+def busy(client, host, **options):
+    """Loads one after the other from a client host, as long as the block runs. Yields their reports."""
+    reports, stop = [], threading.Event()
+
+    def work():
+        while not stop.is_set():
+            reports.append(load(client, host, **options))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield reports
+    finally:
+        stop.set()
+        worker.join()
 
 
 def _tls_context():

@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ import clients
 from clients import Job
 from ftpload import MODES
 from ftpservers import KINDS
+from guest import MODULES
 from hosts import poll
 from realserver import CERTIFICATE, make_certificate
 from topology import VIP, Topology
@@ -356,6 +358,7 @@ def _digest(path):
 
 def run(part):
     forwarding, protection = part.split("-")
+    subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
     started = time.monotonic()
     failed = []
 

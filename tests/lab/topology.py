@@ -1,7 +1,7 @@
 """The network of a test: clients – router – director and real servers.
 
     client1 ─┐ 10.1.0.0/24          10.0.0.0/24 ┌─ director  (the VIP is here)
-             ├──────────── router ──────────────┼─ rs1
+             ├──────────── router ──────────────┼─ rs1       (a pair has director2, too)
     client2 ─┘ fd00:1::/64          fd00::/64   ├─ rs2
                                                 └─ rs3
 
@@ -17,6 +17,8 @@ from hosts import NAMESPACES, Host, kill_everything_in
 from realserver import RealServer
 
 VIP, VIP6 = "10.0.0.100", "fd00::100"
+# Of a pair of directors in NAT: it moves together with the VIP.
+GATEWAY = "10.0.0.254"
 RANGES = {
     "disjoint": [(31000, 31999), (32000, 32999), (33000, 33999), (34000, 34999)],
     "shared": [(40000, 40099)] * 4,
@@ -50,9 +52,13 @@ BEHIND_DIRECTOR = {"ipv6__conf__default__accept_redirects": 0}
 class Topology:
     """Makes the hosts on entering and removes them on leaving, with everything that runs in them."""
 
-    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), vips=1):
-        """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn; `vips`: so many in each family."""
-        self.forwarding = forwarding
+    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False, vips=1):
+        """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn; `vips`: so many in
+        each family; `pair`: a second director.
+
+        keepalived is to give one director of a pair the VIP, and in NAT the real servers' gateway.
+        """
+        self.forwarding, self.pair = forwarding, pair
         self.vips = [f"10.0.0.{100 + n}" for n in range(vips)]
         self.vips6 = [f"fd00::{100 + n}" for n in range(vips)]
         self.vip, self.vip6 = VIP, VIP6
@@ -62,12 +68,13 @@ class Topology:
         self.router = Host("router")
         self.switch = Host("switch")
         self.director = Host("director", "10.0.0.10", "fd00::10")
+        self.directors = [self.director] + ([Host("director2", "10.0.0.20", "fd00::20")] if pair else [])
         self.servers = [
             RealServer(f"rs{n}", f"10.0.0.{10 + n}", f"fd00::{10 + n}", ranges[n - 1], kind, vsftpd)
             for n, kind in zip(range(1, servers + 1), itertools.cycle(kinds))
         ]
         self.clients = [self.client1, self.client2]
-        self.hosts = [*self.clients, self.router, self.switch, self.director, *self.servers]
+        self.hosts = [*self.clients, self.router, self.switch, *self.directors, *self.servers]
         self.daemons = []
 
     def __enter__(self):
@@ -75,7 +82,8 @@ class Topology:
             self._cable()
             self._address_clients()
             self._address_router()
-            self._address_director()
+            for director in self.directors:
+                self._address_director(director)
             for server in self.servers:
                 self._address_server(server)
             for server in self.servers:
@@ -99,8 +107,8 @@ class Topology:
         for host in self.hosts:
             host.sysctl(**DEFAULTS)
         ports = [(client, "eth0", "outside") for client in self.clients]
-        ports += [(self.router, "eth0", "outside"), (self.router, "eth1", "lan"), (self.director, "eth0", "lan")]
-        ports += [(server, "eth0", "lan") for server in self.servers]
+        ports += [(self.router, "eth0", "outside"), (self.router, "eth1", "lan")]
+        ports += [(host, "eth0", "lan") for host in (*self.directors, *self.servers)]
         lines = [f"link add {bridge} up type bridge mcast_snooping 0" for bridge in ("outside", "lan")]
         for host, interface, bridge in ports:
             port = f"{host.name}-{interface}"
@@ -138,22 +146,24 @@ class Topology:
               }}
             }}""")
 
-    def _address_director(self):
-        self.director.sysctl(**DIRECTOR)
+    def _address_director(self, director):
+        director.sysctl(**DIRECTOR)
         if self.forwarding != "nat":
             # Loaded, it shows its sysctls in every namespace.
             subprocess.run(["modprobe", "ip_vs"], check=True)
-            self.director.sysctl(**ONE_HALF_SEEN)
-        _attach(self.director, "10.0.0.1", "fd00::1")
+            director.sysctl(**ONE_HALF_SEEN)
+        _attach(director, "10.0.0.1", "fd00::1")
+        if self.pair:
+            return
         # Deprecated (keepalived does the same): a /128 would otherwise be the director's own source address (RFC 6724, rule
         # 8), and a real server that has the VIP on `lo` would answer itself.
-        self.director.ip(*(f"address add {vip}/32 dev eth0" for vip in self.vips))
-        self.director.ip(*(f"address add {vip}/128 dev eth0 nodad preferred_lft 0" for vip in self.vips6))
+        director.ip(*(f"address add {vip}/32 dev eth0" for vip in self.vips))
+        director.ip(*(f"address add {vip}/128 dev eth0 nodad preferred_lft 0" for vip in self.vips6))
 
     def _address_server(self, server):
         if self.forwarding == "nat":
             server.sysctl(**BEHIND_DIRECTOR)
-            _attach(server, self.director.address, self.director.address6)
+            _attach(server, GATEWAY if self.pair else self.director.address, self.director.address6)
             return
         server.sysctl(**OWN_VIP)
         _attach(server, "10.0.0.1", "fd00::1")
@@ -208,9 +218,9 @@ class Topology:
             lines.append(f"      - {{name: {server.name}, address: '{address}', passive_ports: {low}-{high}}}")
         return "\n".join(lines) + "\n"
 
-    def start_daemon(self, config=None):
-        """Starts `ftpdirector run` on the director, by default with this cluster's configuration."""
-        daemon = Daemon(self.director, config or self.config())
+    def start_daemon(self, config=None, prefix=(), director=None):
+        """Starts `ftpdirector run` on the director, by default with this cluster's configuration; `prefix` runs it."""
+        daemon = Daemon(director or self.director, config or self.config(), prefix)
         self.daemons.append(daemon)
         return daemon
 

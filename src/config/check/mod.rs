@@ -1,5 +1,7 @@
 //! What must hold between keys. Values that could not be read are left alone: one mistake, one problem.
 
+mod active;
+mod clients;
 mod failing;
 mod ranges;
 
@@ -73,6 +75,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     names(config, origins, checker);
     marks(config, origins, checker);
     addresses(config, origins, checker);
+    active::sources(config, origins, checker);
     if fits {
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
             ranges::within(&One { cluster, origin, checker });
@@ -220,14 +223,7 @@ impl One<'_, '_, '_> {
             );
         }
         let shared = real_servers.iter().any(|server| server.shared);
-        if self.cluster.client_match == super::ClientMatch::Any && shared && self.servers_sound("passive_ports") {
-            let what = "any client, and servers that share a passive range: nothing tells whose data connection it is";
-            self.error(
-                &self.path("client_match"),
-                what,
-                "one range per server (`passive_ports`), or `client_match: address`",
-            );
-        }
+        clients::within(self);
         let tls = ports.iter().position(|port| *port == TLS);
         if let Some(index) = tls.filter(|_| shared && persistence.is_none() && self.servers_sound("passive_ports")) {
             let path = format!("{}.ports[{}]", self.origin.path, self.origin.ports[index]);

@@ -60,3 +60,18 @@ fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
         assert!(words.iter().any(|word| word == "ipvsadm -a -f 258998272 -r 10.0.0.11:0 -m -w 1"), "{words:#?}");
     }
 }
+
+#[test]
+fn who_was_down_before_a_restart_is_known_by_weight_0() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    config.clusters[0].health_check.kind = HealthCheckKind::Banner;
+    let marks = standing::marks(&config);
+    let indexes = index::assign(&config, marks, &State::default()).expect("room");
+    let name = |server: &str| (config.clusters[0].name.clone(), server.to_owned());
+    let overlay = Overlay { down: [name("rs2")].into(), drained: [name("rs3")].into() };
+    let actual = standing::desired(&config, &indexes, &overlay);
+    assert_eq!(Overlay::standing(&config, &indexes, &actual), overlay);
+    assert_eq!(Overlay::standing(&config, &indexes, &State::default()), Overlay::default());
+    config.clusters[0].health_check.kind = HealthCheckKind::None;
+    assert!(Overlay::standing(&config, &indexes, &actual).down.is_empty(), "nobody would ever bring it up");
+}

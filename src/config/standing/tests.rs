@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::sample;
+use crate::config::{ClientMatch, sample};
 use crate::state::diff;
 
 fn words(config: &Config) -> Vec<String> {
@@ -48,6 +48,24 @@ fn shared_ranges_are_declared_once_and_belong_to_nobody() {
     let words = words(&config);
     assert!(has(&words, "nft add element inet ftpdirector passive4 { 192.0.2.10 . 30100-30300 : 0x0f710000 }"));
     assert!(!words.iter().any(|word| word.contains("ranges4")));
+}
+
+#[test]
+fn a_network_of_clients_is_a_mask_beside_the_mark() {
+    let mut config = sample::config(ForwardingMethod::Dr);
+    let networks = |config: &Config| {
+        let indexes = index::assign(config, marks(config), &State::default()).expect("room");
+        rules(config, &indexes).networks
+    };
+    assert!(!words(&config).iter().any(|word| word.contains("networks4")) && networks(&config).is_empty());
+    for (chosen, length, mask) in
+        [(ClientMatch::Prefix { ipv4: 20, ipv6: 64 }, 20, "255.255.240.0"), (ClientMatch::Any, 0, "0.0.0.0")]
+    {
+        config.clusters[0].client_match = chosen;
+        let line = format!("nft add element inet ftpdirector networks4 {{ 0x0f730002 . {mask} }}");
+        assert!(has(&words(&config), &line), "no `{line}`");
+        assert_eq!(networks(&config), [Network { family: Family::V4, length }]);
+    }
 }
 
 #[test]

@@ -128,7 +128,15 @@ pub fn read<T: DeserializeOwned>(socket: &Path, line: &str) -> Result<T, ClientE
         .map_err(|error| ClientError::Broken { socket: socket.to_owned(), why: format!("{error}: {line}") })
 }
 
-async fn exchange(socket: &Path, ask: &Ask, mut each: impl FnMut(&str) -> io::Result<()>) -> Result<(), ClientError> {
+/// As [`ask`], for who has a runtime.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn exchange(
+    socket: &Path,
+    ask: &Ask,
+    mut each: impl FnMut(&str) -> io::Result<()>,
+) -> Result<(), ClientError> {
     let broken = |why: String| ClientError::Broken { socket: socket.to_owned(), why };
     let response = send(socket, ask).await?;
     let status = response.status();

@@ -3,14 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
+use crate::config::advertised::Advertised;
 use crate::config::index::Indexes;
 use crate::config::overlay::Overlay;
 use crate::daemon::control::{History, View};
 use crate::daemon::health::ServerHealth;
-use crate::daemon::metrics::KernelCounters;
-use crate::daemon::observe;
+use crate::daemon::observe::{Observed, Observer};
 use crate::kernel::elements::{Element, Elements};
-use crate::kernel::ipvs::{Ipvs, ListedService};
 use crate::kernel::{Errno, KernelError};
 use crate::state::sets::Set;
 
@@ -25,17 +24,10 @@ pub struct Belief {
     pub overlay: Overlay,
     /// What the health checks found.
     pub health: Vec<ServerHealth>,
+    /// What `passive.advertise` stands for.
+    pub advertised: Advertised,
     /// What happened to this daemon.
     pub history: History,
-}
-
-/// What the kernel counts.
-#[derive(Clone, Debug, Default)]
-pub struct Counted {
-    /// IPVS's services, everybody's.
-    pub services: Vec<ListedService>,
-    /// The counters in our sets.
-    pub counters: KernelCounters,
 }
 
 /// A set and the elements that stand in it.
@@ -50,7 +42,7 @@ pub trait Facts: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it refuses to list.
-    fn counted(&self, belief: &Belief) -> Result<Counted, String>;
+    fn counted(&self, belief: &Belief) -> Result<Observed, String>;
 
     /// The dynamic rows that stand.
     ///
@@ -59,19 +51,20 @@ pub trait Facts: Send + Sync + 'static {
     fn dynamic(&self) -> Result<Vec<Dump>, String>;
 }
 
-/// The running daemon and this kernel, with connections of its own: nobody else waits for a listing.
+/// The running daemon and this kernel: who steers waits for no listing.
 pub struct Kernels {
     view: Arc<Mutex<View>>,
-    lists: Mutex<(Ipvs, Elements)>,
+    observer: Arc<Mutex<Observer>>,
+    elements: Mutex<Elements>,
 }
 
 impl Kernels {
     /// Connects.
     ///
     /// # Errors
-    /// When the kernel lacks IPVS or nf_tables.
-    pub fn new(view: Arc<Mutex<View>>) -> Result<Self, KernelError> {
-        Ok(Self { view, lists: Mutex::new((Ipvs::connect()?, Elements::connect()?)) })
+    /// When the kernel lacks nf_tables.
+    pub fn new(view: Arc<Mutex<View>>, observer: Arc<Mutex<Observer>>) -> Result<Self, KernelError> {
+        Ok(Self { view, observer, elements: Mutex::new(Elements::connect()?) })
     }
 }
 
@@ -83,24 +76,21 @@ impl Facts for Kernels {
             indexes: view.indexes.clone(),
             overlay: view.overlay.clone(),
             health: view.health.snapshot(),
+            advertised: view.followed.known(),
             history: view.history.clone(),
         }
     }
 
-    fn counted(&self, belief: &Belief) -> Result<Counted, String> {
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        let (ipvs, elements) = &mut *lists;
-        let services = ipvs.services();
-        let counters = observe::counters(elements, &belief.config, &belief.indexes);
-        let said = |error: KernelError| error.to_string();
-        Ok(Counted { services: services.map_err(said)?, counters: counters.map_err(said)? })
+    fn counted(&self, belief: &Belief) -> Result<Observed, String> {
+        let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        observer.look(&belief.config, &belief.indexes).map_err(|error| error.to_string())
     }
 
     fn dynamic(&self) -> Result<Vec<Dump>, String> {
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = self.elements.lock().unwrap_or_else(PoisonError::into_inner);
         let mut dumps = Vec::new();
-        for set in Set::all().filter(|set| !set.is_static()) {
-            match lists.1.dump(set.text()) {
+        for set in Set::all().filter(|set| set.is_dynamic()) {
+            match lists.dump(set.text()) {
                 Ok(elements) => dumps.push((set, elements)),
                 // Someone has flushed the ruleset this very second.
                 Err(error) if error.errno() == Some(Errno::ENOENT) => {}

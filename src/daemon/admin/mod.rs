@@ -31,6 +31,7 @@ mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod top;
 mod traced;
 
 use std::convert::Infallible;
@@ -55,9 +56,10 @@ pub use socket::{Socket, bind};
 
 use super::control::Command;
 use super::listeners::{BEHIND, Listener};
+use super::observe::Observed;
 use super::packets::{Message, Packets};
 use crate::director::{Filter, Snapshot};
-use facts::{Belief, Counted};
+use facts::Belief;
 use lines::Lines;
 use query::Query;
 use status::Sources;
@@ -165,7 +167,7 @@ impl<F: Facts> State<F> {
 
     async fn status(&self) -> Result<Answer, Refusal> {
         let (belief, snapshot, counted) = self.sources().await?;
-        let sources = Sources { belief: &belief, snapshot: &snapshot, counted: &counted };
+        let sources = Sources::new(&belief, &snapshot, &counted);
         Ok(good(&sources.status(&self.file, self.started.elapsed().as_secs())))
     }
 
@@ -198,7 +200,7 @@ impl<F: Facts> State<F> {
         let name = server.clone();
         self.command(|answer| Command::Drain { server: name, drained, answer }).await?;
         let (belief, snapshot, counted) = self.sources().await?;
-        let sources = Sources { belief: &belief, snapshot: &snapshot, counted: &counted };
+        let sources = Sources::new(&belief, &snapshot, &counted);
         let servers = belief
             .config
             .clusters
@@ -221,7 +223,7 @@ impl<F: Facts> State<F> {
         answered.await.map_err(|_| gone())?.map_err(refused)
     }
 
-    async fn sources(&self) -> Result<(Belief, Snapshot, Result<Counted, String>), Refusal> {
+    async fn sources(&self) -> Result<(Belief, Snapshot, Result<Observed, String>), Refusal> {
         let snapshot = self.ask(Message::Snapshot).await?;
         let facts = Arc::clone(&self.facts);
         let (belief, counted) = blocking(move || {

@@ -1,7 +1,7 @@
 //! What goes over the admin socket, as JSON. Users script against these names: adding is free, renaming is not.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,22 @@ pub struct Cluster {
     pub forwarding: String,
     /// The scheduler.
     pub scheduler: String,
+    /// The interface or DNS name whose address goes into 227s; `null`: the VIP or a fixed address.
+    #[serde(default)]
+    pub advertise: Option<Advertise>,
     /// In the file's order.
     pub servers: Vec<Server>,
+}
+
+/// An advertised address that follows its source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertise {
+    /// `interface NAME` or `dns NAME`.
+    pub source: String,
+    /// The last address that it had; `null`: it had none so far, and the VIP goes into 227s.
+    pub address: Option<Ipv4Addr>,
+    /// Why it has none at present.
+    pub error: Option<String>,
 }
 
 /// One real server. What the kernel counts is `null` while it cannot be read.
@@ -77,6 +91,12 @@ pub struct Server {
     pub control: Option<Connections>,
     /// IPVS's connections of the data services.
     pub data: Option<Connections>,
+    /// What IPVS counted of its control connections; as the metrics it never goes back while the daemon runs.
+    #[serde(default)]
+    pub control_traffic: Option<Traffic>,
+    /// What IPVS counted of its data connections (not the active ones in NAT, which are the connection tracking's).
+    #[serde(default)]
+    pub data_traffic: Option<Traffic>,
     /// First packets of data connections that went to it as they should.
     pub landed: Option<u64>,
     /// Those that went elsewhere.
@@ -121,6 +141,21 @@ pub struct Connections {
     pub active: u64,
     /// In any other state: closing, mostly.
     pub inactive: u64,
+}
+
+/// IPVS's counters. What comes from the real servers is seen in NAT only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Packets from real servers.
+    pub packets_out: u64,
+    /// Bytes from clients, with IP headers.
+    pub bytes_in: u64,
+    /// Bytes from real servers, with IP headers.
+    pub bytes_out: u64,
 }
 
 /// `GET /sessions`: the first 10,000, and how many there are.

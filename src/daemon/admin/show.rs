@@ -6,8 +6,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use super::shape::{
-    Cluster, Connections, Drained, Expectation, Pinhole, Pinholes, Server, ServerState, Session, Sessions, Status,
-    Trace,
+    Advertise, Cluster, Connections, Drained, Expectation, Pinhole, Pinholes, Server, ServerState, Session, Sessions,
+    Status, Trace,
 };
 
 /// `ftpdirector status`.
@@ -69,7 +69,16 @@ fn of_cluster(cluster: &Cluster) -> String {
         ]
     });
     let failing: String = cluster.servers.iter().filter_map(failing).collect();
-    heading + &table(&header, 3, rows) + &failing
+    let advertise = cluster.advertise.as_ref().map(advertises).unwrap_or_default();
+    heading + &advertise + &table(&header, 3, rows) + &failing
+}
+
+/// What goes into 227s, where that follows an interface or a name.
+fn advertises(advertise: &Advertise) -> String {
+    let Advertise { source, address, error } = advertise;
+    let address = address.map_or_else(|| "the VIP".to_owned(), |address| address.to_string());
+    let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    format!("advertises {address} ({source}{error})\n")
 }
 
 /// What the last health check of a server ran into.
@@ -212,7 +221,7 @@ fn known(count: Option<u64>) -> String {
     count.map_or_else(|| "?".to_owned(), |count| count.to_string())
 }
 
-const fn state(state: ServerState) -> &'static str {
+pub(super) const fn state(state: ServerState) -> &'static str {
     match state {
         ServerState::Up => "up",
         ServerState::Down => "down",
@@ -235,7 +244,7 @@ fn seconds(seconds: f64) -> String {
 }
 
 /// The two largest units.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),

@@ -1,14 +1,18 @@
 //! `status`: what the daemon believes and what the kernel counts, server by server.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
 
-use super::facts::{Belief, Counted};
-use super::shape::{Cluster, ConfigState, Connections, Health, Server, ServerState, Status};
-use crate::config::{self, RealServer, standing};
+use super::facts::Belief;
+use super::shape::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
+use crate::config::{self, RealServer};
+use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;
+use crate::daemon::metrics::ServerCounters;
+use crate::daemon::observe::Observed;
+use crate::daemon::owners::{Connection, Owner, Owners};
 use crate::director::Snapshot;
-use crate::kernel::ipvs::ListedDestination;
-use crate::lvs::{ForwardingMethod, ServiceKey};
+use crate::kernel::ipvs::{self, ListedDestination};
+use crate::lvs::ForwardingMethod;
 
 /// What `status` is made of.
 pub struct Sources<'a> {
@@ -17,14 +21,29 @@ pub struct Sources<'a> {
     /// The packet thread's counts.
     pub snapshot: &'a Snapshot,
     /// The kernel's counts, or why there are none.
-    pub counted: &'a Result<Counted, String>,
+    pub counted: &'a Result<Observed, String>,
+    /// Which destinations are whose.
+    listed: BTreeMap<Owner, Vec<&'a ListedDestination>>,
 }
 
-impl Sources<'_> {
+impl<'a> Sources<'a> {
+    /// What `status` is made of.
+    #[must_use]
+    pub fn new(belief: &'a Belief, snapshot: &'a Snapshot, counted: &'a Result<Observed, String>) -> Self {
+        let owners = Owners::of(&belief.config, &belief.indexes);
+        let mut listed: BTreeMap<Owner, Vec<&ListedDestination>> = BTreeMap::new();
+        if let Ok(observed) = counted {
+            for (_, to, owner) in owners.among(&observed.services) {
+                listed.entry(owner.clone()).or_default().push(to);
+            }
+        }
+        Self { belief, snapshot, counted, listed }
+    }
+
     /// Everything.
     #[must_use]
     pub fn status(&self, file: &str, uptime_seconds: u64) -> Status {
-        let Self { belief, snapshot, counted } = self;
+        let Self { belief, snapshot, counted, .. } = self;
         let history = &belief.history;
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Status {
@@ -51,6 +70,11 @@ impl Sources<'_> {
             ports: cluster.ports.clone(),
             forwarding: forwarding(cluster.forwarding).to_owned(),
             scheduler: cluster.scheduler.clone(),
+            advertise: self.belief.advertised.source(&cluster.advertise).map(|source| Advertise {
+                source: named(&cluster.advertise),
+                address: source.address,
+                error: source.trouble.clone(),
+            }),
             servers: cluster.real_servers.iter().map(|server| self.server(cluster, server)).collect(),
         }
     }
@@ -58,15 +82,17 @@ impl Sources<'_> {
     /// One server.
     #[must_use]
     pub fn server(&self, cluster: &config::Cluster, server: &RealServer) -> Server {
-        let Self { belief, snapshot, counted } = self;
+        let Self { belief, snapshot, counted, .. } = self;
         let names = (cluster.name.clone(), server.name.clone());
-        let counters = counted.as_ref().ok().map(|counted| {
-            let same = |of: &&crate::daemon::metrics::ServerCounters| of.cluster == names.0 && of.server == names.1;
-            counted.counters.servers.iter().filter(same).fold((0, 0), |(landed, misdirected), of| {
-                (of.landed.saturating_add(landed), of.misdirected.saturating_add(misdirected))
-            })
+        let observed = counted.as_ref().ok();
+        let counters = observed.map(|observed| {
+            let same = |of: &&ServerCounters| of.cluster == names.0 && of.server == names.1;
+            observed.counters.servers.iter().find(same).cloned().unwrap_or_default()
         });
-        let control = self.control(cluster, server);
+        let of = |connection| {
+            observed.map(|_| self.listed.get(&(names.clone(), connection)).map(Vec::as_slice).unwrap_or_default())
+        };
+        let [control, data] = Connection::ALL.map(of);
         let listed = control.as_ref().and_then(|control| control.iter().map(|to| to.destination.weight).max());
         let mut vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
         let believed = vips.next().map_or(0, |&vip| belief.overlay.weight(cluster, vip, server));
@@ -78,10 +104,12 @@ impl Sources<'_> {
             weight: server.weight,
             effective_weight: listed.unwrap_or(believed),
             sessions: snapshot.sessions.get(&names).copied().unwrap_or_default(),
-            control: control.as_deref().map(connections),
-            data: self.data(&names).as_deref().map(connections),
-            landed: counters.map(|(landed, _)| landed),
-            misdirected: counters.map(|(_, misdirected)| misdirected),
+            control: control.map(connections),
+            data: data.map(connections),
+            control_traffic: counters.as_ref().map(|counters| traffic(&counters.control)),
+            data_traffic: counters.as_ref().map(|counters| traffic(&counters.data)),
+            landed: counters.as_ref().map(|counters| counters.landed),
+            misdirected: counters.as_ref().map(|counters| counters.misdirected),
             health: belief.health.iter().find(|of| of.cluster == names.0 && of.server == names.1).map(health),
         }
     }
@@ -96,47 +124,11 @@ impl Sources<'_> {
             ServerState::Up
         }
     }
+}
 
-    /// The server in its cluster's control services.
-    fn control(&self, cluster: &config::Cluster, server: &RealServer) -> Option<Vec<&ListedDestination>> {
-        let services = &self.counted.as_ref().ok()?.services;
-        let belief = self.belief;
-        let marks = standing::marks(&belief.config);
-        let vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
-        let places: Vec<(IpAddr, u16)> =
-            vips.flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port))).collect();
-        let ours = |key: &ServiceKey, to: &SocketAddr| {
-            places.iter().any(|&(vip, port)| match *key {
-                ServiceKey::Tcp(at) => {
-                    at == SocketAddr::new(vip, port)
-                        && *to == SocketAddr::new(server.address, server.port.unwrap_or(port))
-                }
-                ServiceKey::Mark { mark, .. } => {
-                    let tag = belief.indexes.tags.get(&(vip, port));
-                    tag.is_some_and(|&tag| mark == marks.persistence(tag)) && to.ip() == server.address
-                }
-            })
-        };
-        let all = services.iter().flat_map(|service| service.destinations.iter().map(move |to| (service, to)));
-        let found = all.filter(|(service, to)| ours(&service.service.key, &to.destination.address));
-        Some(found.map(|(_, to)| to).collect())
-    }
-
-    /// The server in its data services, one a VIP.
-    fn data(&self, names: &(String, String)) -> Option<Vec<&ListedDestination>> {
-        let services = &self.counted.as_ref().ok()?.services;
-        let config = &self.belief.config;
-        let marks = standing::marks(config);
-        let of_server = self.belief.indexes.placements.iter().filter(|placement| {
-            let cluster = config.clusters.get(placement.cluster);
-            let server = cluster.and_then(|cluster| cluster.real_servers.get(placement.server));
-            cluster.is_some_and(|cluster| cluster.name == names.0) && server.is_some_and(|of| of.name == names.1)
-        });
-        let wanted: Vec<_> = of_server.map(|placement| marks.data(placement.index)).collect();
-        let is_wanted = |key: &ServiceKey| matches!(key, ServiceKey::Mark { mark, .. } if wanted.contains(mark));
-        let found = services.iter().filter(|service| is_wanted(&service.service.key));
-        Some(found.flat_map(|service| &service.destinations).collect())
-    }
+const fn traffic(of: &ipvs::Traffic) -> Traffic {
+    let &ipvs::Traffic { connections, packets_in, packets_out, bytes_in, bytes_out } = of;
+    Traffic { connections, packets_in, packets_out, bytes_in, bytes_out }
 }
 
 fn health(of: &ServerHealth) -> Health {

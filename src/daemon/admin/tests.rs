@@ -12,6 +12,7 @@ use super::client::{Ask, ClientError};
 use super::command::{self, Format};
 use super::facts::Dump;
 use super::*;
+use crate::config::advertised::Advertised;
 use crate::config::overlay::Overlay;
 use crate::config::{index, sample, setup, standing};
 use crate::daemon::RunError;
@@ -33,11 +34,11 @@ impl Facts for Fake {
         let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let overlay = Overlay { drained, ..Overlay::default() };
-        let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, complaint: None };
-        Belief { config, indexes, overlay, health: Vec::new(), history }
+        let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, ..History::default() };
+        Belief { config, indexes, overlay, health: Vec::new(), advertised: Advertised::default(), history }
     }
 
-    fn counted(&self, belief: &Belief) -> Result<Counted, String> {
+    fn counted(&self, belief: &Belief) -> Result<Observed, String> {
         let service = |key, to: &str, active| ListedService {
             service: VirtualService { key, scheduler: "wlc".into(), persistence: None },
             flags: 0,
@@ -62,7 +63,7 @@ impl Facts for Fake {
             service(ServiceKey::Tcp(vip), "10.0.0.11:21", 7),
             service(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.11:0", 2),
         ];
-        Ok(Counted { services, ..Counted::default() })
+        Ok(Observed { services, ..Observed::default() })
     }
 
     fn dynamic(&self) -> Result<Vec<Dump>, String> {
@@ -140,7 +141,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
     let fake = Fake(Arc::default());
     let belief = fake.belief();
-    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes));
+    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised));
     says(&mut director, 975, "PORT 203,0,113,5,200,10\r\n");
     let packet_thread = thread::spawn(move || packets(director, &inbox));
     let ending = line.clone();
@@ -165,7 +166,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
                             };
                             let _ = answer.send(Ok(()));
                         }
-                        Command::Down { .. } => {}
+                        Command::Down { .. } | Command::Advertise => {}
                     }
                 }
             });
@@ -268,7 +269,7 @@ fn a_trace_streams_until_its_reader_leaves() {
 fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
     let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
-    let mut director = Director::new(setup::setup(&config, &indexes));
+    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default()));
     let mut listeners = crate::daemon::listeners::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);
     listeners.add(Listener::new(Filter::default(), line), &mut director);

@@ -48,6 +48,12 @@ pub const ALL: &[Check] = &[
     },
     Check { name: "vip", good: "the VIPs are this machine's", needs: NETWORK, run: network::vips },
     Check {
+        name: "advertise",
+        good: "interfaces that 227s follow have an address",
+        needs: NETWORK,
+        run: network::advertised,
+    },
+    Check {
         name: "routes",
         good: "the real servers can be reached the way they must",
         needs: NETWORK,

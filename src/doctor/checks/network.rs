@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::facts::{sysctl_cure, sysctl_name};
 use super::super::{Facts, Finding};
-use crate::config::Cluster;
+use crate::config::{Advertise, Cluster};
 use crate::lvs::ForwardingMethod;
 
 /// VIPs that this machine does not have.
@@ -32,6 +32,26 @@ fn no_interface(facts: &Facts, cluster: &Cluster, name: &str) -> Finding {
         .cure("correct `vip_interface` in the file")
 }
 
+/// Interfaces whose address should go into 227s, and that have none.
+pub fn advertised(facts: &Facts) -> Vec<Finding> {
+    let of_cluster = facts.clusters().iter().filter_map(|cluster| {
+        let Advertise::Interface(name) = &cluster.advertise else { return None };
+        let link = facts.link(name);
+        let seen = match link {
+            None => "there is no such interface".to_owned(),
+            Some(link) if link.addresses.iter().any(|(address, _)| address.is_ipv4()) => return None,
+            Some(_) => "it has no IPv4 address".to_owned(),
+        };
+        Some(
+            Finding::warning(format!("cluster {}: no address of {name} to advertise", cluster.name))
+                .seen(format!("ip address show {name}: {seen}"))
+                .means("227s name the last address that it had, or else the VIP: clients that cannot reach that hang in PASV")
+                .cure(format!("bring {name} up, or correct `passive.advertise` in the file")),
+        )
+    });
+    of_cluster.collect()
+}
+
 fn not_local(facts: &Facts, cluster: &Cluster, vip: IpAddr) -> Finding {
     let length = if vip.is_ipv6() { 128 } else { 32 };
     let device = facts.device(vip).or_else(|| facts.defaults.first().map(|(_, name)| name.as_str())).unwrap_or("eth0");
@@ -54,7 +74,7 @@ fn not_local(facts: &Facts, cluster: &Cluster, vip: IpAddr) -> Finding {
         None => Finding::fatal(what)
             .seen(format!("ip address: no {vip}; vip_interface: null"))
             .means(means)
-            .cure(format!("ip address add {vip}/{length} dev {device}\n(or let keepalived's virtual_ipaddress do it)")),
+            .cure(format!("ip address add {vip}/{length} dev {device}\n(or let `vip_interface: {device}` in the file do it, or keepalived's virtual_ipaddress)")),
     }
 }
 

@@ -85,14 +85,16 @@ pub fn mtu(facts: &Facts) -> Vec<Finding> {
             for client in facts.client_devices(vip).into_iter().filter_map(|name| facts.link(name)) {
                 if client.mtu + overhead > device.mtu {
                     let key = (client.name.clone(), device.name.clone());
-                    kind.insert(key.clone(), (client.mtu, device.mtu, overhead));
+                    // Headers of IP and TCP.
+                    let headers = if server.address.is_ipv6() { 60 } else { 40 };
+                    kind.insert(key.clone(), (client.mtu, device.mtu, overhead, headers));
                     narrow.entry(key).or_default().push(server.address);
                 }
             }
         }
     }
     let finding = |((client, device), servers): ((String, String), Vec<IpAddr>)| {
-        let (from, to, overhead) = kind.get(&(client.clone(), device.clone())).copied().unwrap_or_default();
+        let (from, to, overhead, headers) = kind.get(&(client.clone(), device.clone())).copied().unwrap_or_default();
         let tunnel = if overhead > 0 { format!(" less {overhead} for the tunnel") } else { String::new() };
         let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
         let room = to - overhead;
@@ -102,7 +104,7 @@ pub fn mtu(facts: &Facts) -> Vec<Finding> {
             .cure(format!(
                 "ip link set {device} mtu {} (if the network carries it),\nor on every real server: ip route change default … advmss {}",
                 from + overhead,
-                room.saturating_sub(40)
+                room.saturating_sub(headers)
             ))
     };
     narrow.into_iter().map(finding).collect()

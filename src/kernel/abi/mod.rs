@@ -3,5 +3,7 @@
 pub mod ip_vs;
 pub mod nf_tables;
 pub mod nfnetlink;
+pub mod nfnetlink_conntrack;
 pub mod nfnetlink_log;
 pub mod nfnetlink_queue;
+pub mod rtnetlink;

@@ -18,6 +18,7 @@ pub const NLMSGERR_ATTR_MSG: u16 = 1;
 pub const NLA_F_NESTED: u16 = 0x8000;
 pub const NLA_TYPE_MASK: u16 = 0x3fff;
 
+pub const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 pub const NFNL_SUBSYS_QUEUE: u16 = 3;
 pub const NFNL_SUBSYS_ULOG: u16 = 4;
 pub const NFNL_SUBSYS_NFTABLES: u16 = 10;

@@ -44,6 +44,12 @@ fn apply(state: &mut State, change: &Change) {
                 state.elements.remove(set);
             }
         }
+        Change::AddAddress(to) => {
+            let answers = |key: &ServiceKey| matches!(key, ServiceKey::Tcp(at) if at.ip() == to.address);
+            assert!(state.services.keys().any(answers), "the VIP before its service");
+            assert!(state.addresses.insert(to.clone()), "EEXIST");
+        }
+        Change::DeleteAddress(from) => assert!(state.addresses.remove(from), "EADDRNOTAVAIL"),
     }
 }
 
@@ -79,6 +85,7 @@ fn state(servers: u8, weight: u32, connections: u32) -> State {
         let value = vec![Value::Mark(FirewallMark(mark + 0x30000))];
         state.element(Set::of(Name::Ranges, VIP), vec![Value::Address(VIP), Value::Ports(range)], value);
         state.element(Set::of(Name::Owned, VIP), vec![Value::Address(VIP), Value::Port(21)], vec![]);
+        state.addresses.insert(LocalAddress { interface: "eth0".into(), address: VIP });
     }
     state
 }
@@ -107,6 +114,7 @@ proptest! {
                 prop_assert!(left.destinations.contains_key(address));
             }
         }
+        prop_assert!(from == 0 || actual.addresses == state(from, 1, 5).addresses, "the VIP of live connections");
     }
 }
 
@@ -122,6 +130,7 @@ fn says_it_in_the_words_of_ipvsadm_and_nft() {
             "nft add element inet ftpdirector ranges4 { 192.0.2.10 . 31100-31199 : 0x0f730001 }",
             "ipvsadm -A -t 192.0.2.10:21 -s rr",
             "ipvsadm -a -t 192.0.2.10:21 -r 10.0.0.1:21 -g -w 7",
+            "ip address add 192.0.2.10/32 dev eth0 proto 70",
         ]
     );
 }
@@ -177,4 +186,17 @@ fn a_service_that_still_lives_is_still_owned() {
         apply(&mut actual, &change);
     }
     assert_eq!(actual, State::default());
+}
+
+#[test]
+fn replies_from_a_servers_old_port_are_read_while_it_has_connections() {
+    let server = IpAddr::from([10, 0, 0, 0]);
+    let row = vec![Value::Address(server), Value::Port(21)];
+    for (connections, gone) in [(3, false), (0, true)] {
+        let mut actual = state(1, 1, connections);
+        actual.element(Set::of(Name::NatServers, server), row.clone(), vec![]);
+        let changes = diff(&actual, &state(2, 1, 0));
+        let deleted = Change::DeleteElement(Set::of(Name::NatServers, server), row.clone());
+        assert_eq!(changes.contains(&deleted), gone, "{connections} connections: {changes:?}");
+    }
 }

@@ -45,6 +45,25 @@ def a_killed_server_is_taken_out_and_comes_back(forwarding):
         assert daemon.metrics().sum("ftpdirector_kernel_drift_total") == 0, daemon.log()
 
 
+def test_a_server_that_is_down_stays_out_over_a_restart():
+    """No new session goes to it before its first good probe; that alone brings it back."""
+    with Topology("nat") as net:
+        daemon = net.start_daemon(checked(net)).wait_ready()
+        wait_up(daemon, 3)
+        doomed = net.servers[0]
+        kill(doomed)
+        poll(lambda: weights(net)[doomed.address] == 0, what=f"weight 0 of {doomed.name}")
+        daemon.kill9()
+        daemon = net.start_daemon(checked(net)).wait_ready()
+        report = load(net.client1, net.vip, sessions=4, rounds=1)
+        assert report.right == report.total == 16, report
+        assert report.sessions_per_server == {"rs2": 2, "rs3": 2}, report
+        assert "-w 1" not in "".join(line for line in daemon.log().splitlines() if doomed.address in line), daemon.log()
+        revive(doomed)
+        poll(lambda: weights(net)[doomed.address] == 1, what=f"the weight of {doomed.name} back")
+        assert daemon.metrics().sum("ftpdirector_kernel_drift_total") == 0, daemon.log()
+
+
 def test_nat_live_sessions_of_a_failed_server_go_on():
     live_sessions_of_a_failed_server_go_on("nat")
 

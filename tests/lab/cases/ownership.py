@@ -2,6 +2,7 @@
 
 from daemon import ftpdirector
 from ftpload import load
+from refusals import kernel_without
 from topology import Topology, VIP
 
 OPERATORS_RULES = """
@@ -20,7 +21,8 @@ def kernel_state(director):
     return director.run(["nft", "list", "ruleset"]).stdout, director.run(["ipvsadm", "-Sn"]).stdout
 
 
-def flush_leaves_the_kernel_as_it_was(forwarding, prepare):
+def flush_leaves_the_kernel_as_it_was(forwarding, prepare, later=""):
+    """`later` is added to the file before it is flushed with."""
     with Topology(forwarding) as net:
         prepare(net)
         before = kernel_state(net.director)
@@ -29,6 +31,7 @@ def flush_leaves_the_kernel_as_it_was(forwarding, prepare):
         report = load(net.client1, net.vip, sessions=6, rounds=1)
         assert report.right == report.total == 24, report
         assert daemon.term() == 0, daemon.log()
+        daemon.config.write_text(daemon.config.read_text() + later)
         done = ftpdirector(net.director, "flush", "--config", daemon.config)
         assert done.returncode == 0, done.stderr
         assert kernel_state(net.director) == before
@@ -57,3 +60,21 @@ def test_foreign_service_is_refused():
         assert status not in (0, 70), f"{status}\n{daemon.log()}"
         assert f"ipvsadm -D -t {VIP}:21" in daemon.log(), daemon.log()
         assert kernel_state(net.director) == before
+
+
+def test_flush_after_another_fwmark_base():
+    """The table says which marks it was written with, whatever the file says now."""
+    other_base = "kernel: {fwmark_base: 0x1f700000}\n"
+    flush_leaves_the_kernel_as_it_was("dr", lambda net: None, other_base)
+
+
+def test_flush_without_the_modules_of_run():
+    """What is not loaded has no rows; the rest is taken away all the same."""
+    with Topology("nat") as net:
+        daemon = net.start_daemon().wait_ready()
+        daemon.kill9()
+        net.director.run(["ipvsadm", "-C"])
+        with kernel_without("ip_vs"), kernel_without("nfnetlink_queue"):
+            done = ftpdirector(net.director, "flush", "--config", daemon.config)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert net.director.run(["nft", "list", "ruleset"]).stdout == ""

@@ -15,7 +15,8 @@ BOOT = """
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec env container=lab /usr/lib/systemd/systemd --unit=basic.target --show-status=no
 """
-CAP_NET_ADMIN = 1 << 12
+CAP_NET_ADMIN, CAP_NET_RAW = 1 << 12, 1 << 13
+NOTIFY = ["sh", "/repo/deploy/keepalived/notify", "INSTANCE", "ftp", "MASTER", "100"]
 
 
 class Systemd:
@@ -69,13 +70,24 @@ def whole_life(net, systemd, package):
     assert systemd.property("User") == "ftpdirector"
     assert systemd.status_of_daemon("Uid") != "0"
     for capabilities in ("CapEff", "CapPrm", "CapBnd"):
-        assert int(systemd.status_of_daemon(capabilities), 16) == CAP_NET_ADMIN, capabilities
+        assert int(systemd.status_of_daemon(capabilities), 16) == CAP_NET_ADMIN | CAP_NET_RAW, capabilities
     assert systemd.status_of_daemon("Seccomp") == "2"
     works(net)
 
     # A bad file is refused where the administrator sees it, and changes nothing.
     CONFIG.write_text("clusters: []\n")
     assert systemd.run("systemctl", "reload", "ftpdirector", check=False).returncode != 0
+    works(net)
+    CONFIG.write_text(net.config())
+
+    # What keepalived calls on the director that becomes master: all is well, or is made well.
+    before = systemd.property("MainPID")
+    systemd.run(*NOTIFY)
+    assert systemd.property("MainPID") == before
+    systemd.run("systemctl", "stop", "ftpdirector")
+    net.director.run(["ipvsadm", "-C"])
+    systemd.run(*NOTIFY)
+    assert systemd.property("ActiveState") == "active" and systemd.property("MainPID") != before
     works(net)
 
     # Reload, restart and upgrade: nobody notices.

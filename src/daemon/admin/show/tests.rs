@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::shape::Health;
+use super::super::shape::{Health, Traffic};
 use super::*;
 
 fn server(name: &str) -> Server {
@@ -14,6 +14,14 @@ fn server(name: &str) -> Server {
         sessions: 12,
         control: Some(Connections { active: 11, inactive: 3 }),
         data: Some(Connections { active: 1, inactive: 40 }),
+        control_traffic: Some(Traffic {
+            connections: 60,
+            packets_in: 900,
+            packets_out: 800,
+            bytes_in: 40_000,
+            bytes_out: 50_000,
+        }),
+        data_traffic: None,
         landed: Some(99),
         misdirected: Some(0),
         health: None,
@@ -28,6 +36,11 @@ fn status_is_a_table() {
         ports: vec![21],
         forwarding: "nat".into(),
         scheduler: "wlc".into(),
+        advertise: Some(Advertise {
+            source: "dns ftp.example.net".into(),
+            address: Some([203, 0, 113, 7].into()),
+            error: Some("SERVFAIL".into()),
+        }),
         servers: vec![
             server("ftp1"),
             Server {
@@ -66,6 +79,7 @@ sessions 24, pinholes 2, held packets 0, drift 1
 KERNEL: no
 
 downloads: 192.0.2.10 port 21, nat, wlc
+advertises 203.0.113.7 (dns ftp.example.net: SERVFAIL)
 SERVER         ADDRESS    STATE     WEIGHT  SESSIONS  CONTROL  CLOSING  DATA  CLOSING  LANDED  MISDIRECTED
 ftp1           10.0.0.11  up            10        12       11        3     1       40      99            0
 a-longer-name  10.0.0.11  drained  0 of 10        12        ?        ?     ?        ?       ?            ?

@@ -142,6 +142,14 @@ pub const ROWS: &[Row] = &[
         "keepalived",
     ),
     (
+        "advertise",
+        sample::nat,
+        |f| cluster(f).advertise = config::Advertise::Interface("ppp0".into()),
+        Severity::Warning,
+        "no such interface",
+        "passive.advertise",
+    ),
+    (
         "vip",
         sample::nat,
         |f| cluster(f).vip_interface = Some("eth9".into()),

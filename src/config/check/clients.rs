@@ -1,0 +1,46 @@
+//! `client_match`: who may use a passive row.
+
+use super::One;
+use crate::config::ClientMatch;
+use crate::lvs::{PortRange, is_ipv6};
+
+pub(super) fn within(one: &One<'_, '_, '_>) {
+    let path = one.path("client_match");
+    if !one.checker.sound(&path) || !one.sound("vips") {
+        return;
+    }
+    let (vips, chosen) = (&one.cluster.vips, one.cluster.client_match);
+    if let ClientMatch::Prefix { ipv4, ipv6 } = chosen {
+        let without = |length: u8, full: u8, ipv6: bool| {
+            length < full && !vips.is_empty() && vips.iter().all(|vip| is_ipv6(*vip) != ipv6)
+        };
+        if without(ipv4, 32, false) {
+            let what = format!("/{ipv4} is a network of IPv4 (lengths up to 32 are), and there is no IPv4 VIP");
+            one.error(&path, what, "an IPv6 network like /64; one that is shorter than /33 is written \"/32 /24\"");
+        } else if without(ipv6, 128, true) {
+            let what = format!("/{ipv6} is a network of IPv6, and there is no IPv6 VIP");
+            one.error(&path, what, "an IPv4 network like /24");
+        }
+    }
+    ranges(one, chosen, &path);
+}
+
+/// A data connection from elsewhere says with its port which server it is for, and with nothing else.
+fn ranges(one: &One<'_, '_, '_>, chosen: ClientMatch, path: &str) {
+    if !one.servers_sound("passive_ports") || !one.sound("passive") {
+        return;
+    }
+    let vip_of = |ipv6: bool| one.cluster.vips.iter().find(move |vip| is_ipv6(**vip) == ipv6);
+    let without = one.cluster.real_servers.iter().find(|server| {
+        let ipv6 = is_ipv6(server.address);
+        let open = vip_of(ipv6).is_some_and(|vip| chosen.prefix(*vip) < if ipv6 { 128 } else { 32 });
+        open && (server.shared || server.passive_ports == PortRange::UNPRIVILEGED)
+    });
+    if let Some(server) = without {
+        let what = format!(
+            "data from another address than the control connection's is known by its server's ports alone, and {} has no range of its own",
+            server.name
+        );
+        one.error(path, what, "one range per server (`passive_ports`), or `client_match: address`");
+    }
+}

@@ -1,0 +1,81 @@
+//! One question to the name servers of `/etc/resolv.conf`: the IPv4 addresses of a name, and for how long they hold.
+
+use std::net::Ipv4Addr;
+use std::str::FromStr as _;
+use std::time::{Duration, SystemTime};
+
+use domain::base::Name;
+use domain::base::iana::{Class, Rcode, Rtype};
+use domain::rdata::{A, AllRecordData};
+use domain::resolv::stub::{Answer, StubResolver};
+use tokio::time::timeout;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// How long all name servers together may take.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// What the name servers say.
+#[derive(Debug)]
+pub struct Found {
+    /// The lowest first: an answer's order says nothing.
+    pub addresses: Vec<Ipv4Addr>,
+    /// The shortest TTL on the way to them.
+    pub ttl: Duration,
+}
+
+/// Asks the name servers; follows `/etc/resolv.conf` when it changes.
+pub struct Resolver {
+    stub: StubResolver,
+    /// When the file had changed last.
+    since: Option<SystemTime>,
+}
+
+impl Resolver {
+    /// As `/etc/resolv.conf` says.
+    pub fn new() -> Self {
+        Self { since: changed(), stub: StubResolver::new() }
+    }
+
+    /// Looks a name up; it is taken as it stands, without search domains.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn look_up(&mut self, name: &str) -> Result<Found, String> {
+        let changed = changed();
+        if self.since != changed {
+            (self.stub, self.since) = (StubResolver::new(), changed);
+        }
+        let question = Name::<Vec<u8>>::from_str(name).map_err(|error| error.to_string())?;
+        match timeout(LIMIT, self.stub.query((question, Rtype::A, Class::IN))).await {
+            Ok(Ok(answer)) => read(&answer),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+        }
+    }
+}
+
+fn read(answer: &Answer) -> Result<Found, String> {
+    match answer.header().rcode() {
+        Rcode::NOERROR => {}
+        rcode => return Err(rcode.to_string()),
+    }
+    let garbled = |_| "an answer that makes no sense".to_owned();
+    let (mut addresses, mut ttl) = (Vec::new(), Duration::MAX);
+    let records = answer.answer().map_err(garbled)?;
+    for record in records.limit_to::<AllRecordData<_, _>>() {
+        let record = record.map_err(garbled)?;
+        match record.data() {
+            AllRecordData::A(address) => addresses.push(A::addr(address)),
+            AllRecordData::Cname(_) => {}
+            _ => continue,
+        }
+        ttl = ttl.min(record.ttl().into_duration());
+    }
+    addresses.sort_unstable();
+    if addresses.is_empty() { Err("no IPv4 address".to_owned()) } else { Ok(Found { addresses, ttl }) }
+}
+
+fn changed() -> Option<SystemTime> {
+    std::fs::metadata(RESOLV_CONF).ok()?.modified().ok()
+}

@@ -1,0 +1,56 @@
+//! Sessions that are silent: whether they may transfer, and how long we remember them.
+
+use super::*;
+
+fn may(director: &Director, wire: &Wire) -> bool {
+    director.may_transfer(wire.client, wire.far_end())
+}
+
+#[test]
+fn only_who_transfers_or_cannot_be_heard_may_have_a_data_connection() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr, ForwardingMethod::Tun] {
+        let mut director = director(forwarding, false);
+        let mut wire = Wire::new(client(), 0, forwarding);
+        assert!(may(&director, &wire), "not known: it may have begun before this process");
+        for (line, expected) in [
+            ("USER anonymous\r\n", false),
+            ("EPSV\r\n", false),
+            ("RETR big\r\n", true),
+            ("NOOP\r\n", true),
+            ("STAT\r\n", true),
+            ("CWD /\r\n", false),
+            ("STOR big\r\n", true),
+            ("TYPE I\r\n", false),
+        ] {
+            wire.says(&mut director, Time::ZERO, line);
+            assert_eq!(may(&director, &wire), expected, "{forwarding:?} {line}");
+        }
+    }
+}
+
+#[test]
+fn a_blind_session_may_have_a_data_connection() {
+    let mut director = director(ForwardingMethod::Nat, false);
+    let mut wire = Wire::new(client(), 0, ForwardingMethod::Nat);
+    wire.says(&mut director, Time::ZERO, "AUTH TLS\r\n");
+    assert!(!may(&director, &wire));
+    wire.hears(&mut director, Time::ZERO, "234 go on\r\n");
+    assert!(may(&director, &wire));
+}
+
+#[test]
+fn we_remember_a_silent_session_as_long_as_ipvs_does() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let mut wire = Wire::new(client(), 0, ForwardingMethod::Dr);
+    wire.says(&mut director, Time::ZERO, "RETR big\r\n");
+    let at = |director: &mut Director, seconds| {
+        director.tick(Time::ZERO + Duration::from_secs(seconds), &mut Vec::new());
+        director.snapshot().sessions.values().sum::<u64>()
+    };
+    director.refreshed(Time::ZERO + Duration::from_secs(890), wire.client, wire.far_end());
+    assert_eq!(at(&mut director, 1800), 1);
+    assert_eq!(at(&mut director, 1900), 0);
+    // Of one that is not known nothing is remembered.
+    director.refreshed(Time::ZERO + Duration::from_secs(1900), wire.client, wire.far_end());
+    assert_eq!(at(&mut director, 1901), 0);
+}

@@ -1,0 +1,8 @@
+//! `linux/rtnetlink.h`.
+#![expect(missing_docs, reason = "the names are the kernel's own; the headers explain them")]
+
+pub const RTM_NEWADDR: u16 = 20;
+pub const RTM_DELADDR: u16 = 21;
+pub const RTM_GETADDR: u16 = 22;
+
+pub const RTMGRP_IPV4_IFADDR: u32 = 0x10;

@@ -1,0 +1,243 @@
+//! Addresses of interfaces, through rtnetlink.
+//!
+//! Each address says who added it (`IFA_PROTO`, Linux 5.18), so that ours are known after a restart and nobody else's is
+//! touched.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{Emitable as _, Parseable as _};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeader, AddressMessage, AddressProtocol, CacheInfo,
+};
+
+use super::abi::nfnetlink::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+};
+use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR};
+use super::netlink::{Answer, Netfilter, Writer, messages};
+use super::{Errno, KernelError};
+use crate::state::{Change, LocalAddress, PROTOCOL};
+
+/// How often a dump is begun again because an address changed meanwhile.
+const DUMPS: usize = 8;
+
+/// An address of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The number of its interface.
+    pub index: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Whether it is ours.
+    pub ours: bool,
+    /// IPv4: whether another of the same network came first.
+    pub secondary: bool,
+}
+
+/// A connection to rtnetlink.
+#[derive(Debug)]
+pub struct Addresses {
+    netlink: Netfilter,
+    seq: u32,
+}
+
+impl Addresses {
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn connect() -> Result<Self, KernelError> {
+        Ok(Self { netlink: Netfilter::route(0)?, seq: 0 })
+    }
+
+    /// Every address of this machine, in the kernel's order: `ip address show`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn list(&mut self) -> Result<Vec<Listed>, KernelError> {
+        let refused = |answer: Answer| KernelError::refused("ip address show", answer.errno, answer.said);
+        for _ in 0..DUMPS {
+            if let Some(listed) = self.list_once().map_err(refused)? {
+                return Ok(listed);
+            }
+        }
+        Err(KernelError::refused("ip address show", Errno(libc::EINTR), None))
+    }
+
+    /// `None` when an address changed during the dump.
+    fn list_once(&mut self) -> Result<Option<Vec<Listed>>, Answer> {
+        let seq = self.send(RTM_GETADDR, NLM_F_DUMP, &AddressMessage::default())?;
+        let (mut listed, mut interrupted) = (Vec::new(), false);
+        loop {
+            let datagram = self.netlink.receive(0).map_err(|error| Answer { errno: Errno::of(&error), said: None })?;
+            for message in messages(datagram).filter(|message| message.seq == seq) {
+                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                match message.kind {
+                    NLMSG_DONE => return Ok((!interrupted).then_some(listed)),
+                    NLMSG_ERROR => match message.answer(datagram) {
+                        Some(answer) if answer.errno != Errno(0) => return Err(answer),
+                        _ => {}
+                    },
+                    RTM_NEWADDR => listed.extend(datagram.get(message.body).and_then(parse)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// `ip address add`; that it is there already is no error.
+    ///
+    /// # Errors
+    /// What the kernel refused: ENODEV when there is no such interface.
+    pub fn add(&mut self, to: &LocalAddress) -> Result<(), KernelError> {
+        let tried = Change::AddAddress(to.clone()).to_string();
+        let mut message = message(to, &tried)?;
+        if to.address.is_ipv6() {
+            let mut lifetime = CacheInfo::default();
+            (lifetime.ifa_preferred, lifetime.ifa_valid) = (0, u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        message.attributes.push(AddressAttribute::Protocol(AddressProtocol::from(PROTOCOL)));
+        self.change(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &message, &tried, Errno::EEXIST)
+    }
+
+    /// `ip address delete`; that it is gone already is no error.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn delete(&mut self, from: &LocalAddress) -> Result<(), KernelError> {
+        let tried = Change::DeleteAddress(from.clone()).to_string();
+        // An interface that is gone has taken its addresses with it.
+        if index_of(&from.interface).is_none() {
+            return Ok(());
+        }
+        let message = message(from, &tried)?;
+        self.change(RTM_DELADDR, 0, &message, &tried, Errno(libc::EADDRNOTAVAIL))
+    }
+
+    fn change(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        message: &AddressMessage,
+        tried: &str,
+        already: Errno,
+    ) -> Result<(), KernelError> {
+        let refused = |answer: Answer| KernelError::refused(tried, answer.errno, answer.said);
+        let seq = self.send(kind, flags | NLM_F_ACK, message).map_err(refused)?;
+        loop {
+            let datagram = self.netlink.receive(0).map_err(|error| KernelError::io(tried, &error))?;
+            let answers = messages(datagram).filter(|message| message.seq == seq);
+            let Some(answer) = answers.filter_map(|message| message.answer(datagram)).next() else { continue };
+            return if answer.errno == Errno(0) || answer.errno == already { Ok(()) } else { Err(refused(answer)) };
+        }
+    }
+
+    fn send(&mut self, kind: u16, flags: u16, message: &AddressMessage) -> Result<u32, Answer> {
+        self.seq = self.seq.wrapping_add(1);
+        let mut body = vec![0; message.buffer_len()];
+        message.emit(&mut body);
+        let mut writer = Writer::default();
+        let open = writer.begin(kind, NLM_F_REQUEST | flags, self.seq);
+        writer.raw(&body);
+        writer.end(open);
+        let sent = self.netlink.send(writer.as_bytes());
+        sent.map_err(|error| Answer { errno: Errno::of(&error), said: None })?;
+        Ok(self.seq)
+    }
+}
+
+fn message(of: &LocalAddress, tried: &str) -> Result<AddressMessage, KernelError> {
+    let index = index_of(&of.interface).ok_or_else(|| no_interface(&of.interface, tried))?;
+    let mut message = AddressMessage::default();
+    message.header = AddressHeader {
+        family: if of.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 },
+        prefix_len: of.length(),
+        index,
+        ..AddressHeader::default()
+    };
+    message.attributes = vec![AddressAttribute::Local(of.address), AddressAttribute::Address(of.address)];
+    Ok(message)
+}
+
+/// What is said of an interface that does not exist.
+#[must_use]
+pub fn no_interface(interface: &str, tried: &str) -> KernelError {
+    KernelError::Missing {
+        what: format!("{tried}: there is no interface {interface}"),
+        cure: "make it, or correct `vip_interface` (ip link)".to_owned(),
+    }
+}
+
+fn parse(body: &[u8]) -> Option<Listed> {
+    let message = AddressMessage::parse(body).ok()?;
+    let (mut local, mut far, mut ours, mut secondary) = (None, None, false, false);
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(address),
+            AddressAttribute::Address(address) => far = Some(address),
+            AddressAttribute::Protocol(protocol) => ours = u8::from(protocol) == PROTOCOL,
+            AddressAttribute::Flags(flags) => secondary = flags.contains(AddressFlags::Secondary),
+            _ => {}
+        }
+    }
+    // Point to point, the second one is the other end.
+    Some(Listed { index: message.header.index, address: local.or(far)?, ours, secondary })
+}
+
+/// The number of an interface, if there is one of that name.
+#[must_use]
+pub fn index_of(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    #[expect(unsafe_code, reason = "if_nametoindex has no wrapper in std")]
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
+}
+
+/// The name of an interface, if it still exists.
+#[must_use]
+pub fn name_of(index: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    #[expect(unsafe_code, reason = "if_indextoname has no wrapper in std")]
+    // SAFETY: `name` has room for the IF_NAMESIZE bytes that the function writes at most.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    let bytes: Vec<u8> = name.iter().map(|&c| c.cast_unsigned()).collect();
+    Some(CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok()?.to_owned())
+}
+
+/// Hears of IPv4 addresses that come and go.
+#[derive(Debug)]
+pub struct Watch(Netfilter);
+
+impl Watch {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn open() -> Result<Self, KernelError> {
+        Netfilter::route(RTMGRP_IPV4_IFADDR).map(Self)
+    }
+
+    /// Waits for a change, at most some seconds; takes in what else has changed by then.
+    ///
+    /// # Errors
+    /// Those of recv(2). That changes were lost is a change.
+    pub fn changed(&mut self) -> io::Result<bool> {
+        match self.0.receive(0) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if Errno::of(&error) == Errno::ENOBUFS => {}
+            Err(error) => return Err(error),
+        }
+        self.0.drain();
+        Ok(true)
+    }
+}

@@ -1,0 +1,215 @@
+//! The connections whose addresses connection tracking translates, `conntrack -L --src-nat` and `--dst-nat`: in NAT IPVS
+//! knows nothing of active data connections, nor of passive ones whose port is translated.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::abi::nfnetlink::{
+    NFNL_SUBSYS_CTNETLINK, NFPROTO_UNSPEC, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+};
+use super::abi::nfnetlink_conntrack::{
+    CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_IP_V6_DST, CTA_IP_V6_SRC, CTA_PROTO_DST_PORT, CTA_PROTO_NUM, CTA_PROTO_SRC_PORT,
+    CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE, CTA_STATUS, CTA_STATUS_MASK, CTA_TIMEOUT, CTA_TUPLE_IP,
+    CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, IPCTNL_MSG_CT_GET, IPS_DST_NAT, IPS_SRC_NAT,
+    TCP_CONNTRACK_CLOSE_WAIT, TCP_CONNTRACK_ESTABLISHED, TCP_CONNTRACK_FIN_WAIT,
+};
+use super::netlink::{NFGENMSG_LEN, Netfilter, Writer, attributes, be32, messages};
+use super::{Errno, KernelError};
+
+const TRIED: &str = "conntrack -L";
+
+/// Where the packets of one direction come from and go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The sender.
+    pub source: SocketAddr,
+    /// The receiver.
+    pub destination: SocketAddr,
+}
+
+/// A translated TCP connection that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// As its first packet came.
+    pub original: Way,
+    /// As its answers come.
+    pub reply: Way,
+    /// Whether both ends may send.
+    established: bool,
+    /// When it is forgotten, unless a packet comes.
+    expires: Duration,
+}
+
+/// For how long a connection is kept without a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience(Duration);
+
+impl Patience {
+    /// `net.netfilter.nf_conntrack_tcp_timeout_established`; five days where it cannot be read.
+    #[must_use]
+    pub fn of_kernel() -> Self {
+        let text = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established");
+        let seconds = text.ok().and_then(|text| text.trim().parse().ok());
+        Self(Duration::from_secs(seconds.unwrap_or(432_000)))
+    }
+}
+
+/// What is kept when something that was sent has not been acknowledged
+/// (`nf_conntrack_tcp_timeout_unacknowledged`, `…_max_retrans`): soon over by itself.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
+
+impl Tracked {
+    /// Whether it has had a packet within `idle`, as far as can be known.
+    #[must_use]
+    pub fn lives(&self, patience: Patience, idle: Duration) -> bool {
+        !self.established || self.expires <= UNACKNOWLEDGED || self.expires + idle >= patience.0
+    }
+}
+
+/// Every translated TCP connection that is open. One that comes or goes meanwhile may be missed or come twice.
+///
+/// # Errors
+/// `NoModule("nf_conntrack_netlink")`; else what the kernel said.
+pub fn translated() -> Result<Vec<Tracked>, KernelError> {
+    let mut netlink = Netfilter::open(4 << 20)?;
+    let mut all = Vec::new();
+    for (seq, status) in [(1, IPS_SRC_NAT), (2, IPS_DST_NAT)] {
+        list(&mut netlink, seq, status, &mut all)?;
+    }
+    Ok(all)
+}
+
+fn list(netlink: &mut Netfilter, seq: u32, status: u32, all: &mut Vec<Tracked>) -> Result<(), KernelError> {
+    netlink.send(request(seq, status).as_bytes()).map_err(|error| KernelError::io(TRIED, &error))?;
+    loop {
+        let datagram = netlink.receive(0).map_err(|error| KernelError::io(TRIED, &error))?;
+        for message in messages(datagram).filter(|message| message.seq == seq) {
+            match message.kind {
+                NLMSG_DONE => return Ok(()),
+                NLMSG_ERROR => match message.answer(datagram) {
+                    Some(answer) if matches!(answer.errno.0, libc::EINVAL | libc::EOPNOTSUPP) => {
+                        return Err(KernelError::NoModule("nf_conntrack_netlink"));
+                    }
+                    Some(answer) if answer.errno != Errno(0) => {
+                        return Err(KernelError::refused(TRIED, answer.errno, answer.said));
+                    }
+                    _ => {}
+                },
+                _ => all.extend(datagram.get(message.body).and_then(parse)),
+            }
+        }
+    }
+}
+
+/// Those with this bit in their status: the kernel leaves the others out since Linux 5.17.
+fn request(seq: u32, status: u32) -> Writer {
+    let mut out = Writer::default();
+    let kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
+    let message = out.begin(kind, NLM_F_REQUEST | NLM_F_DUMP, seq);
+    out.nfgenmsg(NFPROTO_UNSPEC, 0);
+    out.attribute(CTA_STATUS, &status.to_be_bytes());
+    out.attribute(CTA_STATUS_MASK, &status.to_be_bytes());
+    out.end(message);
+    out
+}
+
+/// The body of a message; `None` when it is not TCP, or neither open nor half open.
+fn parse(body: &[u8]) -> Option<Tracked> {
+    let body = body.get(NFGENMSG_LEN..)?;
+    let state = *at(body, &[CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE])?.first()?;
+    if !matches!(state, TCP_CONNTRACK_ESTABLISHED | TCP_CONNTRACK_FIN_WAIT | TCP_CONNTRACK_CLOSE_WAIT) {
+        return None;
+    }
+    Some(Tracked {
+        original: way(at(body, &[CTA_TUPLE_ORIG])?)?,
+        reply: way(at(body, &[CTA_TUPLE_REPLY])?)?,
+        established: state == TCP_CONNTRACK_ESTABLISHED,
+        expires: Duration::from_secs(be32(at(body, &[CTA_TIMEOUT])?)?.into()),
+    })
+}
+
+fn way(tuple: &[u8]) -> Option<Way> {
+    let ip = |v4, v6| {
+        let v4 = at(tuple, &[CTA_TUPLE_IP, v4]).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        let v6 = at(tuple, &[CTA_TUPLE_IP, v6]).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+        v4.map(|v4| IpAddr::from(Ipv4Addr::from(v4))).or(v6.map(|v6| IpAddr::from(Ipv6Addr::from(v6))))
+    };
+    let port = |kind| Some(u16::from_be_bytes(at(tuple, &[CTA_TUPLE_PROTO, kind])?.try_into().ok()?));
+    if *at(tuple, &[CTA_TUPLE_PROTO, CTA_PROTO_NUM])?.first()? != 6 {
+        return None;
+    }
+    Some(Way {
+        source: SocketAddr::new(ip(CTA_IP_V4_SRC, CTA_IP_V6_SRC)?, port(CTA_PROTO_SRC_PORT)?),
+        destination: SocketAddr::new(ip(CTA_IP_V4_DST, CTA_IP_V6_DST)?, port(CTA_PROTO_DST_PORT)?),
+    })
+}
+
+/// The attribute at the end of a path through nests.
+fn at<'a>(bytes: &'a [u8], path: &[u16]) -> Option<&'a [u8]> {
+    path.iter()
+        .try_fold(bytes, |bytes, kind| attributes(bytes).find(|(found, _)| found == kind).map(|(_, found)| found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(out: &mut Writer, kind: u16, [from, to]: [[u8; 4]; 2], [sport, dport]: [u16; 2]) {
+        let tuple = out.nest(kind);
+        let ip = out.nest(CTA_TUPLE_IP);
+        out.attribute(CTA_IP_V4_SRC, &from);
+        out.attribute(CTA_IP_V4_DST, &to);
+        out.end_nest(ip);
+        let proto = out.nest(CTA_TUPLE_PROTO);
+        out.attribute(CTA_PROTO_NUM, &[6]);
+        out.attribute(CTA_PROTO_SRC_PORT, &sport.to_be_bytes());
+        out.attribute(CTA_PROTO_DST_PORT, &dport.to_be_bytes());
+        out.end_nest(proto);
+        out.end_nest(tuple);
+    }
+
+    /// An active data connection, as `nf_conntrack_netlink.c` lists it.
+    fn body(state: u8, expires: u32) -> Vec<u8> {
+        let (server, client, vip) = ([10, 0, 0, 11], [192, 0, 2, 7], [192, 0, 2, 10]);
+        let mut out = Writer::default();
+        out.nfgenmsg(2, 0);
+        tuple(&mut out, CTA_TUPLE_ORIG, [server, client], [20, 50000]);
+        tuple(&mut out, CTA_TUPLE_REPLY, [client, vip], [50000, 20]);
+        out.attribute(CTA_TIMEOUT, &expires.to_be_bytes());
+        let info = out.nest(CTA_PROTOINFO);
+        let tcp = out.nest(CTA_PROTOINFO_TCP);
+        out.attribute(CTA_PROTOINFO_TCP_STATE, &[state]);
+        out.end_nest(tcp);
+        out.end_nest(info);
+        out.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn an_active_data_connection() {
+        let tracked = parse(&body(TCP_CONNTRACK_ESTABLISHED, 431_999)).unwrap();
+        assert_eq!(tracked.original.source, "10.0.0.11:20".parse().unwrap());
+        assert_eq!(tracked.original.destination, "192.0.2.7:50000".parse().unwrap());
+        assert_eq!(tracked.reply.destination, "192.0.2.10:20".parse().unwrap());
+        assert_eq!(parse(&body(7, 100)), None, "TIME_WAIT");
+    }
+
+    #[test]
+    fn cut_short_it_is_none() {
+        let whole = body(TCP_CONNTRACK_ESTABLISHED, 431_999);
+        for length in 0..whole.len() {
+            assert_eq!(parse(&whole[..length]), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn who_is_silent_for_longer_than_ipvs_waits_is_dead() {
+        let (patience, idle) = (Patience(Duration::from_secs(432_000)), Duration::from_secs(900));
+        let lives = |state, expires| parse(&body(state, expires)).unwrap().lives(patience, idle);
+        assert!(lives(TCP_CONNTRACK_ESTABLISHED, 432_000) && lives(TCP_CONNTRACK_ESTABLISHED, 431_100));
+        assert!(!lives(TCP_CONNTRACK_ESTABLISHED, 431_099) && !lives(TCP_CONNTRACK_ESTABLISHED, 1000));
+        // Something sent waits for its acknowledgement.
+        assert!(lives(TCP_CONNTRACK_ESTABLISHED, 299));
+        assert!(lives(TCP_CONNTRACK_FIN_WAIT, 119));
+    }
+}

@@ -1,0 +1,38 @@
+//! Addresses that we add to interfaces (`vip_interface`).
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// `IFA_PROTO` of the addresses that we add: how they are told from everybody else's, also after a restart. `ip address`
+/// shows it as `proto 70`. The kernel uses 1 to 3 (linux/if_addr.h).
+pub const PROTOCOL: u8 = 70;
+
+/// A VIP on an interface: /32 or /128.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalAddress {
+    /// The interface's name.
+    pub interface: String,
+    /// The VIP.
+    pub address: IpAddr,
+}
+
+impl LocalAddress {
+    /// 32 or 128.
+    #[must_use]
+    pub const fn length(&self) -> u8 {
+        if self.address.is_ipv4() { 32 } else { 128 }
+    }
+
+    /// `ip address add …`
+    pub(super) fn add(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ip address add {self} proto {PROTOCOL}")?;
+        // Deprecated, as keepalived does it: the director's own connections come from an address that is its own.
+        if self.address.is_ipv6() { f.write_str(" nodad preferred_lft 0") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for LocalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} dev {}", self.address, self.length(), self.interface)
+    }
+}

@@ -1,0 +1,133 @@
+"""A control connection lives in IPVS as long as its data connection does, however long it is silent; no other does."""
+
+import ftplib
+import threading
+from pathlib import Path
+
+from ftpload import Session
+from hosts import poll
+from realserver import BIG, TLS, make_certificate
+from topology import Topology
+
+TIMEOUT = 20
+# A transfer takes two and a half times as long as IPVS remembers a silent connection (50 s).
+SLOW = TLS + f"anon_max_rate={BIG * 2 // (TIMEOUT * 5)}\n"
+REFRESHED = "ftpdirector_refreshed_total"
+
+
+def test_nat():
+    """The daemon is killed meanwhile: the next one has never seen these sessions."""
+    # Time enough to start again on a busy machine.
+    long_transfers("nat", seconds=30, kill=True)
+
+
+def test_dr():
+    """Not our timeout: someone has set it."""
+    long_transfers("dr", ours=False)
+
+
+def test_tun():
+    long_transfers("tun")
+
+
+def long_transfers(forwarding, seconds=TIMEOUT, ours=True, kill=False):
+    make_certificate()
+    with Topology(forwarding, servers=2, vsftpd=SLOW) as net:
+        config = both_families(net) + (timeout(seconds) if ours else "")
+        if not ours:
+            net.director.run(["ipvsadm", "--set", seconds, 120, 300])
+        daemon = net.start_daemon(config).wait_ready()
+        # No two of one client at one server: nobody lives by another's data connection.
+        with net.client1.enter():
+            transfers = [Transfer(net.vip, "rs1", "EPSV"), Transfer(net.vip, "rs2", "EPSV", tls=True)]
+            transfers += [Transfer(net.vip6, "rs1", "EPRT")]
+            # Beside others, but these have told that they transfer nothing.
+            silent = [session_at(net.vip, "rs1"), session_at(net.vip6, "rs1")]
+        with net.client2.enter():
+            transfers += [Transfer(net.vip, "rs1", "EPRT"), Transfer(net.vip6, "rs1", "EPSV")]
+            # Alone, and done.
+            silent.append(session_at(net.vip, "rs2"))
+            silent[-1].fetch(silent[-1].announce("EPSV"))
+        poll(lambda: all(transfer.session.received for transfer in transfers), what="the beginning of every transfer")
+        if kill:
+            daemon.kill9()
+            daemon = net.start_daemon(config).wait_ready()
+            # What they told has been forgotten.
+            del silent[:2]
+        for transfer in transfers:
+            transfer.wait()
+        remembered = control_ports(net)
+        assert not [session for session in silent if port_of(session) in remembered], remembered
+        assert daemon.metrics().sum(REFRESHED, cluster="lab") >= len(transfers), daemon.metrics()
+        assert "kept alive" not in daemon.log(), daemon.log()
+
+
+def test_without_the_capability():
+    """What would be lost. All else goes on without CAP_NET_RAW."""
+    make_certificate()
+    with Topology("dr", servers=1, vsftpd=SLOW) as net:
+        without = ("setpriv", "--inh-caps=-net_raw", "--bounding-set=-net_raw")
+        daemon = net.start_daemon(both_families(net) + timeout(15), without).wait_ready()
+        with net.client1.enter():
+            transfer = Transfer(net.vip, "rs1", "EPSV")
+        poll(lambda: transfer.session.received, what="the beginning of the transfer")
+        poll(lambda: port_of(transfer.session) not in control_ports(net), what="the end of the control connection in IPVS")
+        assert transfer.thread.is_alive(), transfer.error
+        assert daemon.log().count("kept alive") == 1 and "CAP_NET_RAW" in daemon.log(), daemon.log()
+        assert daemon.metrics().sum(REFRESHED) == 0
+
+
+class Transfer:
+    """A slow transfer and another command, in a thread of its own."""
+
+    def __init__(self, vip, server, mode, tls=False):
+        self.name = f"{vip} {mode}{' TLS' if tls else ''}"
+        self.session = session_at(vip, server, tls)
+        self.error = None
+        self.thread = threading.Thread(target=self._run, args=(mode,), daemon=True)
+        self.thread.start()
+
+    def _run(self, mode):
+        try:
+            # To the 226; then the client speaks again.
+            self.session.fetch(self.session.announce(mode), "big.bin")
+            self.session.voidcmd("NOOP")
+        except (OSError, EOFError, ftplib.Error) as error:
+            self.error = error
+
+    def wait(self):
+        self.thread.join()
+        assert self.error is None, f"{self.name}: {self.error!r} after {self.session.received} bytes"
+        assert self.session.received == BIG, f"{self.name}: {self.session.received} bytes"
+
+
+def session_at(vip, server, tls=False):
+    """A session at this server; the scheduler gives each in its turn."""
+    while (session := Session(vip, timeout=60.0, tls=tls)).server != server:
+        session.close()
+    return session
+
+
+def both_families(net):
+    """One cluster with a VIP and servers of each."""
+    config = net.config().replace(f"vips: ['{net.vip}']", f"vips: ['{net.vip}', '{net.vip6}']")
+    for server in net.servers:
+        low, high = server.passive_ports
+        config += f"      - {{name: {server.name}-6, address: '{server.address6}', passive_ports: {low}-{high}}}\n"
+    return config
+
+
+def timeout(seconds):
+    return f"kernel:\n  timeouts: {{tcp: {seconds}s, tcp_fin: 120s, udp: 300s}}\n"
+
+
+def port_of(session):
+    return session.sock.getsockname()[1]
+
+
+def control_ports(net):
+    """The clients' ports of the control connections that IPVS remembers."""
+    with net.director.enter():
+        lines = Path("/proc/thread-self/net/ip_vs_conn").read_text().splitlines()[1:]
+    words = [line.split() for line in lines]
+    return {int(word[2], 16) for word in words if int(word[4], 16) == 21}
