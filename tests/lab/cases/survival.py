@@ -316,7 +316,7 @@ def everything_at_once(forwarding):
         daemon = net.start_daemon(random_config(net, dice)).wait_ready()
         with net.client1.enter():
             quiet = [Session(net.vip, timeout=60.0) for _ in range(4)]
-            running = Load(net.vip, rounds=None)
+            running = Load(net.vip, rounds=None, think=1.0)
         outages = Outages()
 
         def on(more=4):
