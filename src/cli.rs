@@ -39,7 +39,8 @@ pub enum Command {
     },
     /// All problems of a file, with line, column, key and cure.
     Check(File),
-    /// What `run` or a reload would change in this kernel, in ipvsadm, nft and ip words; changes nothing.
+    /// What `run` or a reload would change in this kernel, in ipvsadm, nft and ip words; changes nothing. Lines that begin
+    /// with `#` say beforehand what live sessions will notice, and who leaves only with the last connection.
     Plan(File),
     /// Removes every row that ftpdirector owns, and nothing else.
     Flush(File),

@@ -26,11 +26,13 @@ class Session(ftplib.FTP):
         # Bytes over data connections, so far.
         self.received = 0
         self.tls = _tls_context() if tls else None
+        self.protected = None
         self.connect(host, port)
-        self.server = self.welcome.split()[1]
+        # `220 rs2 ready`, or `220-rs2 ready` as the first of several lines.
+        self.server = self.welcome[4:].split()[0]
         if self.tls and port != 990:
             # RFC 4217: from here on the control connection cannot be read by anyone between.
-            self.voidcmd("AUTH TLS")
+            self.protected = self.voidcmd("AUTH TLS")
             self.sock = self.tls.wrap_socket(self.sock)
             self.file = self.sock.makefile("r", encoding=self.encoding)
         self.login()
@@ -72,25 +74,40 @@ class Session(ftplib.FTP):
         host, *_ = self.sock.getpeername()
         return _Accept(listener, host)
 
-    def fetch(self, opening, path=FILE):
-        """Retrieves a file over the data connection that was announced."""
+    def fetch(self, opening, path=FILE, verb="RETR"):
+        """Retrieves a file, or a listing, over the data connection that was announced."""
+        with self.data(opening, f"{verb} {path}") as data:
+            content = b"".join(self._chunks(data))
+        self.voidresp()
+        return content
+
+    def store(self, opening, path, content):
+        """Sends a file over the data connection that was announced."""
+        with self.data(opening, f"STOR {path}") as data:
+            data.sendall(content)
+            if self.tls:
+                # The end of the file is the end of TLS.
+                data.unwrap()
+        self.voidresp()
+
+    @contextlib.contextmanager
+    def data(self, opening, command):
+        """The data connection of a transfer; its last reply is the caller's to read."""
         # Passive clients connect before they ask, active servers connect after they were asked.
         data = None if isinstance(opening, _Accept) else opening()
         try:
-            reply = self.sendcmd(f"RETR {path}")
+            reply = self.sendcmd(command)
             if not reply.startswith("1"):
                 raise ftplib.error_reply(reply)
             data = data or opening()
             if self.tls:
                 data = self.tls.wrap_socket(data)
-            content = b"".join(self._chunks(data))
+            yield data
         finally:
             if data is not None:
                 data.close()
             if isinstance(opening, _Accept):
                 opening.listener.close()
-        self.voidresp()
-        return content
 
     def _chunks(self, data):
         while chunk := data.recv(65536):
@@ -181,10 +198,10 @@ def _outcome(transfer):
 class Load:
     """Concurrent sessions of one client, in threads of their own. Start it inside `client.enter()`."""
 
-    def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21):
+    def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21, think=0.0):
         """`together`: every session announces before the first data connection is opened, in each step. `rounds=None`: until
-        `stop`."""
-        self.stopped = False
+        `stop`. `think`: seconds from one transfer to the session's next."""
+        self.over, self.think = threading.Event(), think
         self.host, self.rounds, self.modes, self.timeout = host, rounds, modes, timeout
         self.together, self.tls, self.port = together, tls, port
         self.report = Report()
@@ -196,7 +213,7 @@ class Load:
 
     def stop(self):
         """Every session ends after the transfer that it is at."""
-        self.stopped = True
+        self.over.set()
         return self.wait()
 
     def wait(self):
@@ -214,7 +231,7 @@ class Load:
             self.barrier.abort()
             return
         for mode in itertools.cycle(self.modes) if self.rounds is None else self.modes * self.rounds:
-            if self.stopped:
+            if self.over.wait(self.think):
                 break
             session = self._transfer(session, Transfer(number, mode))
         if session is not None:

@@ -6,23 +6,19 @@ import socket
 import subprocess
 from pathlib import Path
 
-from ftpservers import KINDS
+from ftpservers import START, VSFTPD_TLS
 from hosts import Host, poll
 
 BIG = 10 * 1024 * 1024
 
-# What makes vsftpd speak TLS; a client that resumes no session is welcome too.
-TLS = """\
-ssl_enable=YES
-allow_anon_ssl=YES
-require_ssl_reuse=NO
-rsa_cert_file=/run/servers/tls.pem
-"""
+CERTIFICATE = Path("/run/servers/tls.pem")
+# What makes vsftpd speak TLS.
+TLS = VSFTPD_TLS.format(certificate=CERTIFICATE)
 
 
 def make_certificate():
     """One for all servers; small, because the guest is slow."""
-    path = Path("/run/servers/tls.pem")
+    path = CERTIFICATE
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         name = ["-x509", "-nodes", "-days", "2", "-subj", "/CN=lab"]
@@ -36,12 +32,16 @@ class RealServer(Host):
     """Serves `server.txt` (its own name) and `big.bin` (10 MiB) to anonymous users."""
 
     def __init__(self, name, address, address6, passive_ports, kind="vsftpd", extra=""):
-        """`kind` is one of ftpservers.KINDS; `extra` goes into its configuration."""
+        """`kind` is one of ftpservers.START; `extra` goes into its configuration."""
         super().__init__(name, address, address6)
         self.passive_ports, self.kind, self.extra = passive_ports, kind, extra
         self.files = Path("/run/servers", name)
         self.root = self.files / "srv"
+        self.uploads = self.root / "upload"
         self.port = int(extra.split("listen_port=")[1].split()[0]) if "listen_port=" in extra else 21
+        # Its TLS certificate, the address that it names in a 227 instead of its own, the port of its active connections.
+        self.certificate = self.advertise = None
+        self.active_port = 20
         self.process = None
 
     def start(self):
@@ -50,16 +50,24 @@ class RealServer(Host):
             (self.root / "server.txt").write_text(f"{self.name}\n")
             (self.root / "big.bin").touch()
             os.truncate(self.root / "big.bin", BIG)
-        self.process = self.popen(KINDS[self.kind](self))
+            self.uploads.mkdir()
+            self.uploads.chmod(0o777)
+            names = self.root / "names"
+            names.mkdir()
+            (names / "server.txt").write_text(f"{self.name}\n")
+            (names / self.name).touch()
+        with open(self.files / "said", "a") as said:
+            self.process = self.popen(START[self.kind](self), stdout=said, stderr=said)
 
     def wait_ready(self):
         def answers():
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as control:
+                with socket.create_connection((self.address, self.port), timeout=5) as control:
                     # Under implicit TLS the client speaks first.
                     return self.port == 990 or control.recv(100)
             except ConnectionRefusedError:
-                assert self.process.poll() is None, f"{self.name}: {self.kind} ended with {self.process.returncode}"
+                said = self.files.joinpath("said").read_text
+                assert self.process.poll() is None, f"{self.name}: {self.kind} ended:\n{said()}"
                 return None
 
         with self.enter():

@@ -20,8 +20,8 @@ VIP, VIP6 = "10.0.0.100", "fd00::100"
 # Of a pair of directors in NAT: it moves together with the VIP.
 GATEWAY = "10.0.0.254"
 RANGES = {
-    "disjoint": [(31000, 31999), (32000, 32999), (33000, 33999)],
-    "shared": [(40000, 40099)] * 3,
+    "disjoint": [(31000, 31999), (32000, 32999), (33000, 33999), (34000, 34999)],
+    "shared": [(40000, 40099)] * 4,
 }
 IPVSADM_FLAG = {"nat": "-m", "dr": "-g", "tun": "-i"}
 DEFAULTS = {
@@ -52,12 +52,15 @@ BEHIND_DIRECTOR = {"ipv6__conf__default__accept_redirects": 0}
 class Topology:
     """Makes the hosts on entering and removes them on leaving, with everything that runs in them."""
 
-    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False):
-        """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn; `pair`: a second director.
+    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False, vips=1):
+        """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn; `vips`: so many in
+        each family; `pair`: a second director.
 
         keepalived is to give one director of a pair the VIP, and in NAT the real servers' gateway.
         """
         self.forwarding, self.pair = forwarding, pair
+        self.vips = [f"10.0.0.{100 + n}" for n in range(vips)]
+        self.vips6 = [f"fd00::{100 + n}" for n in range(vips)]
         self.vip, self.vip6 = VIP, VIP6
         ranges = RANGES[ranges] if isinstance(ranges, str) else ranges
         self.client1 = Host("client1", "10.1.0.11", "fd00:1::11")
@@ -154,8 +157,8 @@ class Topology:
             return
         # Deprecated (keepalived does the same): a /128 would otherwise be the director's own source address (RFC 6724, rule
         # 8), and a real server that has the VIP on `lo` would answer itself.
-        vip6 = f"address add {VIP6}/128 dev eth0 nodad preferred_lft 0"
-        director.ip(f"address add {VIP}/32 dev eth0", vip6)
+        director.ip(*(f"address add {vip}/32 dev eth0" for vip in self.vips))
+        director.ip(*(f"address add {vip}/128 dev eth0 nodad preferred_lft 0" for vip in self.vips6))
 
     def _address_server(self, server):
         if self.forwarding == "nat":
@@ -164,7 +167,8 @@ class Topology:
             return
         server.sysctl(**OWN_VIP)
         _attach(server, "10.0.0.1", "fd00::1")
-        server.ip(f"address add {VIP}/32 dev lo", f"address add {VIP6}/128 dev lo nodad")
+        server.ip(*(f"address add {vip}/32 dev lo" for vip in self.vips))
+        server.ip(*(f"address add {vip}/128 dev lo nodad" for vip in self.vips6))
         if self.forwarding == "tun":
             subprocess.run(["modprobe", "-a", "ipip", "ip6_tunnel"], check=True)
             # A tunnel that names its sender. (The catch-all ip6tnl0 was only tried while the director sent from the VIP.)
@@ -202,7 +206,7 @@ class Topology:
         lines = [
             "clusters:",
             "  - name: lab",
-            f"    vips: ['{VIP6 if ipv6 else VIP}']",
+            f"    vips: {self.vips6 if ipv6 else self.vips}",
             f"    forwarding: {self.forwarding}",
             "    scheduler: rr",
             *(f"    {line}" for line in more),

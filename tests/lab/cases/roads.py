@@ -47,7 +47,7 @@ def test_nat_shared_range_runs_out():
 
     With pyftpdlib, which tries all of its thirty ports: vsftpd with twenty in use fails one PASV in sixty by itself.
     """
-    with Topology("nat", ranges=[(40000, 40029)] * 3, kinds=["pyftpdlib"]) as net:
+    with Topology("nat", ranges=[(40000, 40029)] * 3, kinds=["pyftpdlib alone"]) as net:
         daemon = net.start_daemon().wait_ready()
         report = load(net.client1, net.vip, sessions=60, rounds=1, modes=("PASV", "EPSV"), together=True)
         assert report.right == report.total == 120, report
