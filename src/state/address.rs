@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// `IFA_PROTO` of the addresses that we add: how they are told from everybody else's, also after a restart. `ip address`
-/// shows it as `proto 70`. The kernel uses 1 to 3 (linux/if_addr.h).
-pub const PROTOCOL: u8 = 70;
+/// shows it as `proto 0x46`. The kernel uses 1 to 3 (linux/if_addr.h).
+pub const PROTOCOL: u8 = 0x46;
 
 /// A VIP on an interface: /32 or /128.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ impl LocalAddress {
 
     /// `ip address add …`
     pub(super) fn add(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ip address add {self} proto {PROTOCOL}")?;
+        write!(f, "ip address add {self} proto {PROTOCOL:#x}")?;
         // Deprecated, as keepalived does it: the director's own connections come from an address that is its own.
         if self.address.is_ipv6() { f.write_str(" nodad preferred_lft 0") } else { Ok(()) }
     }

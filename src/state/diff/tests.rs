@@ -130,7 +130,7 @@ fn says_it_in_the_words_of_ipvsadm_and_nft() {
             "nft add element inet ftpdirector ranges4 { 192.0.2.10 . 31100-31199 : 0x0f730001 }",
             "ipvsadm -A -t 192.0.2.10:21 -s rr",
             "ipvsadm -a -t 192.0.2.10:21 -r 10.0.0.1:21 -g -w 7",
-            "ip address add 192.0.2.10/32 dev eth0 proto 70",
+            "ip address add 192.0.2.10/32 dev eth0 proto 0x46",
         ]
     );
 }

@@ -86,10 +86,10 @@ def test_client_match():
 
 
 def ours(net):
-    """Addresses that say they are ours. (`ip address show proto 70` shows those without any protocol too.)"""
+    """Addresses that say they are ours. (`ip address show proto 0x46` shows those without any protocol too.)"""
     listed = json.loads(net.director.run(["ip", "-j", "address"]).stdout)
     shown = ((link["ifname"], address) for link in listed for address in link["addr_info"])
-    return sorted((name, address["local"]) for name, address in shown if int(str(address.get("protocol", 0)), 0) == 70)
+    return sorted((name, address["local"]) for name, address in shown if address.get("protocol") == "0x46")
 
 
 def test_vip_interface():
@@ -108,8 +108,8 @@ def test_vip_interface():
 
         director.ip("link add vips0 type dummy", "link set vips0 up")
         planned = ftpdirector(director, "plan", "--config", net.daemons[-1].config).stdout
-        assert f"ip address add {VIP}/32 dev vips0 proto 70\n" in planned, planned
-        assert f"ip address add {VIP6}/128 dev vips0 proto 70 nodad preferred_lft 0\n" in planned, planned
+        assert f"ip address add {VIP}/32 dev vips0 proto 0x46\n" in planned, planned
+        assert f"ip address add {VIP6}/128 dev vips0 proto 0x46 nodad preferred_lft 0\n" in planned, planned
         daemon = net.start_daemon(config).wait_ready()
         both = [("vips0", VIP), ("vips0", VIP6)]
         assert ours(net) == both, ours(net)
