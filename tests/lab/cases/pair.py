@@ -69,7 +69,7 @@ class Director:
         config = net.config()
         for number, server in enumerate(net.servers, 1):
             config = config.replace(f"name: {server.name},", f"name: {server.name}, mark: {number},")
-        self.daemon = net.start_daemon(config + f"admin: {{socket: {self.socket}}}\n", host)
+        self.daemon = net.start_daemon(config + f"admin: {{socket: {self.socket}}}\n", director=host)
         self.forwarding = net.forwarding
         self.keepalived = None
 
