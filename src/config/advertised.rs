@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::value::unfit;
 use super::{Advertise, Config};
 
 /// What is known of each source that changes: an interface, or a DNS name.
@@ -51,10 +52,20 @@ impl Advertised {
         source.trouble = match found {
             Ok([]) => Some("no IPv4 address".to_owned()),
             Ok(addresses) => {
-                if !source.address.is_some_and(|address| addresses.contains(&address)) {
-                    source.address = addresses.first().copied();
+                // A name server that blocks a name says 0.0.0.0 or 127.0.0.1.
+                let mut fit = addresses.iter().copied().filter(|address| unfit((*address).into()).is_none());
+                let stays = source.address.is_some_and(|address| addresses.contains(&address));
+                match fit.next() {
+                    None => addresses
+                        .first()
+                        .and_then(|&first| Some(format!("{first} is {} address", unfit(first.into())?))),
+                    Some(first) => {
+                        if !stays {
+                            source.address = Some(first);
+                        }
+                        None
+                    }
                 }
-                None
             }
             Err(trouble) => Some(trouble),
         };
@@ -103,6 +114,13 @@ mod tests {
         assert_eq!(known.address(&name, VIP), Some(A));
         assert_eq!(known.learn(&name, Ok(&[B])), Some(true));
         assert_eq!(known.address(&name, VIP), Some(B));
+        assert_eq!(known.learn(&name, Ok(&[Ipv4Addr::LOCALHOST, A])), Some(true));
+        assert_eq!(known.address(&name, VIP), Some(A), "nobody can reach the other");
+        assert_eq!(known.learn(&name, Ok(&[Ipv4Addr::UNSPECIFIED])), Some(true));
+        let source = known.source(&name).expect("it is advertised");
+        assert_eq!(source.trouble.as_deref(), Some("0.0.0.0 is the unspecified address"));
+        assert_eq!(known.address(&name, VIP), Some(A));
+        assert_eq!(known.learn(&name, Ok(&[B])), Some(true));
         known.configure(&config);
         assert_eq!(known.address(&name, VIP), Some(B), "a reload forgets nothing that it needs");
         config.clusters[0].advertise = Advertise::Vip;

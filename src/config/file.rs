@@ -271,7 +271,18 @@ fn advertise(node: &Node) -> Read<Advertise> {
 
 fn dns_name(node: &Node) -> Read<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    value::word(node, "a DNS name", 253, allowed, "a name like ftp.example.net")
+    let name = value::word(node, "a DNS name", 253, allowed, "a name like ftp.example.net")?;
+    let mut labels = name.strip_suffix('.').unwrap_or(&name).split('.');
+    if !labels.clone().all(|label| (1..=63).contains(&label.len())) {
+        return Err(Wrong::new(format!("{} is not a DNS name", quoted(&name)), "labels of 1 to 63 characters"));
+    }
+    // No top-level domain is a number (RFC 3696 §2).
+    match labels.next_back() {
+        Some(last) if last.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(Wrong::new(format!("{} is not a DNS name", quoted(&name)), "an address stands without `dns`"))
+        }
+        _ => Ok(name),
+    }
 }
 
 /// `ADDRESS[:PORT]`

@@ -147,6 +147,10 @@ fn keep(result: &mut Config, at: usize, used: &[&RealServer]) {
             continue;
         }
         let mut leaving = RealServer { weight: 0, mark: None, ..(*server).clone() };
+        if cluster.real_servers.iter().any(|other| other.name == leaving.name) {
+            // As a restart would call it: a name is one server's, for labels, drains and health.
+            leaving.name = leaving.address.to_string();
+        }
         let near = result.clusters.iter().filter(|other| other.vips.iter().any(|vip| cluster.vips.contains(vip)));
         let overlaps = |other: &RealServer| other.passive_ports.overlaps(leaving.passive_ports);
         let declared = |other: &&RealServer| other.passive_ports != PortRange::UNPRIVILEGED;

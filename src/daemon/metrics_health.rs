@@ -1,5 +1,7 @@
 //! Weights and health checks, in the Prometheus text format.
 
+use std::collections::BTreeSet;
+
 use prometheus::{GaugeVec, Opts, Registry};
 
 use super::health::ServerHealth;
@@ -26,8 +28,13 @@ impl Servers<'_> {
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let help = "The weight in the control services: the configured one, or 0 (drained, or down).";
         let weights = gauges(registry, "ftpdirector_server_weight", help, &["cluster", "server"])?;
+        let mut seen = BTreeSet::new();
         for cluster in &self.config.clusters {
             for server in &cluster.real_servers {
+                // A cluster that has left a VIP is there twice, the file's first: at the old VIP all weights are 0.
+                if !seen.insert((&cluster.name, &server.name)) {
+                    continue;
+                }
                 // The same for every VIP that the server serves.
                 let Some(&vip) = cluster.vips.iter().find(|vip| vip.is_ipv4() == server.address.is_ipv4()) else {
                     continue;
@@ -66,7 +73,12 @@ mod tests {
     fn weights_follow_the_overlay_and_steps_the_last_probe() {
         let file = "clusters:\n  - {name: lab, vips: [192.0.2.10], forwarding: nat, real_servers: [\n    \
                     {name: rs1, address: 10.0.0.1, weight: 7}, {name: rs2, address: 10.0.0.2, weight: 8}]}\n";
-        let config = config::parse(file, "test.yaml").expect("a good file").config;
+        let mut config = config::parse(file, "test.yaml").expect("a good file").config;
+        // It has just moved here from another VIP.
+        let mut leaving = config.clusters[0].clone();
+        leaving.vips = vec!["192.0.2.9".parse().expect("an address")];
+        leaving.real_servers.iter_mut().for_each(|server| server.weight = 0);
+        config.clusters.push(leaving);
         let name = |server: &str| ("lab".to_owned(), server.to_owned());
         let overlay = Overlay { down: [name("rs1")].into(), ..Overlay::default() };
         let health = ServerHealth {

@@ -55,6 +55,11 @@ impl Raw {
         // In IPv6 the port is a protocol number (raw(7)); 0 is the socket's own.
         match socket.send_to(packet, &SockAddr::from(SocketAddr::new(to, 0))) {
             Ok(_) => Ok(()),
+            Err(error) if Errno::of(&error) == Errno::EPERM => Err(KernelError::Conflict {
+                tried: tried(),
+                holder: "a rule of the output hook drops it (EPERM)".into(),
+                cure: format!("let TCP to {to} pass there (nft list ruleset)"),
+            }),
             Err(error) => Err(KernelError::Refused { tried: tried(), errno: Errno::of(&error), said: None }),
         }
     }

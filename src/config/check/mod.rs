@@ -75,6 +75,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     names(config, origins, checker);
     marks(config, origins, checker);
     addresses(config, origins, checker);
+    interfaces(config, origins, checker);
     active::sources(config, origins, checker);
     if fits {
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
@@ -303,6 +304,29 @@ fn marks(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
                 checker.error(&path, what, "a cluster of its own for each VIP, or no mark");
             }
             seen.entry(mark).or_insert(path);
+        }
+    }
+}
+
+/// A VIP is on one interface: who takes it off there takes it from every cluster.
+fn interfaces(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
+    let mut seen: BTreeMap<IpAddr, (&Cluster, &str)> = BTreeMap::new();
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        let one = One { cluster, origin, checker };
+        if !one.sound("vip_interface") {
+            continue;
+        }
+        for vip in &cluster.vips {
+            let &mut (first, path) = seen.entry(*vip).or_insert((cluster, &origin.path));
+            if first.vip_interface != cluster.vip_interface {
+                let what = format!("{path} has the VIP {vip} too, and another vip_interface");
+                checker.warning(
+                    &one.path("vip_interface"),
+                    what,
+                    "the same in both clusters: when one goes it takes the VIP along",
+                );
+                break;
+            }
         }
     }
 }

@@ -52,6 +52,20 @@ fn a_removed_server_stays_with_its_rows_until_its_last_connection() {
 }
 
 #[test]
+fn a_server_that_moves_leaves_its_name_to_the_new_one() {
+    let old = sample::config(ForwardingMethod::Nat);
+    let mut new = old.clone();
+    new.clusters[0].real_servers[2].address = "10.0.0.23".parse().expect("an address");
+    let actual = kernel(&old, 1);
+    let inforce = with(&new, &old, &actual);
+    let names = |config: &Config| -> Vec<_> {
+        config.clusters[0].real_servers.iter().map(|server| (server.name.clone(), server.weight)).collect()
+    };
+    assert_eq!(names(&inforce)[2..], [("rs3".to_owned(), 1), ("10.0.0.13".to_owned(), 0)]);
+    assert_eq!(with(&new, &inforce, &actual), inforce, "and keeps its own");
+}
+
+#[test]
 fn a_restart_reads_it_back_from_the_rows() {
     for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
         let old = sample::config(forwarding);
