@@ -42,13 +42,17 @@ fn main() -> ExitCode {
 
 /// Reads and checks a file; says what is wrong with it.
 fn read(path: &Path) -> Result<Config, String> {
-    let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = bytes(path)?;
     let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
     for warning in &parsed.warnings {
         // Not `eprintln!`, which panics: the daemon reads its file again also when its log's disk is full.
         let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(parsed.config)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}: name the file with --config", path.display()))
 }
 
 fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
@@ -64,8 +68,9 @@ fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode 
 fn check(path: &Path) -> ExitCode {
     with_config(path, |config| {
         let servers: usize = config.clusters.iter().map(|cluster| cluster.real_servers.len()).sum();
-        println!("{}: good: {} cluster(s), {servers} real server(s)", path.display(), config.clusters.len());
-        ExitCode::SUCCESS
+        let clusters = config.clusters.len();
+        let text = format!("{}: good: {clusters} cluster(s), {servers} real server(s)\n", path.display());
+        print(&text, ExitCode::SUCCESS)
     })
 }
 
@@ -84,16 +89,10 @@ fn plan(config: &Config) -> ExitCode {
     let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
-            for note in plan.notes.harm.iter().chain(&plan.notes.leaving) {
-                println!("# {note}");
-            }
-            if let Some(rules) = &plan.rules {
-                print!("nft -f - <<'EOF'\n{rules}EOF\n");
-            }
-            for words in plan.words() {
-                println!("{words}");
-            }
-            if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+            let notes = plan.notes.harm.iter().chain(&plan.notes.leaving).map(|note| format!("# {note}\n"));
+            let rules = plan.rules.iter().map(|rules| format!("nft -f - <<'EOF'\n{rules}EOF\n"));
+            let text: String = notes.chain(rules).chain(plan.words().map(|words| words + "\n")).collect();
+            print(&text, if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
         }
         Err(errors) => failed(&RunError::Kernel(errors)),
     }
@@ -106,11 +105,21 @@ fn flush(config: &Config) -> ExitCode {
 
 fn examine(path: &Path, json: bool) -> ExitCode {
     let report = doctor::examine(&doctor::gather(path));
-    match report.json() {
-        Ok(lines) if json => print!("{lines}"),
-        _ => print!("{report}"),
+    let text = match report.json() {
+        Ok(lines) if json => lines,
+        _ => report.to_string(),
+    };
+    print(&text, if report.fatal() { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+}
+
+/// Not `print!`, which panics when the disk is full or nobody reads any more (`ftpdirector plan | head`).
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(error) => answered(Err(ClientError::Output(error))),
     }
-    if report.fatal() { ExitCode::from(FOUND) } else { ExitCode::SUCCESS }
 }
 
 fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> ExitCode {
@@ -166,7 +175,7 @@ fn answered(result: Result<(), ClientError>) -> ExitCode {
 }
 
 fn socket_of(path: &Path) -> Result<PathBuf, String> {
-    let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = bytes(path)?;
     let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
     Ok(parsed.config.admin.socket)
 }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ftpdirector::config;
 
@@ -61,4 +62,26 @@ fn every_example_loads_without_a_warning() {
         let said = verdict(&path);
         assert!(said.is_empty(), "{}:\n{said}", path.display());
     }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_no_panic() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/nat.yaml");
+    for command in ["check", "doctor"] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
+        program.args([command, "--config"]).arg(&example).stdout(fs::File::create("/dev/full").unwrap());
+        let output = program.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("No space left on device") && !said.contains("panicked"), "{command}: {said}");
+        assert_eq!(output.status.code(), Some(70), "{command}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_has_a_cure() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
+    let output = program.args(["check", "--config", "/nonexistent.yaml"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "/nonexistent.yaml: No such file or directory (os error 2): name the file with --config\n");
+    assert_eq!(output.status.code(), Some(78));
 }

@@ -91,13 +91,14 @@ pub fn assign(config: &Config, marks: Marks, actual: &State) -> Result<Indexes, 
         let kept = cluster.ports.iter().find_map(|&port| standing.by_server.get(&(*vip, port, server.address)));
         take(kept.copied(), slot, &mut taken);
     }
-    for (slot, (_, _, server)) in chosen.iter_mut().zip(&wanted) {
+    for (slot, (_, _, server)) in chosen.iter_mut().zip(&wanted).filter(|(slot, _)| slot.is_none()) {
         let mut same = standing.by_service.iter().filter(|(_, address)| **address == server.address);
         let kept = same.find(|(index, _)| !taken.contains(index)).map(|(&index, _)| index);
         take(kept, slot, &mut taken);
     }
-    for slot in &mut chosen {
-        let mut all = 0..=Marks::MAX_INDEX;
+    // What is taken stays taken: nobody looks at an index twice, however many there are.
+    let mut all = 0..=Marks::MAX_INDEX;
+    for slot in chosen.iter_mut().filter(|slot| slot.is_none()) {
         let free = all.find(|index| !taken.contains(index) && !standing.by_service.contains_key(index));
         take(free, slot, &mut taken);
     }
@@ -154,9 +155,10 @@ fn tags(config: &Config, standing: &Standing) -> Result<BTreeMap<(IpAddr, u16), 
     let mut tags: BTreeMap<_, _> =
         wanted.iter().filter_map(|at| standing.tags.get(at).map(|&tag| (*at, tag))).collect();
     let mut taken: BTreeSet<u16> = tags.values().copied().collect();
+    let mut all = 0..=Marks::MAX_INDEX;
     for at in wanted {
         if let Entry::Vacant(tag) = tags.entry(at) {
-            let free = (0..=Marks::MAX_INDEX).find(|tag| !taken.contains(tag)).ok_or(TooMany)?;
+            let free = all.find(|tag| !taken.contains(tag)).ok_or(TooMany)?;
             taken.insert(free);
             tag.insert(free);
         }

@@ -59,3 +59,22 @@ fn a_pinned_mark_wins() {
     let indexes = assign(&config, MARKS, &State::default()).expect("room");
     assert_eq!(of(&indexes), [("10.0.0.11".into(), 1), ("10.0.0.12".into(), 2), ("10.0.0.13".into(), 0)]);
 }
+
+/// Every look assigns all of them: a search for each among all others would take longer than the watchdog waits.
+#[test]
+fn as_many_as_there_can_be_keep_their_indexes() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    let cluster = &mut config.clusters[0];
+    let address = |a: u8, b: usize| std::net::Ipv4Addr::new(10, a, 0, u8::try_from(b).expect("128")).into();
+    cluster.vips = (0..128).map(|b| address(1, b)).collect();
+    let server = cluster.real_servers[0].clone();
+    cluster.real_servers = (0..128).map(|b| RealServer { address: address(2, b), ..server.clone() }).collect();
+    let before = assign(&config, MARKS, &State::default()).expect("room");
+    let actual = standing::desired(&config, &before, &Overlay::default());
+    assert_eq!(before.placements.len(), usize::from(Marks::MAX_INDEX) + 1);
+    assert_eq!(assign(&config, MARKS, &actual).expect("room"), before);
+    config.clusters[0].ports.push(2121);
+    assert_eq!(assign(&config, MARKS, &actual).expect("room").placements.len(), before.placements.len());
+    config.clusters[0].vips.push(address(1, 200));
+    assert_eq!(assign(&config, MARKS, &actual), Err(TooMany));
+}
