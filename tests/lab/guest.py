@@ -1,6 +1,7 @@
-"""Runs the lab's tests, in the guest: guest.py [NAME-SUBSTRING…]
+"""Runs the lab's tests, in the guest: guest.py [--all | NAME-SUBSTRING…]
 
-A test is a function `test_…` in cases/*.py; its name for the selection is `file.test_…`.
+A test is a function `test_…` in cases/*.py; its name for the selection is `file.test_…`. Without a name all but those marked `long`
+are selected.
 """
 
 import importlib
@@ -48,7 +49,13 @@ def run(name, test):
 
 
 def main(wanted):
-    selected = [(name, test) for name, test in tests() if not wanted or any(part in name for part in wanted)]
+    every = list(tests())
+    if wanted and wanted != ["--all"]:
+        selected = [(name, test) for name, test in every if any(part in name for part in wanted)]
+    else:
+        selected = [(name, test) for name, test in every if wanted or not hasattr(test, "long")]
+        if left := [name for name, test in every if not wanted and hasattr(test, "long")]:
+            print(f"lab: not selected, because they are long: {', '.join(left)}", flush=True)
     if not selected:
         sys.exit(f"no test's name contains {' or '.join(wanted)}")
     subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)

@@ -7,6 +7,7 @@ import struct
 from daemon import ftpdirector
 from ftpload import MODES, Session, load
 from hosts import poll
+from selection import long
 from topology import VIP, Topology
 
 DRIFT = "ftpdirector_kernel_drift_total"
@@ -52,6 +53,7 @@ def test_nat_removed_server_serves_its_sessions_to_the_end():
     removed_server("nat")
 
 
+@long
 def test_dr_removed_server_serves_its_sessions_to_the_end():
     removed_server("dr")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ftpload import Session
 from hosts import poll
 from realserver import BIG, TLS, make_certificate
+from selection import long
 from topology import Topology
 
 TIMEOUT = 20
@@ -21,11 +22,13 @@ def test_nat():
     long_transfers("nat", seconds=30, kill=True)
 
 
+@long
 def test_dr():
     """Not our timeout: someone has set it."""
     long_transfers("dr", ours=False)
 
 
+@long
 def test_tun():
     long_transfers("tun")
 

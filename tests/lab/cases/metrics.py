@@ -7,6 +7,7 @@ import socket
 from ftpload import MODES, Session
 from hosts import poll
 from realserver import BIG
+from selection import long
 from topology import RANGES, Topology
 
 # Names are for ever: dashboards and alerts are written with them.
@@ -41,6 +42,7 @@ def test_nat_every_metric():
     every_metric("nat")
 
 
+@long
 def test_dr_every_metric():
     every_metric("dr")
 

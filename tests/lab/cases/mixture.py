@@ -6,6 +6,7 @@ import socket
 from ftpload import Load, Session
 from hosts import poll
 from realserver import TLS, make_certificate
+from selection import long
 from topology import VIP, VIP6, Topology
 
 DATA = "ftpdirector_data_connections_total"
@@ -96,6 +97,7 @@ def test_mixture_nat():
     mixture("nat")
 
 
+@long
 def test_mixture_dr():
     mixture("dr")
 

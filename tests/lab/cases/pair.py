@@ -7,6 +7,7 @@ from pathlib import Path
 from ftpload import MODES, Session, load
 from hosts import poll
 from realserver import BIG
+from selection import long
 from topology import GATEWAY, VIP, Topology
 
 EXAMPLE = Path("/repo/deploy/keepalived")
@@ -17,6 +18,7 @@ def test_nat_pair():
     pair("nat")
 
 
+@long
 def test_dr_pair():
     pair("dr")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from daemon import BINARY, config_file, ftpdirector
 from ftpload import MODES, Load, Session, load
 from hosts import poll
+from selection import long
 from topology import VIP, Topology
 
 SOCKET = "/run/ftpdirector/admin.sock"
@@ -98,6 +99,7 @@ def test_rules_that_someone_changed_are_put_right():
         assert rules(net) == before
 
 
+@long
 def test_clock_jumps():
     """Forward a day, back two: what is expected stays expected, and no longer."""
     with Topology("nat") as net:
@@ -272,6 +274,7 @@ def test_a_full_set_ends_the_rule_and_not_the_chain():
         assert "packets 1 " in listing, listing
 
 
+@long
 def test_nat_everything_at_once():
     everything_at_once("nat")
 
