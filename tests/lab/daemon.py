@@ -66,7 +66,7 @@ class Daemon:
         return self.log_path.read_text()
 
     def metrics(self):
-        with self.director.enter(), urllib.request.urlopen(METRICS, timeout=5) as answer:
+        with self.director.enter(), urllib.request.urlopen(METRICS, timeout=30) as answer:
             return Metrics(answer.read().decode())
 
     def term(self):

@@ -198,10 +198,10 @@ def _outcome(transfer):
 class Load:
     """Concurrent sessions of one client, in threads of their own. Start it inside `client.enter()`."""
 
-    def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21):
+    def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21, think=0.0):
         """`together`: every session announces before the first data connection is opened, in each step. `rounds=None`: until
-        `stop`."""
-        self.stopped = False
+        `stop`. `think`: seconds from one transfer to the session's next."""
+        self.over, self.think = threading.Event(), think
         self.host, self.rounds, self.modes, self.timeout = host, rounds, modes, timeout
         self.together, self.tls, self.port = together, tls, port
         self.report = Report()
@@ -213,7 +213,7 @@ class Load:
 
     def stop(self):
         """Every session ends after the transfer that it is at."""
-        self.stopped = True
+        self.over.set()
         return self.wait()
 
     def wait(self):
@@ -231,7 +231,7 @@ class Load:
             self.barrier.abort()
             return
         for mode in itertools.cycle(self.modes) if self.rounds is None else self.modes * self.rounds:
-            if self.stopped:
+            if self.over.wait(self.think):
                 break
             session = self._transfer(session, Transfer(number, mode))
         if session is not None:

@@ -250,6 +250,28 @@ def forge(net, count, ends, flags, payload=b""):
             raw.sendto(header + tcp + payload, (net.vip, 0))
 
 
+def test_a_full_set_ends_the_rule_and_not_the_chain():
+    """What `ftpdirector_doors_full_total` counts: `update` in a set of the shape of `open4` that has no room left."""
+    with Topology("nat", servers=1) as net:
+        net.client1.nft("""
+            table inet full {
+              counter doors_full {}
+              set doors { type ipv4_addr . mark; size 2; flags timeout,dynamic; }
+              chain open {
+                update @doors { ip daddr . meta mark timeout 1m } accept
+                counter name doors_full
+              }
+              chain output { type filter hook output priority 0
+                meta l4proto udp goto open
+              }
+            }""")
+        with net.client1.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            for last in (1, 2, 1, 3, 2):
+                out.sendto(b"", (f"10.0.0.{last}", 9))
+        listing = net.client1.run(["nft", "list", "counter", "inet", "full", "doors_full"]).stdout
+        assert "packets 1 " in listing, listing
+
+
 def test_nat_everything_at_once():
     everything_at_once("nat")
 
@@ -294,7 +316,7 @@ def everything_at_once(forwarding):
         daemon = net.start_daemon(random_config(net, dice)).wait_ready()
         with net.client1.enter():
             quiet = [Session(net.vip, timeout=60.0) for _ in range(4)]
-            running = Load(net.vip, rounds=None)
+            running = Load(net.vip, rounds=None, think=1.0)
         outages = Outages()
 
         def on(more=4):
