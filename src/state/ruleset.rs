@@ -160,6 +160,8 @@ impl Rules {
             .replace("$log", &self.queue.to_string())
             .replace("$class", &FirewallMark(Marks::CLASS).to_string())
             .replace("$tag", &class(Marks::TAG))
+            // A tag of no cluster, unless there are 16,384 of them.
+            .replace("$calling", &class(Marks::TAG | u32::from(Marks::MAX_INDEX)))
             .replace("$control", &class(Marks::CONTROL))
             .replace("$data", &class(0))
             // CONTROL's two bits off: a control mark becomes the data mark of the same index.

@@ -71,7 +71,7 @@ class Job:
     @property
     def protected(self):
         """Whether its control connections went over to TLS."""
-        return re.search(r"^.*\b234[ :-]", self.words, re.MULTILINE) is not None
+        return re.search(r"(?:^|< |<--- )234[ :-]", self.words, re.MULTILINE) is not None
 
     @property
     def modes(self):
@@ -264,7 +264,7 @@ def _announce(session, job):
 def _ftplib(job):
     with job.host.enter():
         session = Session(job.vip, timeout=PATIENCE, tls=job.tls)
-        job.words += f"{session.welcome}\n{session.protected}\n"
+        job.words += "\n".join([session.welcome, session.protected or "", ""])
         with contextlib.closing(session):
             yield session
 
