@@ -29,7 +29,7 @@ VERSIONS = {
 INTRODUCTION = """\
 # Servers × clients × roads
 
-Every cell was tried on real IPVS by `tests/run matrix`, which also writes this page. Four real servers, one of each kind, are in
+Tried on real IPVS by `tests/run matrix`, which also writes this page. Four real servers, one of each kind, are in
 one cluster; a file, a listing and an upload's place say whose they are, the banner says whose the control connection is, and a cell is
 right (✓) if all of them are the same server's, in the mode that was asked for. The kernel's counters must agree: of {landed} data connections
 none was misdirected. `wget` cannot upload. Numbers are reasons why nobody could do it (below).
@@ -42,9 +42,9 @@ def main():
     counters = {line["part"]: line["landed"] for line in lines if line["kind"] == "counters"}
     mirrors = {(line["forwarding"], line["mode"]): line["wrong"] for line in lines if line["kind"] == "mirror"}
     missing = [part for part in PARTS if part not in counters]
-    if missing:
-        sys.exit(f"no counters from {', '.join(missing)}: run them first")
     print(INTRODUCTION.format(landed=f"{sum(counters.values()):,}"))
+    if missing:
+        print(f"**Not finished when this page was written: {', '.join(missing)}.**\n")
     print(f"Linux {platform.release()}; {'; '.join(f'{name} {version(words)}' for name, words in VERSIONS.items())}.\n")
     for title, tls in (("Clear", False), ("TLS (AUTH TLS, PROT P)", True)):
         print(f"## {title}\n")
