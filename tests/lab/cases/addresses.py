@@ -18,6 +18,9 @@ DATA = "ftpdirector_data_connections_total"
 # A client's other address in the same network, and one elsewhere.
 NEAR = {VIP: "10.1.0.77", VIP6: "fd00:1::77"}
 FAR = {VIP: "10.2.0.11", VIP6: "fd00:2::11"}
+# The daemon looks at the kernel every second, but gives it no more than a twentieth of its time: where a look takes a second, the
+# next one comes after twenty.
+LOOK = 240
 
 
 def both_families(net, more=()):
@@ -121,23 +124,23 @@ def test_vip_interface():
 
         drift = "ftpdirector_kernel_drift_total"
         director.ip(f"address delete {VIP}/32 dev vips0")
-        poll(lambda: ours(net) == both, what="the VIP to come back")
-        poll(lambda: daemon.metrics().sum(drift) == 1, what="one row put right")
+        poll(lambda: ours(net) == both, deadline=LOOK, what="the VIP to come back")
+        poll(lambda: daemon.metrics().sum(drift) == 1, deadline=LOOK, what="one row put right")
         director.ip("link delete vips0")
-        poll(lambda: "there is no interface vips0" in daemon.log(), what="a complaint")
+        poll(lambda: "there is no interface vips0" in daemon.log(), deadline=LOOK, what="a complaint")
         director.ip("link add vips0 type dummy", "link set vips0 up")
-        poll(lambda: ours(net) == both, what="the VIPs on the new interface")
+        poll(lambda: ours(net) == both, deadline=LOOK, what="the VIPs on the new interface")
 
         # A restart knows them; an address that someone else has added stays his.
         daemon.kill9()
         director.ip(f"address delete {VIP6}/128 dev vips0", f"address add {VIP6}/128 dev vips0 nodad")
         daemon = net.start_daemon(config).wait_ready()
         assert daemon.metrics().sum(drift) == 0 and ours(net) == both[:1], ours(net)
-        poll(lambda: ftpdirector(director, "plan", "--config", daemon.config).returncode == 0, what="nothing left to change")
+        poll(lambda: ftpdirector(director, "plan", "--config", daemon.config).returncode == 0, deadline=LOOK, what="nothing left to change")
         daemon.config.write_text(net.config(["vip_interface: eth0"]))
         done = ftpdirector(director, "reload", "--config", daemon.config)
         assert done.returncode == 0, done.stderr
-        poll(lambda: ours(net) == [("eth0", VIP)], what="the VIP on its other interface")
+        poll(lambda: ours(net) == [("eth0", VIP)], deadline=LOOK, what="the VIP on its other interface")
         assert daemon.term() == 0 and ours(net) == [("eth0", VIP)]
         assert ftpdirector(director, "flush", "--config", daemon.config).returncode == 0
         assert ours(net) == [] and f"{VIP6}/128" in director.run(["ip", "-o", "address"]).stdout
