@@ -68,6 +68,8 @@ SystemLog {files}/log
 TransferLog none
 WtmpLog off
 UseReverseDNS off
+# Or it gives up root with an anonymous login, and with it the active port: it would call from any.
+RootRevoke off
 {more}
 <Anonymous {root}>
   User ftp

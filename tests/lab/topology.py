@@ -182,6 +182,12 @@ class Topology:
             daemon.process.wait()
         for server in self.servers:
             server.stop()
+        for director in self.directors:
+            if director.path.exists():
+                # A namespace outlives its name while a TCP connection that nobody closed still has something to say, and its
+                # services would hold ip_vs in the kernel.
+                for words in ("-C", "--stop-daemon master", "--stop-daemon backup"):
+                    director.run(["ipvsadm", *words.split()], check=False)
         _ip([f"netns delete {host.name}" for host in self.hosts if host.path.exists()])
 
     def leaked(self):

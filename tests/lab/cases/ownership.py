@@ -3,6 +3,7 @@
 from daemon import ftpdirector
 from ftpload import load
 from refusals import kernel_without
+from selection import long
 from topology import Topology, VIP
 
 OPERATORS_RULES = """
@@ -68,6 +69,7 @@ def test_flush_after_another_fwmark_base():
     flush_leaves_the_kernel_as_it_was("dr", lambda net: None, other_base)
 
 
+@long
 def test_flush_without_the_modules_of_run():
     """What is not loaded has no rows; the rest is taken away all the same."""
     with Topology("nat") as net:

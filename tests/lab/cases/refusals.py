@@ -80,7 +80,7 @@ def kernel_without(module):
     file = Path(subprocess.run(["modinfo", "-n", module], check=True, capture_output=True, text=True).stdout.strip())
     hidden = file.with_name(f"hidden-{file.name}")
     # The namespaces of the test before are taken down in the background, and hold their modules until then.
-    poll(lambda: unload(module), what=f"unloading {module}")
+    poll(lambda: unload(module), deadline=240, what=f"unloading {module}")
     file.rename(hidden)
     try:
         yield
