@@ -214,8 +214,9 @@ class Grid:
 
     def _try(self, cell):
         """Tries one cell; returns what is wrong, and the client's words."""
-        # The address in a TLS 227 is the servers' setting, and it is one VIP.
-        vip_of = CLIENTS[0] if cell.tls and cell.forwarding == "nat" and cell.mode == "PASV" else cell.client
+        # Under TLS the servers name the VIP in a 227, and can name one; and an active connection's VIP follows from server and
+        # client, whatever client program it is.
+        vip_of = CLIENTS[0] if cell.tls and cell.forwarding == "nat" else cell.client
         turns = self.turns[cell.family, vip_of]
         server = self.by_kind[cell.server]
         with self.lock:
