@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::control::Command;
 use super::dns::Resolver;
@@ -27,6 +27,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// A record may ask for less (0 says: do not keep it) or for more.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// From one attempt to listen to rtnetlink to the next.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is known.
 #[derive(Clone, Default)]
@@ -60,7 +63,7 @@ impl Followed {
     }
 
     /// Reads the addresses of the interfaces; whether 227s may be different from now on.
-    fn look(&self, addresses: &mut Addresses) -> bool {
+    fn look(&self, addresses: &Mutex<Addresses>) -> bool {
         let interfaces: Vec<Advertise> = {
             let known = self.lock();
             let sources = known.sources().map(|(source, _)| source);
@@ -69,6 +72,8 @@ impl Followed {
         if interfaces.is_empty() {
             return false;
         }
+        // Until all is learned: who read first must not be the one who learns last.
+        let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let listed = addresses.list();
         let mut changed = false;
         for source in &interfaces {
@@ -105,7 +110,7 @@ pub fn named(source: &Advertise) -> String {
 /// Who follows: a thread for all interfaces, a task for each name.
 pub struct Follower {
     followed: Followed,
-    addresses: Addresses,
+    addresses: Arc<Mutex<Addresses>>,
     names: BTreeMap<String, AbortHandle>,
     commands: mpsc::Sender<Command>,
     /// Some name was answered, or was not.
@@ -119,10 +124,9 @@ impl Follower {
     /// When the kernel refuses a socket or a thread.
     pub fn start(commands: mpsc::Sender<Command>) -> Result<Self, KernelError> {
         let followed = Followed::default();
-        let (watch, addresses) = (Watch::open()?, Addresses::connect()?);
-        let (seen, tell) = (followed.clone(), commands.clone());
-        let mut own = Addresses::connect()?;
-        let work = move || follow_interfaces(&seen, watch, &mut own, &tell);
+        let (watch, addresses) = (Watch::open()?, Arc::new(Mutex::new(Addresses::connect()?)));
+        let (seen, tell, asked) = (followed.clone(), commands.clone(), Arc::clone(&addresses));
+        let work = move || follow_interfaces(&seen, watch, &asked, &tell);
         let thread = thread::Builder::new().name("addresses".into()).spawn(work);
         thread.map_err(|error: io::Error| KernelError::io("starting a thread", &error))?;
         Ok(Self { followed, addresses, names: BTreeMap::new(), commands, heard: Arc::default() })
@@ -137,7 +141,7 @@ impl Follower {
     /// Follows what this configuration advertises from now on. Interfaces are known at once, names when they are answered.
     pub fn configure(&mut self, config: &Config) {
         self.followed.lock().configure(config);
-        self.followed.look(&mut self.addresses);
+        self.followed.look(&self.addresses);
         let known = self.followed.known();
         let wanted = |name: &String| known.source(&Advertise::Dns(name.clone())).is_some();
         self.names.retain(|name, task| {
@@ -166,14 +170,26 @@ impl Follower {
 }
 
 /// Until nobody listens any more.
-fn follow_interfaces(followed: &Followed, mut watch: Watch, addresses: &mut Addresses, tell: &mpsc::Sender<Command>) {
+fn follow_interfaces(
+    followed: &Followed,
+    mut watch: Watch,
+    addresses: &Mutex<Addresses>,
+    tell: &mpsc::Sender<Command>,
+) {
     while !tell.is_closed() {
         match watch.changed() {
             Ok(true) => {}
             Ok(false) => continue,
             Err(error) => {
-                warn!(%error, "changes of addresses cannot be followed");
-                return;
+                warn!(%error, "changes of addresses cannot be heard: listening anew");
+                watch = loop {
+                    thread::sleep(LISTEN_AGAIN);
+                    match Watch::open() {
+                        Ok(watch) => break watch,
+                        Err(_) if tell.is_closed() => return,
+                        Err(error) => debug!(%error, "still deaf"),
+                    }
+                };
             }
         }
         if followed.look(addresses) && tell.blocking_send(Command::Advertise).is_err() {

@@ -124,13 +124,14 @@ impl Daemon {
         let admin = admin::bind(&config.admin.socket)?;
         let address = config.metrics.listen;
         let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, error })?;
+        // Names are asked before packets can wait for the answers.
+        let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
+        follower.configure(&config);
+        follower.first_answers(ANSWER).await;
         let look = kernel.look(&config).map_err(kernel_error)?;
         let inforce = look.inforce(&config, None);
         let overlay = look.overlay(&inforce).map_err(kernel_error)?;
         let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
-        if !plan.absent.is_empty() {
-            return Err(RunError::Kernel(plan.absent));
-        }
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let elements = Elements::connect().map_err(kernel_error)?;
@@ -142,9 +143,7 @@ impl Daemon {
         let (answers, waker) = packets.sender();
         rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
         let verdicts = metrics::verdict_histogram();
-        let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
         follower.configure(&plan.config);
-        follower.first_answers(ANSWER).await;
         let followed = follower.followed();
         let director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known()));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
@@ -153,7 +152,7 @@ impl Daemon {
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.resume(&config, &overlay.down);
         let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
-        let Plan { config: inforce, indexes, leaving, .. } = plan;
+        let Plan { config: inforce, indexes, leaving, absent, .. } = plan;
         let view =
             Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), followed, history }));
         let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
@@ -173,7 +172,13 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { config, kernel, packets, health, follower, thread, view, leaving, socket, _refresh: refresh })
+        let daemon =
+            Self { config, kernel, packets, health, follower, thread, view, leaving, socket, _refresh: refresh };
+        // What an interface lacks that comes later must not keep the others waiting.
+        if !absent.is_empty() {
+            daemon.complain(lines(&absent));
+        }
+        Ok(daemon)
     }
 
     /// Does what it is told.
@@ -243,7 +248,8 @@ impl Daemon {
         let cluster = self.config.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
-            return Err(format!("no server {}/{}", server.0, server.1));
+            let why = "the file does not name it any more: it takes no new sessions already";
+            return Err(format!("{}/{}: {why}", server.0, server.1));
         }
         info!(cluster = server.0, server = server.1, drained, "drain");
         if drained {
