@@ -5,13 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Receiver;
 
 use super::traced;
 use crate::daemon::listeners::Heard;
 
 /// What the packet thread tells, as it comes.
-pub struct Lines(pub Receiver<Heard>);
+pub struct Lines {
+    pub heard: Receiver<Heard>,
+    /// One of the places for traces.
+    pub _place: OwnedSemaphorePermit,
+}
 
 impl Body for Lines {
     type Data = Bytes;
@@ -21,7 +26,7 @@ impl Body for Lines {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|heard| {
+        self.heard.poll_recv(context).map(|heard| {
             let heard = heard?;
             let mut line = serde_json::to_vec(&traced::line(&heard)).unwrap_or_default();
             line.push(b'\n');

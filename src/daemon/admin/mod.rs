@@ -12,7 +12,7 @@
 //!
 //! Everything else, and whatever goes wrong, is a status of 400 or more with [`shape::Failure`]: 400 a query that makes
 //! no sense, 404 no such server or path, 405 another method, 422 a reload or drain that was refused (nothing changed),
-//! 503 the daemon is ending.
+//! 429 eight traces are listening already, 503 the daemon is ending.
 //!
 //! ```text
 //! curl --unix-socket /run/ftpdirector/admin.sock http://ftpdirector/status
@@ -64,8 +64,11 @@ use lines::Lines;
 use query::Query;
 use status::Sources;
 
-/// How many connections are served at once, those of `trace` among them; more wait.
+/// How many connections are served at once; more wait.
 const MOST: usize = 32;
+
+/// How many of them may be traces, which do not end by themselves.
+const TRACES: usize = 8;
 
 /// How long the packet thread may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -77,18 +80,20 @@ pub struct State<F> {
     commands: mpsc::Sender<Command>,
     file: Arc<str>,
     started: Instant,
+    traces: Arc<Semaphore>,
 }
 
 // Not derived: that would ask for `F: Clone`.
 impl<F> Clone for State<F> {
     fn clone(&self) -> Self {
-        let Self { facts, packets, commands, file, started } = self;
+        let Self { facts, packets, commands, file, started, traces } = self;
         Self {
             facts: Arc::clone(facts),
             packets: packets.clone(),
             commands: commands.clone(),
             file: Arc::clone(file),
             started: *started,
+            traces: Arc::clone(traces),
         }
     }
 }
@@ -132,7 +137,8 @@ impl<F: Facts> State<F> {
     #[must_use]
     pub fn new(facts: F, packets: Packets, commands: mpsc::Sender<Command>, file: &Path) -> Self {
         let file = file.display().to_string().into();
-        Self { facts: Arc::new(facts), packets, commands, file, started: Instant::now() }
+        let traces = Arc::new(Semaphore::new(TRACES));
+        Self { facts: Arc::new(facts), packets, commands, file, started: Instant::now(), traces }
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
@@ -183,11 +189,15 @@ impl<F: Facts> State<F> {
     }
 
     fn trace(&self, filter: Filter) -> Result<Answer, Refusal> {
+        let Ok(place) = Arc::clone(&self.traces).try_acquire_owned() else {
+            let why = format!("{TRACES} traces are listening already: end one of them");
+            return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, why));
+        };
         let (line, heard) = mpsc::channel(BEHIND);
         if !self.packets.tell(Message::Listen(Listener::new(filter, line))) {
             return Err(gone());
         }
-        Ok(with_type(Response::new(Either::Right(Lines(heard))), "application/x-ndjson"))
+        Ok(with_type(Response::new(Either::Right(Lines { heard, _place: place })), "application/x-ndjson"))
     }
 
     async fn drain(&self, query: &Query, drained: bool) -> Result<Answer, Refusal> {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
@@ -262,6 +264,23 @@ fn a_trace_streams_until_its_reader_leaves() {
         let command = &heard[0];
         assert_eq!(command.session, "203.0.113.5:40000>10.0.0.11:21");
         assert_eq!((&command.fields["verb"], &command.fields["seq"]), (&"EPSV".into(), &1000.into()));
+    });
+}
+
+#[test]
+fn traces_leave_places_for_others() {
+    served("traces", |socket| {
+        let ask = || {
+            let mut stream = UnixStream::connect(socket).expect("a connection");
+            stream.write_all(b"GET /trace HTTP/1.1\r\nHost: ftpdirector\r\n\r\n").expect("a request");
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).expect("an answer");
+            (status, stream)
+        };
+        let traces: Vec<_> = (0..TRACES).map(|_| ask()).collect();
+        assert!(traces.iter().all(|(status, _)| status == b"HTTP/1.1 200"));
+        assert_eq!(&ask().0, b"HTTP/1.1 429");
+        assert!(asked(socket, &Ask::Status, Format::Text).is_ok());
     });
 }
 
