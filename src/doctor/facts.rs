@@ -94,6 +94,8 @@ pub enum Need {
     Network,
     /// `/proc/sys`.
     Sysctls,
+    /// IPVS's part of it, which comes with ip_vs.
+    IpvsSysctls,
 }
 
 /// Something that could not be looked at.
@@ -117,6 +119,7 @@ impl Facts {
     pub fn seen(&self, needs: &[Need]) -> bool {
         let lacking = |need: &Need| match need {
             Need::Configuration if self.config.is_none() => true,
+            Need::IpvsSysctls => !self.sysctls.keys().any(|name| name.starts_with("net/ipv4/vs/")),
             need => self.unseen.iter().any(|unseen| unseen.need == Some(*need)),
         };
         !needs.iter().any(lacking)

@@ -14,7 +14,7 @@ use super::Check;
 use super::facts::Need;
 
 const CONFIG: &[Need] = &[Need::Configuration];
-const SYSCTLS: &[Need] = &[Need::Sysctls];
+const IPVS: &[Need] = &[Need::Sysctls, Need::IpvsSysctls];
 const SERVICES: &[Need] = &[Need::Configuration, Need::Services];
 const NETWORK: &[Need] = &[Need::Configuration, Need::Network];
 const BOTH: &[Need] = &[Need::Configuration, Need::Network, Need::Sysctls];
@@ -27,11 +27,11 @@ pub const ALL: &[Check] = &[
     Check { name: "versions", good: "kernel and nft are new enough", needs: &[], run: machine::versions },
     Check { name: "modules", good: "the kernel modules are there", needs: &[], run: machine::modules },
     Check { name: "ip-vs-ftp", good: "no kernel helper on our ports", needs: CONFIG, run: machine::helper },
-    Check { name: "backup-only", good: "IPVS works on this node", needs: SYSCTLS, run: machine::backup_only },
+    Check { name: "backup-only", good: "IPVS works on this node", needs: IPVS, run: machine::backup_only },
     Check {
         name: "overload-defence",
         good: "IPVS drops and adopts nothing by itself",
-        needs: SYSCTLS,
+        needs: IPVS,
         run: machine::defences,
     },
     Check {

@@ -101,6 +101,14 @@ pub const ROWS: &[Row] = &[
         "modprobe -r ip_vs_ftp",
     ),
     ("backup-only", sample::dr, |f| f.set("net/ipv4/vs/backup_only", "1"), Severity::Fatal, "= 1", "backup_only=0"),
+    (
+        "backup-only",
+        sample::dr,
+        |f| f.sysctls.retain(|name, _| !name.starts_with("net/ipv4/vs/")),
+        Severity::Unknown,
+        "",
+        "",
+    ),
     ("overload-defence", sample::dr, |f| f.set("net/ipv4/vs/secure_tcp", "2"), Severity::Note, "= 2", "secure_tcp=0"),
     ("services", sample::nat, foreign_service, Severity::Fatal, "192.0.2.10:21 wlc", "ipvsadm -D -t 192.0.2.10:21"),
     (
