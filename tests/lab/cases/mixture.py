@@ -4,6 +4,7 @@ import contextlib
 import socket
 
 from ftpload import Load, Session
+from ftpservers import VSFTPD
 from hosts import poll
 from realserver import TLS, make_certificate
 from selection import long
@@ -12,33 +13,14 @@ from topology import VIP, VIP6, Topology
 DATA = "ftpdirector_data_connections_total"
 SECOND, THIRD = "10.0.0.101", "10.0.0.102"
 EXTENDED = ("EPSV", "EPRT")
-VSFTPD = """\
-listen_ipv6=YES
-listen_port={port}
-ftp_data_port={data_port}
-connect_from_port_20=YES
-anonymous_enable=YES
-no_anon_password=YES
-anon_root={root}
-pasv_min_port={low}
-pasv_max_port={high}
-ftpd_banner={name} ready
-max_clients=0
-max_per_ip=0
-xferlog_enable=NO
-secure_chroot_dir=/run/vsftpd/empty
-isolate=NO
-isolate_network=NO
-connect_timeout=10
-"""
 
 
 def serve_also(server, port, data_port, tls):
     """Another vsftpd on the same host: on another control port, calling from another port."""
     low, high = server.passive_ports
-    ports = {"port": port, "data_port": data_port, "low": low, "high": high}
+    ports = f"listen_port={port}\nftp_data_port={data_port}\n"
     config = server.files / f"vsftpd-{port}.conf"
-    config.write_text(VSFTPD.format(name=server.name, root=server.files / "srv", **ports) + tls)
+    config.write_text(VSFTPD.format(name=server.name, root=server.files / "srv", low=low, high=high) + ports + tls)
     server.popen(["vsftpd", config])
     with server.enter():
         poll(lambda: _listens(port), what=f"vsftpd on port {port} of {server.name}")
