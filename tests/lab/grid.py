@@ -363,11 +363,15 @@ def run(part):
     started = time.monotonic()
     failed = []
 
+    def out(line):
+        # In one piece: cells are tried at the same time, and `print` writes the line's end by itself.
+        print(line + "\n", end="", flush=True)
+
     def say(kind, **values):
-        print("matrix: " + json.dumps({"kind": kind, **values}, ensure_ascii=False), flush=True)
+        out("matrix: " + json.dumps({"kind": kind, **values}, ensure_ascii=False))
 
     def report(cell, wrong, seconds):
-        print(f"{'WRONG' if wrong else 'right'} {seconds:5.1f} s {' '.join(str(value) for value in asdict(cell).values())}", flush=True)
+        out(f"{'WRONG' if wrong else 'right'} {seconds:5.1f} s {' '.join(str(value) for value in asdict(cell).values())}")
         say("cell", wrong=wrong, **asdict(cell))
 
     with Grid(forwarding, tls=protection == "tls", report=report) as grid:
@@ -383,7 +387,7 @@ def run(part):
                 except AssertionError as error:
                     wrong = str(error)
                     failed.append(wrong)
-                print(f"mirror {mode}: {wrong or owners}", flush=True)
+                out(f"mirror {mode}: {wrong or owners}")
                 say("mirror", forwarding=forwarding, mode=mode, wrong=wrong)
         try:
             landed = grid.check_counters()
@@ -393,8 +397,8 @@ def run(part):
             say("counters", part=part, landed=int(sum(landed.values())))
         failed += grid.wrong
     for text in failed:
-        print(f"WRONG {text}", flush=True)
-    print(f"matrix {part}: {len(failed)} wrong, {time.monotonic() - started:.0f} s", flush=True)
+        out(f"WRONG {text}")
+    out(f"matrix {part}: {len(failed)} wrong, {time.monotonic() - started:.0f} s")
     return 1 if failed else 0
 
 

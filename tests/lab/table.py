@@ -78,6 +78,7 @@ def grid(cells, tls):
     print()
 
 
+NOT_TRIED = "**not tried**"
 WHAT = {
     "huge": f"{HUGE} MiB down, SHA-256",
     "huge upload": f"{HUGE} MiB up, SHA-256",
@@ -94,18 +95,22 @@ def long(cells, mirrors):
     print(f"\n| {SMALL} files by lftp's `mirror`, four control connections at once | " + " | ".join(FORWARDINGS.values()) + " |")
     print("|---|" + ":-:|" * len(FORWARDINGS))
     for mode in MODES:
-        row = [mirrors.get((forwarding, mode), "missing") for forwarding in FORWARDING]
-        if row != ["missing"] * len(row):
-            print(f"| IPv4 {mode} | " + " | ".join("**wrong**" if wrong else "✓" for wrong in row) + " |")
+        row = [mirrors.get((forwarding, mode), NOT_TRIED) for forwarding in FORWARDING]
+        if row != [NOT_TRIED] * len(row):
+            print(f"| IPv4 {mode} | " + " | ".join(word(wrong) for wrong in row) + " |")
     print()
 
 
 def mark(cells, cell):
     if reason := why_not(cell):
         return str(reason)
-    if cell not in cells:
-        return "**not tried**"
-    return "**wrong**" if cells[cell] else "✓"
+    return word(cells.get(cell, NOT_TRIED))
+
+
+def word(wrong):
+    if wrong == NOT_TRIED:
+        return NOT_TRIED
+    return "**wrong**" if wrong else "✓"
 
 
 def version(command):
