@@ -279,6 +279,11 @@ def test_nat_everything_at_once():
     everything_at_once("nat")
 
 
+@long
+def test_dr_everything_at_once():
+    everything_at_once("dr")
+
+
 FOUR = [(31000, 31999), (32000, 32999), (33000, 33999), (34000, 34999)]
 BAD = (
     "clusters: []\n",
