@@ -163,6 +163,11 @@ impl Director {
         parsed: &wire::Packet,
         actions: &mut Vec<Action>,
     ) -> Decision {
+        // The row thread is a flood behind. TCP repeats what is dropped before anyone has read it; what the session knew
+        // already would get no row when it comes again.
+        if !parsed.payload.is_empty() && self.held.behind() {
+            return self.drop_held();
+        }
         let heard = self.overhear(slot, direction, parsed, packet.bytes);
         let Some(entry) = self.table.entry_mut(slot) else { return unread() };
         entry.seen = now;
@@ -227,10 +232,6 @@ impl Director {
             actions.push(Action::Rows { ticket: None, changes: remove });
         }
         if !wait.is_empty() {
-            // The row thread is a flood behind: without its row the packet must not go on either.
-            if self.held.behind() {
-                return self.drop_held();
-            }
             self.open_ticket(now, slot, wait, actions);
         }
         let Some(ticket) = self.held.waits_for(slot) else { return Decision::Accept { mark, edited } };

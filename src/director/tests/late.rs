@@ -82,3 +82,22 @@ fn a_reply_without_room_does_not_take_anothers_port() {
     let (_, _, actions) = second.hears(&mut director, Time::ZERO, "227 1,0,0,1,156,71\r\n");
     assert!(puts(&actions).iter().all(|row| row.key != taken.key), "{actions:?}");
 }
+
+#[test]
+fn what_is_dropped_in_a_flood_gets_its_row_when_it_comes_again() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let mut flood = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let mut tickets = Vec::new();
+    for port in 0..4096 {
+        let line = format!("PORT 203,0,113,5,{},{}\r\n", 100 + port / 256, port % 256);
+        tickets.push(ticket(&flood.says(&mut director, Time::ZERO, &line).2));
+    }
+    let line = "PORT 203,0,113,5,200,10\r\n";
+    let mut wire = Wire::new(SocketAddr::new(client().ip(), 40001), 2, ForwardingMethod::Dr);
+    let (decision, _, actions) = wire.says(&mut director, Time::ZERO, line);
+    assert_eq!((decision, &actions[..]), (Decision::Drop, &[][..]));
+    tickets.into_iter().for_each(|ticket| director.rows_done(ticket, false, &mut Vec::new()));
+    wire.sent -= u32::try_from(line.len()).expect("short");
+    let (decision, _, actions) = wire.says(&mut director, Time::ZERO, line);
+    assert_eq!((decision, puts(&actions).len()), (Decision::Held, 1));
+}
