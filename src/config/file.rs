@@ -146,9 +146,23 @@ fn health_check(mut s: Section<'_, '_>) -> HealthCheck {
 }
 
 fn limits(mut s: Section<'_, '_>) -> Limits {
-    let limits = Limits { sessions: s.or("sessions", 1_000_000, value::size), line: s.or("line", 4096, value::size) };
+    let limits = Limits { sessions: s.or("sessions", 1_000_000, value::size), line: s.or("line", 4096, line) };
     s.finish();
     limits
+}
+
+/// RFC 959 knows no longest line; servers take 4096 characters at most (vsftpd).
+fn line(node: &Node) -> Read<usize> {
+    value::small(node, "a length", 64..=65535).map(usize::from)
+}
+
+/// `sun_path` of unix(7) has 108 bytes; while it is made, the socket's name is longer.
+fn socket(node: &Node) -> Read<PathBuf> {
+    let path = value::path(node)?;
+    if path.as_os_str().len() <= 90 {
+        return Ok(path);
+    }
+    Err(Wrong::new("too long for a Unix socket", "a path of at most 90 characters"))
 }
 
 fn kernel(mut s: Section<'_, '_>) -> Kernel {
@@ -176,7 +190,7 @@ fn metrics(mut s: Section<'_, '_>) -> Metrics {
 }
 
 fn admin(mut s: Section<'_, '_>) -> Admin {
-    let socket = s.or("socket", PathBuf::from("/run/ftpdirector/admin.sock"), value::path);
+    let socket = s.or("socket", PathBuf::from("/run/ftpdirector/admin.sock"), socket);
     s.finish();
     Admin { socket }
 }

@@ -100,7 +100,7 @@ mod tests {
 
     /// With NAT ports of their own, two control ports, both families, and persistence.
     const FILE: &str = "clusters:
-  - {name: nat, vips: [192.0.2.10, '2001:db8::10'], ports: [21, 990], forwarding: nat, real_servers: [
+  - {name: nat, vips: [192.0.2.10, '2001:db8::10'], ports: [21, 921], forwarding: nat, real_servers: [
      {name: a, address: 10.0.0.1, port: 2121, passive_ports: 31000-31999},
      {name: b, address: 10.0.0.2, passive_ports: 32000-32999}, {name: c, address: 'fd00::3'}]}
   - {name: sticky, vips: [192.0.2.11], forwarding: dr, persistence: 300s, passive: {ports: 40000-40999}, real_servers: [
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(owners.0.keys().copied().collect::<BTreeSet<_>>(), made);
         let of = |key, to: &str| owners.0[&(key, to.parse().expect("an address"))].clone();
         let name = |cluster: &str, server: &str| (cluster.to_owned(), server.to_owned());
-        let control = ServiceKey::Tcp("192.0.2.10:990".parse().expect("the VIP"));
+        let control = ServiceKey::Tcp("192.0.2.10:921".parse().expect("the VIP"));
         assert_eq!(of(control, "10.0.0.1:2121"), (name("nat", "a"), Connection::Control));
         let data = indexes.placements.iter().find(|placement| placement.cluster == 1 && placement.server == 1);
         let mark = standing::marks(&config).data(data.expect("a placement").index);

@@ -1,4 +1,4 @@
-//! Active connections in NAT that no session's row covers: under TLS, and while the daemon is away.
+//! Active connections that no session's row covers: under TLS, and while the daemon is away.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,7 +6,51 @@ use std::net::IpAddr;
 use super::{Checker, One};
 use crate::config::file::Origin;
 use crate::config::{Config, standing};
-use crate::lvs::{ForwardingMethod, is_ipv6};
+use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
+
+/// With persistence, the cluster's mark stands for its active ports too. The ports of everybody else at that VIP must be others.
+pub(super) fn ports(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
+    let sound = |one: &One<'_, '_, '_>| one.sound("vips") && one.sound("ports") && one.servers_sound("passive_ports");
+    for (at, (cluster, origin)) in config.clusters.iter().zip(origins).enumerate() {
+        let one = One { cluster, origin, checker };
+        if cluster.persistence.is_none() || !sound(&one) {
+            continue;
+        }
+        for (index, server) in cluster.real_servers.iter().enumerate() {
+            let taken = cluster.ports.iter().find_map(|&port| {
+                let active = standing::active_port(server, port);
+                let vips = cluster.vips.iter().filter(|vip| is_ipv6(**vip) == is_ipv6(server.address));
+                vips.into_iter().find_map(|&vip| Some((active, vip, holder(config, at, vip, active)?)))
+            });
+            let Some((active, vip, holder)) = taken else { continue };
+            let what = format!("active data connections of {} come to {vip}:{active}, which is {holder}", server.name);
+            let cure = "an `active_port` of its own for this server, or another port or range there";
+            let key =
+                if server.active_port.is_some() { one.server_path(index, "active_port") } else { one.path("ports") };
+            checker.error(&key, what, cure);
+            break;
+        }
+    }
+}
+
+/// Whose else a port of a VIP is.
+fn holder(config: &Config, at: usize, vip: IpAddr, port: u16) -> Option<String> {
+    config.clusters.iter().enumerate().filter(|(_, other)| other.vips.contains(&vip)).find_map(|(index, other)| {
+        let mut servers = other.real_servers.iter().filter(|server| is_ipv6(server.address) == is_ipv6(vip));
+        if index != at && other.ports.contains(&port) {
+            return Some(format!("a control port of {}", other.name));
+        }
+        let persistent = index != at && other.persistence.is_some();
+        let mut calls =
+            servers.clone().flat_map(|server| other.ports.iter().map(|&own| standing::active_port(server, own)));
+        if persistent && calls.any(|own| own == port) {
+            return Some(format!("an active port of {}", other.name));
+        }
+        let ranged = servers
+            .find(|server| server.passive_ports != PortRange::UNPRIVILEGED && server.passive_ports.contains(port))?;
+        Some(format!("in the passive range {} of {} in {}", ranged.passive_ports, ranged.name, other.name))
+    })
+}
 
 /// With persistence, server and active port alone say which VIP becomes their source: the first that has them.
 pub(super) fn sources(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {

@@ -77,6 +77,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     addresses(config, origins, checker);
     interfaces(config, origins, checker);
     active::sources(config, origins, checker);
+    active::ports(config, origins, checker);
     if fits {
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
             ranges::within(&One { cluster, origin, checker });
@@ -123,6 +124,10 @@ impl One<'_, '_, '_> {
 
     fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
         self.checker.error(path, what, cure);
+    }
+
+    fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.checker.warning(path, what, cure);
     }
 
     fn unique(&self) {
@@ -195,6 +200,10 @@ impl One<'_, '_, '_> {
         let method = self.forwarding();
         for (index, server) in real_servers.iter().enumerate() {
             let Some(port) = server.port else { continue };
+            if ports.len() > 1 && ports.contains(&TLS) {
+                let what = format!("port 990, where TLS begins at once, and another port both lead to port {port}");
+                self.error(&self.server_path(index, "port"), what, "a cluster of its own for port 990");
+            }
             let path = self.server_path(index, "port");
             match method {
                 Some((ForwardingMethod::Dr | ForwardingMethod::Tun, name)) => self.error(
