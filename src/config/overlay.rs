@@ -39,7 +39,9 @@ impl Overlay {
         let mut overlay = Self { drained: names.collect(), down: BTreeSet::new() };
         for cluster in config.clusters.iter().filter(|cluster| cluster.health_check.kind != HealthCheckKind::None) {
             let out = cluster.real_servers.iter().filter(|server| {
-                server.weight > 0 && !overlay.is_drained(cluster, server) && taken_out(cluster, server, actual)
+                server.weight > 0
+                    && !overlay.is_drained(cluster, server)
+                    && taken_out(config, indexes, (cluster, server), actual)
             });
             let out: Vec<ServerName> = out.map(|server| (cluster.name.clone(), server.name.clone())).collect();
             overlay.down.extend(out);
@@ -95,14 +97,18 @@ impl Overlay {
     }
 }
 
-/// Whether a server stands in its control services with weight 0.
-fn taken_out(cluster: &Cluster, server: &RealServer, actual: &State) -> bool {
+/// Whether a server stands in its control services (with persistence: that of their mark) with weight 0.
+fn taken_out(config: &Config, indexes: &Indexes, (cluster, server): (&Cluster, &RealServer), actual: &State) -> bool {
     let vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
     let places = vips.flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
     let mut weights = places.filter_map(|(vip, port)| {
-        let service = actual.services.get(&ServiceKey::Tcp(SocketAddr::new(vip, port)))?;
-        let to = SocketAddr::new(server.address, server.port.unwrap_or(port));
-        Some(service.destinations.get(&to)?.destination.weight)
+        let (key, port) = if cluster.persistence.is_some() {
+            (standing::persistence(config, indexes, cluster, vip), 0)
+        } else {
+            (ServiceKey::Tcp(SocketAddr::new(vip, port)), server.port.unwrap_or(port))
+        };
+        let service = actual.services.get(&key)?;
+        Some(service.destinations.get(&SocketAddr::new(server.address, port))?.destination.weight)
     });
     weights.next() == Some(0) && weights.all(|weight| weight == 0)
 }

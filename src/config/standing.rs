@@ -92,6 +92,17 @@ pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
     state
 }
 
+/// The service that balances the control connections of a cluster with `persistence`.
+#[must_use]
+pub fn persistence(config: &Config, indexes: &Indexes, cluster: &Cluster, vip: IpAddr) -> ServiceKey {
+    ServiceKey::Mark { mark: persistence_mark(marks(config), indexes, cluster, vip), ipv6: vip.is_ipv6() }
+}
+
+fn persistence_mark(marks: Marks, indexes: &Indexes, cluster: &Cluster, vip: IpAddr) -> FirewallMark {
+    let first = cluster.ports.first().copied().unwrap_or_default();
+    marks.persistence(indexes.tags.get(&(vip, first)).copied().unwrap_or_default())
+}
+
 /// One VIP of one cluster.
 struct Vip<'a> {
     cluster: &'a Cluster,
@@ -131,8 +142,7 @@ impl Vip<'_> {
     /// The Red Hat recipe: control port and passive ports share one mark, whose service has all real servers and
     /// persistence (`ipvsadm -A -f MARK -p TIMEOUT`). Pinholes win over it.
     fn persistent(&self, timeout: Duration, state: &mut State) {
-        let first = self.cluster.ports.first().copied().unwrap_or_default();
-        let mark = self.marks.persistence(self.indexes.tags.get(&(self.vip, first)).copied().unwrap_or_default());
+        let mark = persistence_mark(self.marks, self.indexes, self.cluster, self.vip);
         let service = state.service(VirtualService {
             key: ServiceKey::Mark { mark, ipv6: self.vip.is_ipv6() },
             scheduler: self.cluster.scheduler.clone(),

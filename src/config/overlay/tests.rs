@@ -72,6 +72,10 @@ fn who_was_down_before_a_restart_is_known_by_weight_0() {
     let actual = standing::desired(&config, &indexes, &overlay);
     assert_eq!(Overlay::standing(&config, &indexes, &actual), overlay);
     assert_eq!(Overlay::standing(&config, &indexes, &State::default()), Overlay::default());
+    let mut persistent = config.clone();
+    persistent.clusters[0].persistence = Some(std::time::Duration::from_secs(300));
+    let actual = standing::desired(&persistent, &indexes, &overlay);
+    assert_eq!(Overlay::standing(&persistent, &indexes, &actual), overlay);
     config.clusters[0].health_check.kind = HealthCheckKind::None;
     assert!(Overlay::standing(&config, &indexes, &actual).down.is_empty(), "nobody would ever bring it up");
 }
