@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{HealthCheck, HealthCheckKind};
-use crate::health::{Action, Event, Family, Probe, Report, Script, Step};
+use crate::health::{Action, Event, Family, Outcome, Probe, Report, Script, Step};
 use crate::lvs::is_ipv6;
 
 /// The longest password file that is read, in bytes.
@@ -18,13 +18,21 @@ const PASSWORD_FILE: u64 = 64 * 1024;
 
 /// Probes the server at `address`, its own, once. Takes as long as `check.timeout` says at most.
 pub async fn probe(address: SocketAddr, check: &HealthCheck) -> Report {
-    let password = match password(check).await {
-        Ok(password) => password,
-        Err(error) => return Report::unsure(Step::Password, error),
-    };
+    match password(check).await {
+        Ok(password) => talk(address, check, password.as_deref()).await,
+        Err(error) => {
+            // Nothing is known of its logins then. A server that does not even greet is down all the same.
+            let greeting = HealthCheck { kind: HealthCheckKind::Banner, ..check.clone() };
+            let report = talk(address, &greeting, None).await;
+            if report.outcome == Outcome::Good { Report::unsure(Step::Password, error) } else { report }
+        }
+    }
+}
+
+async fn talk(address: SocketAddr, check: &HealthCheck, password: Option<&[u8]>) -> Report {
     let family = if is_ipv6(address.ip()) { Family::V6 } else { Family::V4 };
     let began = Instant::now();
-    let mut probe = Probe::new(Script::new(check.clone(), password.as_deref(), family));
+    let mut probe = Probe::new(Script::new(check.clone(), password, family));
     let mut links = Links { host: address.ip(), control: Link::opening(address), data: Link::None };
     let (mut control, mut data) = ([0; 4096], [0; 16384]);
     loop {

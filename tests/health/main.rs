@@ -222,6 +222,10 @@ fn the_password_is_read_at_each_probe_and_never_shown() {
     let error = found.last_error.unwrap();
     assert!(error.contains(&file.display().to_string()) && error.contains("No such file"), "{error}");
 
+    // A server that does not even greet is down without a password, too.
+    server.now(Manner::Mute);
+    checks.wait("s0", Standing::Down);
+    server.now(Manner::Fine);
     std::fs::write(&file, "correct horse\nQUIT\n").unwrap();
     checks.wait("s0", Standing::Up);
     assert_eq!(server.passwords().last().unwrap(), "correct horse");
