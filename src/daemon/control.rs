@@ -1,6 +1,7 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::Histogram;
 use sd_notify::NotifyState;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
@@ -16,7 +18,7 @@ use tracing::{error, info, warn};
 use super::admin::{self, Kernels, State};
 use super::advertise::{Followed, Follower};
 use super::health::{Health, HealthView};
-use super::kernel::{Kernel, Plan};
+use super::kernel::{Kernel, Plan, missing};
 use super::metrics::{self, Scrape};
 use super::metrics_health::Servers;
 use super::observe::Observer;
@@ -31,7 +33,7 @@ use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
 use crate::kernel::queue::{self, Queue};
 use crate::lvs::ServiceKey;
-use crate::state::Change;
+use crate::state::{Change, LocalAddress};
 
 /// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
 const QUEUE_LENGTH: u32 = 16384;
@@ -110,6 +112,8 @@ pub struct Daemon {
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
     leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    /// VIPs whose interface did not exist at the last look; that they are added when it comes is no drift.
+    absent: Vec<LocalAddress>,
     /// Its thread goes with us.
     _refresh: Refresh,
     /// Its file goes with us.
@@ -123,7 +127,7 @@ impl Daemon {
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
         let address = config.metrics.listen;
-        let listener = TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, error })?;
+        let listener = listen(address).map_err(|error| RunError::Listen { address, error })?;
         // Names are asked before packets can wait for the answers.
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
         follower.configure(&config);
@@ -172,11 +176,23 @@ impl Daemon {
             }
             None => None,
         };
-        let daemon =
-            Self { config, kernel, packets, health, follower, thread, view, leaving, socket, _refresh: refresh };
-        // What an interface lacks that comes later must not keep the others waiting.
-        if !absent.is_empty() {
-            daemon.complain(lines(&absent));
+        // An interface that comes later must not keep the others waiting.
+        let complaint = lines(&missing(&absent));
+        let daemon = Self {
+            config,
+            kernel,
+            packets,
+            health,
+            follower,
+            thread,
+            view,
+            leaving,
+            absent,
+            socket,
+            _refresh: refresh,
+        };
+        if !complaint.is_empty() {
+            daemon.complain(complaint);
         }
         Ok(daemon)
     }
@@ -268,7 +284,7 @@ impl Daemon {
         if config != self.config {
             // A configuration that was good goes on when its interface vanishes: the looks complain.
             if !plan.absent.is_empty() {
-                return Err(lines(&plan.absent));
+                return Err(lines(&missing(&plan.absent)));
             }
             let notes = look.notes(&config, &plan);
             notes.harm.iter().for_each(|note| warn!("{note}"));
@@ -332,8 +348,9 @@ impl Daemon {
                     let _ = self.configure_packets();
                 }
                 if !plan.absent.is_empty() {
-                    self.complain(lines(&plan.absent));
+                    self.complain(lines(&missing(&plan.absent)));
                 }
+                self.absent = plan.absent;
                 if !stays && let Err(error) = self.apply(self.config.clone(), overlay) {
                     self.complain(error);
                 }
@@ -343,7 +360,7 @@ impl Daemon {
         took
     }
 
-    /// How many rows someone else had changed; says so.
+    /// How many rows someone else had changed; says so. An address whose interface was missing was nobody's change.
     fn drift(&self, plan: &Plan) -> u64 {
         let mut drift = 0;
         if plan.timeouts.is_some() {
@@ -366,6 +383,10 @@ impl Daemon {
                 Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
                 Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
                 Change::DeleteAddress(_) => true,
+                Change::AddAddress(to) if self.absent.contains(to) => {
+                    info!("{change}: its interface is there now");
+                    continue;
+                }
                 _ => false,
             };
             if ours {
@@ -439,6 +460,20 @@ fn now() -> f64 {
 }
 
 /// Whether control packets are read: the queue is ours, its thread answers, and the kernel's rows are right.
+/// Also on an address that comes later (at boot, or with the VRRP state): `ip_nonlocal_bind` for this socket.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?
+    } else {
+        socket.set_freebind_v6(true)?
+    }
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    TcpListener::from_std(socket.into())
+}
+
 async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
     let (queue, complaint) = {
         let view = view.lock().unwrap_or_else(PoisonError::into_inner);

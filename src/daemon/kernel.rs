@@ -64,7 +64,7 @@ pub struct Plan {
     /// IPVS's timeouts, where the configuration wants others: `ipvsadm --set`.
     pub timeouts: Option<Timeouts>,
     /// Interfaces of `vip_interface` that do not exist: their VIPs are not among the changes.
-    pub absent: Vec<KernelError>,
+    pub absent: Vec<LocalAddress>,
     /// The services that should stand.
     wanted: BTreeSet<ServiceKey>,
     /// Services and real servers that leave when their last connection is gone: their deletion is no drift.
@@ -117,7 +117,7 @@ impl Kernel {
         let overlay = look.overlay(&inforce).map_err(|error| vec![error])?;
         let mut plan = look.plan(&inforce, &overlay)?;
         if !plan.absent.is_empty() {
-            return Err(plan.absent);
+            return Err(missing(&plan.absent));
         }
         plan.notes = look.notes(config, &plan);
         Ok(plan)
@@ -294,14 +294,13 @@ impl Look {
 
 impl Look {
     /// Takes out of `desired` the VIPs that someone else has added, and those whose interface does not exist; returns
-    /// what to say of these.
-    fn addresses(&self, desired: &mut State) -> Vec<KernelError> {
+    /// these.
+    fn addresses(&self, desired: &mut State) -> Vec<LocalAddress> {
         let mut absent = Vec::new();
         let actual = &self.actual.addresses;
         desired.addresses.retain(|wanted| {
             let Some(index) = addresses::index_of(&wanted.interface) else {
-                let tried = Change::AddAddress(wanted.clone()).to_string();
-                absent.push(addresses::no_interface(&wanted.interface, &tried));
+                absent.push(wanted.clone());
                 return false;
             };
             let stands = self.addresses.iter().any(|there| there.index == index && there.address == wanted.address);
@@ -316,6 +315,15 @@ impl Look {
         let wanted = Timeouts { tcp, tcp_fin, udp };
         (self.timeouts != wanted).then_some(wanted)
     }
+}
+
+/// What to say of VIPs whose interface does not exist.
+#[must_use]
+pub fn missing(absent: &[LocalAddress]) -> Vec<KernelError> {
+    let error = |wanted: &LocalAddress| {
+        addresses::no_interface(&wanted.interface, &Change::AddAddress(wanted.clone()).to_string())
+    };
+    absent.iter().map(error).collect()
 }
 
 impl Plan {

@@ -47,7 +47,7 @@ fn in_the_way(path: &Path) -> Result<(), RunError> {
         return refuse("something is there that is no socket: remove it, or set admin.socket to another path");
     }
     match UnixStream::connect(path) {
-        Ok(_) => refuse("another ftpdirector runs: stop it first, or give this one an admin.socket of its own"),
+        Ok(_) => refuse("another ftpdirector runs: stop it first; one runs in a network namespace"),
         // Its daemon died.
         Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(()),
         Err(error) => refuse(&format!("it cannot be told whether another ftpdirector runs: {error}")),
