@@ -9,6 +9,7 @@ import urllib.request
 from daemon import BINARY, ftpdirector
 from ftpload import Load, Session, load
 from hosts import poll
+from selection import long
 from topology import Topology
 
 SOCKET = "/run/ftpdirector/admin.sock"
@@ -162,6 +163,7 @@ def test_nat_drain_under_load():
     drain_under_load("nat")
 
 
+@long
 def test_dr_drain_under_load():
     drain_under_load("dr")
 

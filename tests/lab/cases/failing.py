@@ -4,6 +4,7 @@ import time
 
 from ftpload import MODES, Load, Session, load
 from hosts import poll
+from selection import long
 from topology import Topology
 
 DATA = "ftpdirector_data_connections_total"
@@ -13,6 +14,7 @@ def test_nat_kill_in_mid_run():
     kill_in_mid_run("nat")
 
 
+@long
 def test_dr_kill_in_mid_run():
     kill_in_mid_run("dr")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ftpload import MODES, Session, load
 from hosts import poll
+from selection import long
 from topology import Topology, VIP
 
 # Three failures in a row of half a second each, with time enough for a server under emulation to answer.
@@ -19,6 +20,7 @@ def test_nat_a_killed_server_is_taken_out_and_comes_back():
     a_killed_server_is_taken_out_and_comes_back("nat")
 
 
+@long
 def test_dr_a_killed_server_is_taken_out_and_comes_back():
     a_killed_server_is_taken_out_and_comes_back("dr")
 
@@ -68,6 +70,7 @@ def test_nat_live_sessions_of_a_failed_server_go_on():
     live_sessions_of_a_failed_server_go_on("nat")
 
 
+@long
 def test_dr_live_sessions_of_a_failed_server_go_on():
     live_sessions_of_a_failed_server_go_on("dr")
 
