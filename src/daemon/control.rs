@@ -1,7 +1,6 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -10,8 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::Histogram;
 use sd_notify::NotifyState;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -127,7 +125,7 @@ impl Daemon {
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
         let address = config.metrics.listen;
-        let listener = listen(address).map_err(|error| RunError::Listen { address, error })?;
+        let listener = http::listen(address).map_err(|error| RunError::Listen { address, error })?;
         // Names are asked before packets can wait for the answers.
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
         follower.configure(&config);
@@ -460,20 +458,6 @@ fn now() -> f64 {
 }
 
 /// Whether control packets are read: the queue is ours, its thread answers, and the kernel's rows are right.
-/// Also on an address that comes later (at boot, or with the VRRP state): `ip_nonlocal_bind` for this socket.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv4() {
-        socket.set_freebind_v4(true)?
-    } else {
-        socket.set_freebind_v6(true)?
-    }
-    socket.bind(&address.into())?;
-    socket.listen(128)?;
-    TcpListener::from_std(socket.into())
-}
-
 async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
     let (queue, complaint) = {
         let view = view.lock().unwrap_or_else(PoisonError::into_inner);
