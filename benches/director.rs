@@ -54,6 +54,7 @@ fn director() -> Director {
         forwarding: ForwardingMethod::Dr,
         own_range: range,
         active_port: None,
+        active_ports: None,
         own_active_port: false,
         client_prefix: 32,
         passive_ports: PortRange::UNPRIVILEGED,

@@ -5,7 +5,9 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ftpdirector::ftp::{Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Verdict};
+use ftpdirector::ftp::{
+    Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Syn, Told, Verdict,
+};
 use ftpdirector::time::Time;
 use ftpdirector::wire::Packet;
 
@@ -25,10 +27,10 @@ const POLICY: Policy = Policy {
 
 fn offer(session: &mut Session, side: &Side, payload: &mut [u8], events: &mut Vec<Event>) -> Verdict {
     let client = SocketAddr::from(([198, 51, 100, 7], 40_000));
-    let context = Context { now: Time::ZERO, policy: &POLICY, client };
+    let context = Context { now: Time::ZERO, policy: &POLICY, client, syn: Syn::Unseen };
     let Side { direction, seq, ack } = *side;
     let mut segment = Segment { direction, seq, ack, flags: Flags::ACK, payload };
-    session.segment(&context, &mut segment, &mut |port| port, events)
+    session.segment(&context, &mut segment, &mut |port| Told::Port(port), events)
 }
 
 /// One segment after the other in one session.

@@ -108,6 +108,7 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
     let weight = s.or("weight", 1, |n| value::small(n, "a weight", 0..=65535));
     let own_range = s.optional("passive_ports", value::range);
     let active_port = s.optional("active_port", value::port);
+    let active_ports = s.optional("active_ports", value::range);
     let mark = s.optional("mark", |n| value::small(n, "an index", 0..=0x3fff));
     s.finish();
     let address = address?;
@@ -119,6 +120,7 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
         passive_ports: own_range.or(cluster_range).unwrap_or(PortRange::UNPRIVILEGED),
         shared: false,
         active_port,
+        active_ports,
         mark,
     })
 }
@@ -146,7 +148,14 @@ fn health_check(mut s: Section<'_, '_>) -> HealthCheck {
 }
 
 fn limits(mut s: Section<'_, '_>) -> Limits {
-    let limits = Limits { sessions: s.or("sessions", 1_000_000, value::size), line: s.or("line", 4096, line) };
+    let limits = Limits {
+        sessions: s.or("sessions", 1_000_000, value::size),
+        line: s.or("line", 4096, line),
+        connection_packets: s.or("connection_packets", 100, value::count),
+        client_packets: s.or("client_packets", 5000, value::count),
+        client_sessions: s.or("client_sessions", 20_000, value::count),
+        memory: s.or("memory", 64 << 20, value::size),
+    };
     s.finish();
     limits
 }

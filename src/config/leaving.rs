@@ -199,6 +199,7 @@ fn server_of(actual: &State, marks: Marks, (vip, port, address): (IpAddr, u16, I
         passive_ports: range.unwrap_or(PortRange::UNPRIVILEGED),
         shared: range.is_none(),
         active_port: active,
+        active_ports: None,
         mark: None,
     }
 }

@@ -144,6 +144,9 @@ pub struct RealServer {
     pub shared: bool,
     /// The port that its active data connections come from; `None`: control port − 1.
     pub active_port: Option<u16>,
+    /// The ports that its active data connections may come from instead, where it calls from any; nothing of it listens there.
+    /// Within the unprivileged ports.
+    pub active_ports: Option<PortRange>,
     /// Pins the server's index in the mark ranges, `0..=0x3fff`, unique in the file.
     pub mark: Option<u16>,
 }
@@ -281,6 +284,14 @@ pub struct Limits {
     pub sessions: usize,
     /// The longest line that is read, bytes; > 0.
     pub line: usize,
+    /// Queued packets a second of one control connection, each way; twice that in a burst. More are dropped: TCP repeats them.
+    pub connection_packets: u32,
+    /// Queued packets a second of one client address (/32, /64), each way; twice that in a burst.
+    pub client_packets: u32,
+    /// Control connections that are read of one client address (/32, /64). More pass unread.
+    pub client_sessions: u32,
+    /// Bytes for held and early segments of all sessions. What is over goes unread.
+    pub memory: usize,
 }
 
 /// The numbers that the daemon owns in the kernel.

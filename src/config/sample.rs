@@ -14,6 +14,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         passive_ports: PortRange::new(30000 + 1000 * number, 30999 + 1000 * number).expect("a range"),
         shared: false,
         active_port: None,
+        active_ports: None,
         mark: None,
     };
     let cluster = Cluster {
@@ -48,7 +49,14 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
     };
     Config {
         clusters: vec![cluster],
-        limits: Limits { sessions: 1000, line: 4096 },
+        limits: Limits {
+            sessions: 1000,
+            line: 4096,
+            connection_packets: 100,
+            client_packets: 5000,
+            client_sessions: 20_000,
+            memory: 64 << 20,
+        },
         kernel: Kernel { fwmark_base: 0x0f70_0000, queue: 2100, timeouts: None },
         metrics: Metrics { listen: "127.0.0.1:9786".parse().expect("an address") },
         admin: Admin { socket: "/run/ftpdirector/admin.sock".into() },

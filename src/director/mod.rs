@@ -23,7 +23,7 @@ pub use interface::{Action, Cluster, Decision, Hook, IMPLICIT_TLS, Packet, Polic
 pub use listing::{Expected, Holder, Listed, Listing};
 pub use trace::{Filter, TraceEvent, What};
 
-use crate::ftp::{Context, Direction, Event, Segment, Session, Verb, Verdict};
+use crate::ftp::{Context, Direction, Event, Segment, Session, Syn, Told, Verb, Verdict};
 use crate::lvs::{FirewallMark, ForwardingMethod, network};
 use crate::steer::{Placement, RowChange, range};
 use crate::time::Time;
@@ -180,11 +180,11 @@ impl Director {
         let (marks, pinholes, client) = (self.setup.marks, &self.pinholes, entry.key.client());
         let mut ports = |port: u16| {
             if range::covers(placement, Some(port)) {
-                return port;
+                return Told::Port(port);
             }
-            pinholes.place(marks, placement, client.ip(), port, now)
+            Told::Port(pinholes.place(marks, placement, client.ip(), port, now))
         };
-        let context = Context { now, policy: policies.of(entry.key.server().port()), client };
+        let context = Context { now, policy: policies.of(entry.key.server().port()), client, syn: Syn::Unseen };
         self.events.clear();
         let before = parsed.payload_sum(bytes);
         let tcp = &parsed.tcp;
@@ -202,7 +202,7 @@ impl Director {
                     .hold_segment(slot, held::Segment { id, hook, mark, seq: parsed.tcp.seq, bytes: bytes.to_vec() });
                 Decision::Held
             }
-            Verdict::Hold => self.drop_held(),
+            Verdict::Hold | Verdict::More | Verdict::Drop => self.drop_held(),
             Verdict::Pass | Verdict::Edited => {
                 let edited = verdict == Verdict::Edited && !truncated;
                 self.accept(now, slot, (id, hook, bytes), edited, effects, actions)
@@ -371,7 +371,7 @@ impl Director {
             let at = self.placements.get(&entry.index);
             if let Some((_, policies)) = at.and_then(|&at| self.setup.placements.get(at)) {
                 let policy = policies.of(entry.key.server().port());
-                let context = Context { now, policy, client: entry.key.client() };
+                let context = Context { now, policy, client: entry.key.client(), syn: Syn::Unseen };
                 entry.ftp.timeout(&context, &mut self.events);
             }
             self.note_events(slot, None);

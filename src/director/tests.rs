@@ -32,6 +32,7 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             forwarding,
             own_range: (!shared).then_some(range),
             active_port: None,
+            active_ports: None,
             own_active_port: false,
             client_prefix: 32,
             passive_ports: range,

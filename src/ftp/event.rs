@@ -182,6 +182,8 @@ reasons! {
         LowPort "low-port",
         /// The client had promised to use EPSV only (RFC 2428 §4).
         EpsvAll "epsv-all",
+        /// It names an octet above 255 or a port above 65535: a lenient server would take it modulo 256 for another host.
+        Impossible "impossible",
     }
 }
 
@@ -200,6 +202,8 @@ reasons! {
         Gap "gap",
         /// More commands in one segment than anybody needs.
         Limit "limit",
+        /// What would have to be kept to read it is over `limits.memory`.
+        Memory "memory",
     }
 }
 
@@ -218,6 +222,10 @@ reasons! {
         Overlong "overlong",
         /// Bytes are missing and did not come in time.
         Gap "gap",
+        /// A port outside the server's declared passive range.
+        OutOfRange "out_of_range",
+        /// No free port for it at the VIP, or no room in the reply for one.
+        PortTaken "port_taken",
     }
 }
 

@@ -113,6 +113,27 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// The client's end of the control connection.
     pub client: SocketAddr,
+    /// Whether a SYN of this pair of ports passed here within the last minute.
+    pub syn: Syn,
+}
+
+/// Whether the beginning of a connection was seen. Only a SYN begins one: without it, numbers outside the window of the
+/// connection that is followed are somebody's who does not know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syn {
+    /// None came lately.
+    Unseen,
+    /// One did; it may be that of the connection that is followed.
+    Seen,
+}
+
+/// What the client shall be told of a port that a reply names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// This port, normally the same.
+    Port(u16),
+    /// Nothing is expected there, and the reply passes as it is.
+    Refuse(UnparsedReason),
 }
 
 /// What becomes of a segment.
@@ -127,4 +148,9 @@ pub enum Verdict {
     /// [`Session::timeout`], offer all that is held again, in the order of sequence numbers, and once more as long as one
     /// of them came out. After [`Event::End`] release what is held as it is: it belongs to a connection that is over.
     Hold,
+    /// It holds more lines than are read in one go. What was read may be changed already: keep it as it is now, and offer it
+    /// again before anything else of this direction.
+    More,
+    /// Drop it: TCP repeats it, and must.
+    Drop,
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::passive::{Spelling, Style};
 use super::rewrite::{Released, Wanted, finish, fit, port_text};
 use super::session::{Session, Turn};
-use super::{Endpoint, Event, Policy, RefuseReason};
+use super::{Endpoint, Event, Policy, RefuseReason, Told};
 
 /// A port that a reply names.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Named {
 
 impl Session {
     /// A reply names a port: asks what the client shall be told, once for each. `None` if it must open nothing.
-    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, spelling: Spelling) -> Option<Named> {
+    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, code: u16, spelling: Spelling) -> Option<Named> {
         let port = spelling.port;
         let known = self.told.filter(|(named, _)| *named == port);
         if port < 1024 {
@@ -30,7 +30,15 @@ impl Session {
             self.told = Some((port, port));
             return None;
         }
-        let told = known.map_or_else(|| (turn.ports)(port), |(_, told)| told);
+        let told = known.map_or_else(|| (turn.ports)(port), |(_, told)| Told::Port(told));
+        let told = match told {
+            Told::Port(told) => told,
+            Told::Refuse(reason) => {
+                turn.events.push(Event::UnparsedReply { code, reason });
+                self.told = Some((port, port));
+                return None;
+            }
+        };
         self.told = Some((port, told));
         Some(Named { spelling, port: told, again: known.is_some() })
     }

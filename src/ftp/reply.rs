@@ -138,7 +138,7 @@ impl Session {
         let named = match line.named.take() {
             Some(named) => Some(named),
             None => match parse(class.code(), text, class.text_from(), More::No) {
-                Progress::Done(spelling) => self.tell(turn, spelling),
+                Progress::Done(spelling) => self.tell(turn, class.code(), spelling),
                 Progress::Failed(reason) => return Err(reason),
                 _ => return Err(UnparsedReason::Malformed),
             },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::command::is_readable;
 use super::stream::{Ahead, Patches, advance, distance, is_elsewhere};
 use super::unfinished::Unfinished;
-use super::{BlindReason, CancelReason, Context, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
+use super::{BlindReason, CancelReason, Context, Direction, Event, Flags, Replies, Segment, Told, Verb, Verdict};
 use crate::time::Time;
 
 /// How long a client's bytes may be missing before the session goes blind: a few of its retransmissions.
@@ -148,7 +148,7 @@ impl Drop for Heap {
 /// What a segment is judged with.
 pub(super) struct Turn<'a> {
     pub context: &'a Context<'a>,
-    pub ports: &'a mut dyn FnMut(u16) -> u16,
+    pub ports: &'a mut dyn FnMut(u16) -> Told,
     pub events: &'a mut Vec<Event>,
 }
 
@@ -160,13 +160,13 @@ impl Session {
     }
 
     /// Offers a segment before it is released. Events are appended to `events`. `ports` is called once for every port
-    /// that a passive reply names and returns the one to tell the client, normally the same. A port whose text is longer
+    /// that a passive reply names and returns what to tell the client, normally the same. A port whose text is longer
     /// may find no room in the reply ([`Event::NoRoom`]).
     pub fn segment(
         &mut self,
         context: &Context<'_>,
         segment: &mut Segment<'_>,
-        ports: &mut dyn FnMut(u16) -> u16,
+        ports: &mut dyn FnMut(u16) -> Told,
         events: &mut Vec<Event>,
     ) -> Verdict {
         if !self.belongs(segment) {

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Verdict};
+use super::{Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Syn, Told, Verdict};
 use crate::time::Time;
 
 /// A session with what surrounds it.
@@ -49,10 +49,10 @@ impl Wire {
     }
 
     pub fn raw(&mut self, direction: Direction, seq: u32, flags: Flags, payload: &mut [u8]) -> Verdict {
-        let context = Context { now: self.now, policy: &self.policy, client: self.client };
+        let context = Context { now: self.now, policy: &self.policy, client: self.client, syn: Syn::Unseen };
         let mut segment = Segment { direction, seq, ack: 0, flags, payload };
         let shift = self.port_shift;
-        self.session.segment(&context, &mut segment, &mut |port| port + shift, &mut self.events)
+        self.session.segment(&context, &mut segment, &mut |port| Told::Port(port + shift), &mut self.events)
     }
 
     /// The next bytes of one direction; what comes out, `None` if they are held.
@@ -61,7 +61,7 @@ impl Wire {
         let seq = self.next[direction as usize];
         self.next[direction as usize] = seq.wrapping_add(u32::try_from(bytes.len()).unwrap());
         match self.raw(direction, seq, Flags::ACK, &mut payload) {
-            Verdict::Hold => None,
+            Verdict::Hold | Verdict::More | Verdict::Drop => None,
             Verdict::Pass => {
                 assert_eq!(payload, bytes);
                 Some(payload)
@@ -83,7 +83,7 @@ impl Wire {
 
     pub fn timeout(&mut self, after_ms: u64) {
         self.now = Time::from_millis(self.now.as_millis() + after_ms);
-        let context = Context { now: self.now, policy: &self.policy, client: self.client };
+        let context = Context { now: self.now, policy: &self.policy, client: self.client, syn: Syn::Unseen };
         self.session.timeout(&context, &mut self.events);
     }
 

@@ -203,7 +203,7 @@ impl Session {
 
     /// A port is named, though the line's end has not come: releases the line, unless its end must change.
     fn name_early(&mut self, turn: &mut Turn<'_>, class: Class, line: &mut Unfinished, spelling: Spelling) {
-        let Some(named) = self.tell(turn, spelling) else {
+        let Some(named) = self.tell(turn, class.code(), spelling) else {
             line.done = Some(Ok(()));
             self.to_client.mode = Mode::Skip;
             return;

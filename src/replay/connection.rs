@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Ends;
-use crate::ftp::{Bounce, Context, Direction, Event, Policy, Replies, Segment, Session, Verdict};
+use crate::ftp::{Bounce, Context, Direction, Event, Policy, Replies, Segment, Session, Syn, Told, Verdict};
 use crate::lvs::ForwardingMethod;
 use crate::time::Time;
 use crate::wire::Tcp;
@@ -70,7 +70,7 @@ impl Connection {
     }
 
     fn pass_time(&mut self, now: Time) {
-        let context = Context { now, policy: &self.policy, client: self.ends.client };
+        let context = Context { now, policy: &self.policy, client: self.ends.client, syn: Syn::Unseen };
         self.session.timeout(&context, &mut self.events);
         self.offer_held(now);
     }
@@ -88,8 +88,8 @@ impl Connection {
     }
 
     fn offer(&mut self, now: Time, direction: Direction, tcp: &Tcp, payload: &mut [u8]) -> Verdict {
-        let context = Context { now, policy: &self.policy, client: self.ends.client };
+        let context = Context { now, policy: &self.policy, client: self.ends.client, syn: Syn::Unseen };
         let mut segment = Segment { direction, seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, payload };
-        self.session.segment(&context, &mut segment, &mut |port| port, &mut self.events)
+        self.session.segment(&context, &mut segment, &mut |port| Told::Port(port), &mut self.events)
     }
 }

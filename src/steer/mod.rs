@@ -34,6 +34,8 @@ pub struct Placement {
     pub own_range: Option<crate::lvs::PortRange>,
     /// Where the server's active data connections come from; `None`: from its control port − 1.
     pub active_port: Option<u16>,
+    /// Where they come from instead, where the server calls from any port: nothing of it listens there.
+    pub active_ports: Option<crate::lvs::PortRange>,
     /// Whether no other server of the cluster calls from the same port.
     pub own_active_port: bool,
     /// Whose data connections a door of this server lets in: the length of the client's network, 32 or 128 for the

@@ -23,7 +23,9 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ftpdirector::ftp::{Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Verdict};
+use ftpdirector::ftp::{
+    Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Syn, Told, Verdict,
+};
 use ftpdirector::time::Time;
 
 /// A step of a dialogue.
@@ -260,8 +262,12 @@ impl Run {
         let until = self.now + millis;
         while let Some(at) = self.session.deadline().filter(|at| at.as_millis() <= until) {
             self.now = self.now.max(at.as_millis());
-            let context =
-                Context { now: Time::from_millis(self.now), policy: &self.setting.policy, client: self.setting.client };
+            let context = Context {
+                now: Time::from_millis(self.now),
+                policy: &self.setting.policy,
+                client: self.setting.client,
+                syn: Syn::Unseen,
+            };
             self.session.timeout(&context, &mut self.events);
             self.offer_held();
         }
@@ -280,13 +286,17 @@ impl Run {
 
     fn offer(&mut self, direction: Direction, seq: u32, flags: Flags, mut bytes: Vec<u8>) -> bool {
         let length = bytes.len();
-        let context =
-            Context { now: Time::from_millis(self.now), policy: &self.setting.policy, client: self.setting.client };
+        let context = Context {
+            now: Time::from_millis(self.now),
+            policy: &self.setting.policy,
+            client: self.setting.client,
+            syn: Syn::Unseen,
+        };
         let mut segment = Segment { direction, seq, ack: self.acked[direction as usize], flags, payload: &mut bytes };
         let (tell, asked) = (&self.setting.tell, &mut self.asked);
         let mut ports = |port| {
             *asked += 1;
-            tell.get(&port).copied().unwrap_or(port)
+            Told::Port(tell.get(&port).copied().unwrap_or(port))
         };
         let verdict = self.session.segment(&context, &mut segment, &mut ports, &mut self.events);
         assert_eq!(bytes.len(), length);
@@ -297,6 +307,7 @@ impl Run {
                 self.held.insert(at, (seq, flags, bytes));
                 false
             }
+            Verdict::More | Verdict::Drop => unreachable!("not yet"),
             Verdict::Pass | Verdict::Edited => {
                 self.released.push((direction, seq, bytes, verdict == Verdict::Edited));
                 true

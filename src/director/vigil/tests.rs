@@ -34,6 +34,7 @@ fn sight(connections: &[Connection]) -> Sight {
         forwarding: ForwardingMethod::Dr,
         own_range: Some(passive_ports),
         active_port: None,
+        active_ports: None,
         own_active_port: false,
         client_prefix: 32,
         passive_ports,

@@ -296,7 +296,8 @@ fn an_edit_is_repeated_until_it_is_acknowledged() {
         assert_eq!(again, out[from..to]);
     }
     assert!(wire.session.heap_bytes() > 0);
-    let context = super::Context { now: wire.now, policy: &wire.policy, client: wire.client };
+    let context =
+        super::Context { now: wire.now, policy: &wire.policy, client: wire.client, syn: super::super::Syn::Unseen };
     let mut noop = *b"NOOP\r\n";
     let mut segment = super::Segment {
         direction: super::Direction::ToServer,
@@ -305,7 +306,7 @@ fn an_edit_is_repeated_until_it_is_acknowledged() {
         flags: super::Flags::ACK,
         payload: &mut noop,
     };
-    let _ = wire.session.segment(&context, &mut segment, &mut |port| port, &mut wire.events);
+    let _ = wire.session.segment(&context, &mut segment, &mut |port| super::super::Told::Port(port), &mut wire.events);
     assert_eq!(wire.session.heap_bytes(), 0);
 }
 
