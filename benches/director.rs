@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ftpdirector::director::{Cluster, Director, Hook, Packet, Policies, Setup};
+use ftpdirector::director::{Cluster, Director, Hook, Limits, Packet, Policies, Setup};
 use ftpdirector::ftp::{Bounce, Policy, Replies};
 use ftpdirector::lvs::{ForwardingMethod, PortRange};
 use ftpdirector::state::Marks;
@@ -75,7 +75,8 @@ fn director() -> Director {
             pinhole_timeout: Duration::from_secs(10),
         }],
         placements: vec![(placement, policies)],
-        most_sessions: 2_000_000,
+        limits: Limits { sessions: 2_000_000, client_sessions: u32::MAX, memory: 64 << 20 },
+        services: vec![],
         idle: Duration::from_secs(900),
     })
 }

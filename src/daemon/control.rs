@@ -27,11 +27,13 @@ use crate::config::index::Indexes;
 use crate::config::overlay::{Overlay, ServerName};
 use crate::config::{Config, setup};
 use crate::director::Director;
+use crate::kernel::actual;
 use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
 use crate::kernel::queue::{self, Queue};
 use crate::lvs::ServiceKey;
 use crate::state::{Change, LocalAddress};
+use crate::time::Time;
 
 /// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
 const QUEUE_LENGTH: u32 = 16384;
@@ -79,6 +81,8 @@ pub struct View {
     pub health: HealthView,
     /// What `passive.advertise` stands for.
     pub followed: Followed,
+    /// Services of others at our VIPs.
+    pub services: Vec<SocketAddr>,
     /// What happened to this daemon.
     pub history: History,
 }
@@ -136,8 +140,9 @@ impl Daemon {
         let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
-        let elements = Elements::connect().map_err(kernel_error)?;
+        let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
+        let found = actual::dynamic(&mut elements).map_err(kernel_error)?;
         say(&plan);
 
         let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;
@@ -147,16 +152,25 @@ impl Daemon {
         let verdicts = metrics::verdict_histogram();
         follower.configure(&plan.config);
         let followed = follower.followed();
-        let director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known()));
+        let mut director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
+        // The packet thread's clock begins when it does.
+        director.found(found.into_iter().map(|(row, left)| (row, Time::ZERO + left)));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.resume(&config, &overlay.down);
         let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
-        let Plan { config: inforce, indexes, leaving, absent, .. } = plan;
-        let view =
-            Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), followed, history }));
+        let Plan { config: inforce, indexes, leaving, absent, services, .. } = plan;
+        let view = Arc::new(Mutex::new(View {
+            config: inforce,
+            indexes,
+            overlay,
+            health: health.view(),
+            followed,
+            services,
+            history,
+        }));
         let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
@@ -294,6 +308,7 @@ impl Daemon {
         self.config = config;
         let mut view = self.lock();
         (view.config, view.indexes, view.overlay) = (inforce.clone(), plan.indexes, overlay);
+        view.services = plan.services;
         drop(view);
         self.follower.configure(&inforce);
         if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
@@ -303,7 +318,7 @@ impl Daemon {
     #[must_use]
     fn configure_packets(&self) -> bool {
         let view = self.lock();
-        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known());
+        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known(), &view.services);
         drop(view);
         self.packets.tell(Message::Configure(Box::new(setup)))
     }
@@ -336,8 +351,8 @@ impl Daemon {
                 let mut view = self.lock();
                 view.history.drift = view.history.drift.saturating_add(drift);
                 // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
-                let renumbered = view.indexes != plan.indexes;
-                view.indexes = plan.indexes;
+                let renumbered = view.indexes != plan.indexes || view.services != plan.services;
+                (view.indexes, view.services) = (plan.indexes, plan.services);
                 if plan.absent.is_empty() {
                     view.history.complaint = None;
                 }

@@ -13,7 +13,7 @@ use crate::kernel::addresses::{self, Addresses, Listed};
 use crate::kernel::elements::{ElementChange, Elements, Part, Row, key};
 use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
 use crate::kernel::rules::{self, Print};
-use crate::kernel::{KernelError, apply, probe, ruleset};
+use crate::kernel::{KernelError, apply, listening, probe, ruleset};
 use crate::lvs::ServiceKey;
 use crate::state::{Change, LocalAddress, State, TABLE, diff};
 
@@ -63,6 +63,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// IPVS's timeouts, where the configuration wants others: `ipvsadm --set`.
     pub timeouts: Option<Timeouts>,
+    /// Services of others at our VIPs: IPVS's, and sockets that listen.
+    pub services: Vec<SocketAddr>,
     /// Interfaces of `vip_interface` that do not exist: their VIPs are not among the changes.
     pub absent: Vec<LocalAddress>,
     /// The services that should stand.
@@ -271,7 +273,21 @@ impl Look {
         let timeouts = self.timeouts(config);
         let changes = diff(&self.actual, &desired);
         let (config, notes, flushed) = (config.clone(), Notes::default(), !self.table.there);
-        Ok(Plan { config, notes, changes, indexes, rules, edited, flushed, leaving, timeouts, absent, wanted })
+        let services = services(&config, &self.others);
+        Ok(Plan {
+            config,
+            notes,
+            changes,
+            indexes,
+            rules,
+            edited,
+            flushed,
+            leaving,
+            timeouts,
+            services,
+            absent,
+            wanted,
+        })
     }
 
     /// Whether the rules of this version stand as they were written, and what is different.
@@ -359,6 +375,18 @@ fn leaving(actual: &State, desired: &State) -> BTreeSet<(ServiceKey, SocketAddr)
         desired.services.get(key).is_some_and(|service| service.destinations.contains_key(to))
     };
     destinations.filter(|(key, to)| !wanted(key, to)).collect()
+}
+
+/// Who else takes connections at our VIPs.
+fn services(config: &Config, others: &[ListedService]) -> Vec<SocketAddr> {
+    let vips: BTreeSet<_> = config.clusters.iter().flat_map(|cluster| &cluster.vips).copied().collect();
+    let of_ipvs = others.iter().filter_map(|other| match other.service.key {
+        ServiceKey::Tcp(address) => Some(address),
+        ServiceKey::Mark { .. } => None,
+    });
+    let all = of_ipvs.chain(listening::ports());
+    let ours: BTreeSet<_> = all.filter(|&at| vips.iter().any(|&vip| listening::serves(at, vip))).collect();
+    ours.into_iter().collect()
 }
 
 /// Address services at our VIPs and ports that we did not make.

@@ -45,6 +45,22 @@ pub struct Placement {
     pub passive_ports: crate::lvs::PortRange,
 }
 
+impl Placement {
+    /// The port that the server's active data connections come from. RFC 959 §3.2: the server counts from its own control
+    /// port, which is the far end's in every method.
+    #[must_use]
+    pub fn calls_from(&self, control_port: u16) -> u16 {
+        self.active_port.unwrap_or_else(|| control_port.saturating_sub(1))
+    }
+
+    /// Whether an operator has declared that passive data connections to `port` are this server's to take. Nothing is opened
+    /// below 1024.
+    #[must_use]
+    pub const fn declares(&self, port: u16) -> bool {
+        port >= 1024 && self.passive_ports.contains(port)
+    }
+}
+
 /// A dynamic row: it makes one expectation true.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {

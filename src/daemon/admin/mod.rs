@@ -58,6 +58,7 @@ use super::control::Command;
 use super::listeners::{BEHIND, Listener};
 use super::observe::Observed;
 use super::packets::{Message, Packets};
+use crate::director::Page;
 use crate::director::{Filter, Snapshot};
 use facts::Belief;
 use lines::Lines;
@@ -152,8 +153,8 @@ impl<F: Facts> State<F> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/status") => self.status().await,
             (&Method::GET, "/sessions") => {
-                let listing = self.ask(|answer| Message::Sessions(rows::MOST, answer)).await?;
-                Ok(good(&rows::sessions(listing)))
+                let (total, listed) = self.pages(Message::Sessions, rows::MOST).await?;
+                Ok(good(&rows::sessions(total, listed)))
             }
             (&Method::GET, "/pinholes") => self.pinholes().await,
             (&Method::GET, "/trace") => self.trace(query.filter().map_err(bad)?),
@@ -177,8 +178,27 @@ impl<F: Facts> State<F> {
         Ok(good(&sources.status(&self.file, self.started.elapsed().as_secs())))
     }
 
+    /// What the packet thread lists, page by page so that packets do not wait for the whole: at most `most`, and how many
+    /// sessions there are.
+    async fn pages<T>(
+        &self,
+        page: fn(u32, oneshot::Sender<Page<T>>) -> Message,
+        most: usize,
+    ) -> Result<(usize, Vec<T>), Refusal> {
+        let (mut items, mut from) = (Vec::new(), 0);
+        loop {
+            let Page { total, items: more, next } = self.ask(|answer| page(from, answer)).await?;
+            items.extend(more);
+            let Some(next) = next.filter(|_| items.len() < most) else {
+                items.truncate(most);
+                return Ok((total, items));
+            };
+            from = next;
+        }
+    }
+
     async fn pinholes(&self) -> Result<Answer, Refusal> {
-        let holders = self.ask(|answer| Message::Holders(rows::MOST.saturating_mul(10), answer)).await?;
+        let (_, holders) = self.pages(Message::Holders, rows::MOST.saturating_mul(10)).await?;
         let facts = Arc::clone(&self.facts);
         let pinholes = blocking(move || {
             let dumps = facts.dynamic()?;

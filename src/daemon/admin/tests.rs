@@ -89,8 +89,8 @@ fn packets(mut director: Director, inbox: &Receiver<Message>) {
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Snapshot(answer) => drop(answer.send(director.snapshot())),
-            Message::Sessions(most, answer) => drop(answer.send(director.sessions(Time::from_millis(2000), most))),
-            Message::Holders(most, answer) => drop(answer.send(director.holders(most))),
+            Message::Sessions(from, answer) => drop(answer.send(director.sessions(Time::from_millis(2000), from))),
+            Message::Holders(from, answer) => drop(answer.send(director.holders(from))),
             Message::Listen(listener) => {
                 listeners.add(listener, &mut director);
                 says(&mut director, seq, "EPSV\r\n");
@@ -111,6 +111,7 @@ fn says(director: &mut Director, seq: u32, line: &str) {
     packet.extend(line.as_bytes());
     let length = u16::try_from(packet.len()).expect("short");
     packet[2..4].copy_from_slice(&length.to_be_bytes());
+    crate::wire::Packet::parse(&packet).expect("a packet").complete(&mut packet);
     let offered = Packet { id: 1, hook: Hook::Postrouting, mark: 0x0f73_0000, bytes: &mut packet, truncated: false };
     let _ = director.packet(Time::ZERO, offered, &mut Vec::new());
 }
@@ -143,7 +144,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
     let fake = Fake(Arc::default());
     let belief = fake.belief();
-    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised));
+    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised, &[]));
     says(&mut director, 975, "PORT 203,0,113,5,200,10\r\n");
     let packet_thread = thread::spawn(move || packets(director, &inbox));
     let ending = line.clone();
@@ -288,7 +289,7 @@ fn traces_leave_places_for_others() {
 fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
     let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
-    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default()));
+    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default(), &[]));
     let mut listeners = crate::daemon::listeners::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);
     listeners.add(Listener::new(Filter::default(), line), &mut director);
