@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use super::KernelError;
 use super::elements::{Element, Elements};
@@ -10,6 +11,7 @@ use super::rules::{self, Print};
 use crate::lvs::{FirewallMark, PortRange, ServiceKey};
 use crate::state::sets::{Family, Field, Key, Kind, Name, Set, Value};
 use crate::state::{Entry, Marks, Service, State};
+use crate::steer::Row;
 
 /// Our table, read once.
 #[derive(Clone, Debug, Default)]
@@ -56,14 +58,38 @@ pub fn table(elements: &mut Elements, last: Option<Table>) -> Result<Table, Kern
     Ok(table)
 }
 
+/// The rows that come and go with sessions, and how long each still lives: those of a former process after a start. Rows
+/// that do not fit our declaration, and those that end this millisecond, are left out.
+///
+/// # Errors
+/// When the kernel refuses to list.
+pub fn dynamic(elements: &mut Elements) -> Result<Vec<(Row, Duration)>, KernelError> {
+    let mut rows = Vec::new();
+    for set in Set::all().filter(|set| set.is_dynamic()) {
+        let listed = listed(elements, set)?;
+        rows.extend(listed.iter().filter_map(|element| living(set, element)));
+    }
+    Ok(rows)
+}
+
+fn living(set: Set, element: &Element) -> Option<(Row, Duration)> {
+    let (key, value) = row(set, element)?;
+    let left = element.expires.filter(|left| !left.is_zero())?;
+    Some((Row { set, key, value }, left))
+}
+
 fn dump(elements: &mut Elements, set: Set) -> Result<BTreeMap<Key, Key>, KernelError> {
-    // A table of an older version may lack a set; the rules' version differs then, and the set is declared.
-    let dumped = match elements.dump(set.text()) {
-        Err(KernelError::Refused { errno, .. }) if errno.0 == libc::ENOENT => Vec::new(),
-        dumped => dumped?,
-    };
+    let dumped = listed(elements, set)?;
     let rows = dumped.iter().filter(|element| !element.interval_end);
     Ok(rows.filter_map(|element| row(set, element)).collect())
+}
+
+fn listed(elements: &mut Elements, set: Set) -> Result<Vec<Element>, KernelError> {
+    // A table of an older version may lack a set; the rules' version differs then, and the set is declared.
+    match elements.dump(set.text()) {
+        Err(KernelError::Refused { errno, .. }) if errno.0 == libc::ENOENT => Ok(Vec::new()),
+        dumped => dumped,
+    }
 }
 
 /// Our rows: the elements of the static sets, the address services that `owned` names, and the firewall-mark services in our
@@ -152,7 +178,7 @@ fn fields(fields: &[Field], family: Family, mut bytes: &[u8]) -> Option<Key> {
             (Field::Mark, _) => Value::Mark(FirewallMark(u32::from_ne_bytes(take::<4>(&mut bytes)?))),
         });
     }
-    Some(key)
+    bytes.is_empty().then_some(key)
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -186,5 +212,22 @@ mod tests {
             assert_eq!(row(set, &Element { key: vec![0; length], ..Element::default() }), None, "{length} bytes");
         }
         assert!(row(set, &Element { key: vec![0; 20], ..Element::default() }).is_some());
+        assert_eq!(row(set, &Element { key: vec![0; 24], ..Element::default() }), None, "another version's longer key");
+    }
+
+    #[test]
+    fn a_session_s_row_comes_back_with_what_is_left_of_its_time() {
+        let set = Set { name: Name::Exact, family: Family::V4 };
+        let element = Element {
+            key: vec![10, 0, 0, 1, 10, 0, 0, 100, 0x79, 0x18, 0, 0],
+            data: Some(0x0f70_0001_u32.to_ne_bytes().to_vec()),
+            timeout: Some(Duration::from_secs(30)),
+            expires: Some(Duration::from_secs(12)),
+            ..Element::default()
+        };
+        let (row, left) = living(set, &element).expect("a row");
+        assert_eq!((row.key[2], left), (Value::Port(31000), Duration::from_secs(12)));
+        assert_eq!(living(set, &Element { expires: Some(Duration::ZERO), ..element.clone() }), None);
+        assert_eq!(living(set, &Element { expires: None, ..element }), None);
     }
 }
