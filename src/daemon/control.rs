@@ -163,13 +163,13 @@ impl Daemon {
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
-        tokio::spawn(http::serve(listener, scrape, ready));
+        tokio::spawn(http::serve(listener, http::LIMITS, scrape, ready));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
                 let facts = Kernels::new(Arc::clone(&view), observer).map_err(kernel_error)?;
                 let state = State::new(facts, packets.clone(), commands, file);
-                tokio::spawn(admin::serve(listener, state));
+                tokio::spawn(admin::serve(listener, admin::LIMITS, state));
                 Some(socket)
             }
             None => None,
