@@ -324,12 +324,12 @@ impl Daemon {
         });
         let took = began.elapsed();
         let done = planned.and_then(|(plan, stays)| {
-            self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
-            Ok((plan, stays))
+            let exchanged = self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
+            Ok((plan, stays, exchanged))
         });
         match done {
-            Ok((plan, stays)) => {
-                if plan.flushed {
+            Ok((plan, stays, exchanged)) => {
+                if plan.flushed || exchanged.is_some() {
                     let _ = self.packets.tell(Message::RowsLost);
                 }
                 let drift = self.drift(&plan);
