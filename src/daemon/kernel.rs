@@ -129,7 +129,7 @@ impl Kernel {
         }
         plan.notes = look.notes(config, &plan);
         if plan.rules.as_ref().is_some_and(|rules| ruleset::check(rules).is_err())
-            && let Some((rules, exchanged)) = self.exchange(&plan).map_err(|error| vec![error])?
+            && let Some((rules, exchanged)) = self.exchange(&plan, ruleset::check).map_err(|error| vec![error])?
         {
             plan.notes.leaving.insert(exchanged.to_string());
             plan.changes.retain(|change| !exchanged.fills(change));

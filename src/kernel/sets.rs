@@ -2,13 +2,13 @@
 
 use super::KernelError;
 use super::abi::nf_tables::{
-    NFT_MSG_GETSET, NFT_MSG_NEWSET, NFT_SET_ANONYMOUS, NFTA_SET_DATA_TYPE, NFTA_SET_FLAGS, NFTA_SET_KEY_TYPE,
-    NFTA_SET_NAME, NFTA_SET_TABLE,
+    NFT_MSG_GETSET, NFT_MSG_NEWSET, NFT_SET_ANONYMOUS, NFT_SET_EVAL, NFT_SET_MAP, NFT_SET_TIMEOUT, NFTA_SET_DATA_TYPE,
+    NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_FLAGS, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TABLE,
 };
 use super::abi::nfnetlink::{NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLM_F_DUMP, NLM_F_REQUEST};
 use super::elements::{Elements, TABLE};
 use super::netlink::{NFGENMSG_LEN, Writer, attributes, be32, messages, text_of};
-use crate::state::sets::{Family, Field, Name, Set};
+use crate::state::sets::{Family, Field, Kind, Name, Set};
 
 const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;
 
@@ -21,6 +21,10 @@ pub struct Standing {
     pub key: u32,
     /// nft's number for the type of its value; 0 in a set.
     pub value: u32,
+    /// `NFT_SET_…`.
+    pub flags: u32,
+    /// How many elements it may have; 0: no limit.
+    pub size: u32,
 }
 
 /// Every set and map of our table but those inside rules, `nft list sets table inet ftpdirector`.
@@ -48,9 +52,17 @@ fn set(body: &[u8]) -> Option<Standing> {
     let find = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, payload)| payload);
     let number = |wanted| find(wanted).and_then(be32).unwrap_or_default();
     let ours = text_of(find(NFTA_SET_TABLE)?) == TABLE;
-    let named = number(NFTA_SET_FLAGS) & NFT_SET_ANONYMOUS == 0;
-    let name = text_of(find(NFTA_SET_NAME)?);
-    (ours && named).then(|| Standing { name, key: number(NFTA_SET_KEY_TYPE), value: number(NFTA_SET_DATA_TYPE) })
+    let flags = number(NFTA_SET_FLAGS);
+    let description = find(NFTA_SET_DESC).unwrap_or_default();
+    let size = attributes(description).find(|(kind, _)| *kind == NFTA_SET_DESC_SIZE).and_then(|(_, size)| be32(size));
+    let standing = Standing {
+        name: text_of(find(NFTA_SET_NAME)?),
+        key: number(NFTA_SET_KEY_TYPE),
+        value: number(NFTA_SET_DATA_TYPE),
+        flags,
+        size: size.unwrap_or_default(),
+    };
+    (ours && flags & NFT_SET_ANONYMOUS == 0).then_some(standing)
 }
 
 impl Standing {
@@ -61,6 +73,19 @@ impl Standing {
         self.name == set.text()
             && self.key == type_of(spec.key, Addresses::of(set))
             && self.value == type_of(spec.value, Addresses::of(set))
+    }
+
+    /// Whether it is declared as `set` is, one whose rows come and go with sessions: the kernel takes that declaration again.
+    #[must_use]
+    pub fn is_declared(&self, set: Set) -> bool {
+        let spec = set.name.spec();
+        let map = if spec.value.is_empty() { 0 } else { NFT_SET_MAP };
+        let flags = match spec.kind {
+            Kind::Timeout => NFT_SET_TIMEOUT | map,
+            Kind::Dynamic => NFT_SET_TIMEOUT | NFT_SET_EVAL | map,
+            _ => return false,
+        };
+        self.like(set) && self.flags == flags && set.declaration().contains(&format!(" size {};", self.size))
     }
 
     /// Whether it is `set` with `key` instead of our key.
@@ -122,7 +147,7 @@ mod tests {
         let open = listed(TABLE, 0x10, "open4", 7 << 6 | 19);
         let all = [open, listed(TABLE, NFT_SET_ANONYMOUS, "__set0", 19), listed("docker", 0, "open4", 19)].concat();
         let found = parse(&all);
-        assert_eq!(found, [Standing { name: "open4".into(), key: 467, value: 0 }]);
+        assert_eq!(found, [Standing { name: "open4".into(), key: 467, flags: 0x10, ..Standing::default() }]);
         assert!(found[0].like(Set { name: Name::Open, family: Family::V4 }));
         assert!(!found[0].like(Set { name: Name::TunnelOpen, family: Family::V4 }));
         (0..all.len()).for_each(|at| drop(parse(&all[..at])));
@@ -130,9 +155,19 @@ mod tests {
 
     #[test]
     fn the_same_bytes_of_another_type_are_another_set() {
-        let standing = |key| Standing { name: "vips4".into(), key, value: 0 };
+        let standing = |key| Standing { name: "vips4".into(), key, ..Standing::default() };
         let set = Set { name: Name::Vips, family: Family::V4 };
         assert!(standing(7).like(set));
         assert!(!standing(19).like(set), "a mark has four bytes too");
+    }
+
+    #[test]
+    fn what_is_declared_as_ours_may_stay() {
+        let set = Set { name: Name::Exact, family: Family::V4 };
+        let ours = Standing { name: "exact4".into(), key: 0x071cd, value: 19, flags: 0x18, size: 1_048_576 };
+        assert!(ours.is_declared(set));
+        let others = [Standing { flags: 0x38, ..ours.clone() }, Standing { size: 65_536, ..ours.clone() }];
+        assert!(others.iter().all(|other| other.like(set) && !other.is_declared(set)));
+        assert!(!Standing { key: 0x071d3, ..ours }.is_declared(set));
     }
 }

@@ -31,7 +31,7 @@ pub struct Exchanged {
     pub exchange: Exchange,
     /// Static sets that it fills as the configuration has them; the others go on as they were.
     pub filled: BTreeSet<Set>,
-    /// Rows of sessions that are kept.
+    /// Rows of sessions that go along. (Those in sets that stay are not counted.)
     pub kept: usize,
     /// Those that are not, by set: they do not fit, or are too many.
     pub lost: BTreeMap<&'static str, usize>,
@@ -40,7 +40,7 @@ pub struct Exchanged {
 impl fmt::Display for Exchanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kept, lost, .. } = self;
-        write!(f, "the table of another version is exchanged: {kept} rows of sessions are kept")?;
+        write!(f, "the table of another version is exchanged: {kept} rows of sessions went along")?;
         if !lost.is_empty() {
             let each = lost.iter().map(|(set, count)| format!("{count} of {set}"));
             write!(f, ", {} are not: their next data connection may fail once", each.collect::<Vec<_>>().join(", "))?;
@@ -52,7 +52,7 @@ impl fmt::Display for Exchanged {
 /// Sets that we do not declare go; ours that do not stand are filled from the first moment on. Nothing where nobody knows
 /// which sets there are.
 #[must_use]
-pub fn around(sets: &[Standing], desired: &Desired) -> Exchanged {
+pub(super) fn around(sets: &[Standing], desired: &Desired) -> Exchanged {
     if sets.is_empty() {
         return Exchanged::default();
     }
@@ -66,19 +66,32 @@ pub fn around(sets: &[Standing], desired: &Desired) -> Exchanged {
     all
 }
 
-/// Every set goes, and comes again with what was in it, as far as it fits.
+/// Which sets are exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    /// All but those of sessions' rows that are declared as ours: packets write some of them, between our look and our
+    /// transaction too.
+    Different,
+    /// All.
+    All,
+}
+
+/// Sets go, and come again with what was in them, as far as it fits.
 ///
 /// # Errors
 /// When the kernel refuses to list.
-pub fn all(
+fn sets_of(
     elements: &mut Elements,
-    sets: &[Standing],
+    (which, sets): (Which, &[Standing]),
     desired: &Desired,
     active_port: impl Fn(FirewallMark) -> Option<u16>,
 ) -> Result<Exchanged, KernelError> {
     let mut all = around(sets, desired);
     for set in Set::all() {
         let Some(standing) = sets.iter().find(|standing| standing.name == set.text()) else { continue };
+        if which == Which::Different && standing.is_declared(set) {
+            continue;
+        }
         all.exchange.gone.push(standing.name.clone());
         if set.name.spec().kind == Kind::Stamp {
             continue;
@@ -100,10 +113,7 @@ pub fn all(
 impl Kernel {
     /// Writes the rules although sets stand that are declared otherwise; what was `refused` without stays so when this is, too.
     pub(super) fn carry_exchange_out(&mut self, plan: &Plan, refused: KernelError) -> Result<Exchanged, KernelError> {
-        let Some((rules, exchanged)) = self.exchange(plan)? else { return Err(refused) };
-        if ruleset::apply(&rules).is_err() {
-            return Err(refused);
-        }
+        let Some((_, exchanged)) = self.exchange(plan, ruleset::apply)? else { return Err(refused) };
         if exchanged.lost.is_empty() {
             info!("{exchanged}")
         } else {
@@ -112,15 +122,25 @@ impl Kernel {
         Ok(exchanged)
     }
 
-    /// The transaction that exchanges the tables; `None` where there is nothing to exchange.
-    pub(super) fn exchange(&mut self, plan: &Plan) -> Result<Option<(String, Exchanged)>, KernelError> {
+    /// The first transaction of those that exchange the tables that `take` takes.
+    pub(super) fn exchange(
+        &mut self,
+        plan: &Plan,
+        take: fn(&str) -> Result<(), KernelError>,
+    ) -> Result<Option<(String, Exchanged)>, KernelError> {
         let (Some((rules, desired)), Some(table)) = (&plan.ours, &self.table) else { return Ok(None) };
         if table.sets.is_empty() {
             return Ok(None);
         }
-        let port = |mark| active_port(&plan.config, &plan.indexes, mark);
-        let exchanged = all(&mut self.elements, &table.sets, desired, port)?;
-        Ok(Some((rules.exchange(&exchanged.exchange), exchanged)))
+        for which in [Which::Different, Which::All] {
+            let port = |mark| active_port(&plan.config, &plan.indexes, mark);
+            let exchanged = sets_of(&mut self.elements, (which, &table.sets), desired, port)?;
+            let text = rules.exchange(&exchanged.exchange);
+            if take(&text).is_ok() {
+                return Ok(Some((text, exchanged)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -180,8 +200,7 @@ fn older(set: Set) -> Option<&'static [Field]> {
 }
 
 /// Where the server behind a data mark calls from, if from one port only.
-#[must_use]
-pub fn active_port(config: &Config, indexes: &Indexes, mark: FirewallMark) -> Option<u16> {
+fn active_port(config: &Config, indexes: &Indexes, mark: FirewallMark) -> Option<u16> {
     let index = standing::marks(config).data_index(mark)?;
     let placement = indexes.placements.iter().find(|placement| placement.index == index)?;
     let cluster = config.clusters.get(placement.cluster)?;
@@ -196,7 +215,7 @@ mod tests {
     use crate::state::sets::Family;
 
     fn standing(name: &str, key: u32, value: u32) -> Standing {
-        Standing { name: name.into(), key, value }
+        Standing { name: name.into(), key, value, ..Standing::default() }
     }
 
     const V4: Family = Family::V4;

@@ -39,8 +39,14 @@ pub const NFTA_SET_NAME: u16 = 2;
 pub const NFTA_SET_FLAGS: u16 = 3;
 pub const NFTA_SET_KEY_TYPE: u16 = 4;
 pub const NFTA_SET_DATA_TYPE: u16 = 6;
+pub const NFTA_SET_DESC: u16 = 9;
+
+pub const NFTA_SET_DESC_SIZE: u16 = 1;
 
 pub const NFT_SET_ANONYMOUS: u32 = 0x1;
+pub const NFT_SET_MAP: u32 = 0x8;
+pub const NFT_SET_TIMEOUT: u32 = 0x10;
+pub const NFT_SET_EVAL: u32 = 0x20;
 
 pub const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 pub const NFTA_SET_ELEM_LIST_SET: u16 = 2;
