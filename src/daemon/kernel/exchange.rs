@@ -15,7 +15,7 @@ use crate::kernel::elements::{Element, Elements};
 use crate::kernel::ruleset;
 use crate::kernel::sets::Standing;
 use crate::lvs::FirewallMark;
-use crate::state::sets::{Field, Key, Kind, Name, Set, Value};
+use crate::state::sets::{Field, Key, Name, Set, Value};
 use crate::state::{Change, Exchange, Kept, is_name};
 
 /// Rows of sessions that are kept at most: nft needs about a kilobyte for each.
@@ -93,7 +93,7 @@ fn sets_of(
             continue;
         }
         all.exchange.gone.push(standing.name.clone());
-        if set.name.spec().kind == Kind::Stamp {
+        if !set.is_static() && !set.is_dynamic() {
             continue;
         }
         let elements = actual::listed(elements, set)?;
