@@ -177,13 +177,13 @@ impl Daemon {
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
-        tokio::spawn(http::serve(listener, scrape, ready));
+        tokio::spawn(http::serve(listener, http::LIMITS, scrape, ready));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
                 let facts = Kernels::new(Arc::clone(&view), observer).map_err(kernel_error)?;
                 let state = State::new(facts, packets.clone(), commands, file);
-                tokio::spawn(admin::serve(listener, state));
+                tokio::spawn(admin::serve(listener, admin::LIMITS, state));
                 Some(socket)
             }
             None => None,
@@ -339,12 +339,12 @@ impl Daemon {
         });
         let took = began.elapsed();
         let done = planned.and_then(|(plan, stays)| {
-            self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
-            Ok((plan, stays))
+            let exchanged = self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
+            Ok((plan, stays, exchanged))
         });
         match done {
-            Ok((plan, stays)) => {
-                if plan.flushed {
+            Ok((plan, stays, exchanged)) => {
+                if plan.flushed || exchanged.is_some() {
                     let _ = self.packets.tell(Message::RowsLost);
                 }
                 let drift = self.drift(&plan);

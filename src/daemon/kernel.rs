@@ -1,8 +1,14 @@
 //! The kernel's side of a configuration: what must be there first, what is in the way, what would change.
 
+mod exchange;
+mod flush;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+
+use exchange::{Desired, Exchanged};
+pub use flush::flush;
+use flush::take_away;
 
 use crate::config::index::{self, Indexes};
 use crate::config::leaving::Notes;
@@ -15,7 +21,7 @@ use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
 use crate::kernel::rules::{self, Print};
 use crate::kernel::{KernelError, apply, listening, probe, ruleset};
 use crate::lvs::ServiceKey;
-use crate::state::{Change, LocalAddress, State, TABLE, diff};
+use crate::state::{Change, LocalAddress, Rules, State, diff};
 
 /// Connections to IPVS and nf_tables.
 pub struct Kernel {
@@ -69,6 +75,8 @@ pub struct Plan {
     pub absent: Vec<LocalAddress>,
     /// The services that should stand.
     wanted: BTreeSet<ServiceKey>,
+    /// What the rules are made of, for when the kernel refuses them because a set stands that is declared otherwise.
+    ours: Option<(Rules, Desired)>,
     /// Services and real servers that leave when their last connection is gone: their deletion is no drift.
     pub leaving: BTreeSet<(ServiceKey, SocketAddr)>,
 }
@@ -122,6 +130,13 @@ impl Kernel {
             return Err(missing(&plan.absent));
         }
         plan.notes = look.notes(config, &plan);
+        if plan.rules.as_ref().is_some_and(|rules| ruleset::check(rules).is_err())
+            && let Some((rules, exchanged)) = self.exchange(&plan, ruleset::check).map_err(|error| vec![error])?
+        {
+            plan.notes.leaving.insert(exchanged.to_string());
+            plan.changes.retain(|change| !exchanged.fills(change));
+            plan.rules = Some(rules);
+        }
         Ok(plan)
     }
 
@@ -129,9 +144,12 @@ impl Kernel {
     ///
     /// # Errors
     /// What the kernel refused; what was done before that stays.
-    pub fn carry_out(&mut self, plan: &Plan) -> Result<(), KernelError> {
+    pub fn carry_out(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
+        let mut exchanged = None;
         if let Some(rules) = &plan.rules {
-            ruleset::apply(rules)?;
+            if let Err(refused) = ruleset::apply(rules) {
+                exchanged = Some(self.carry_exchange_out(plan, refused)?);
+            }
             self.unstamped = true;
             self.stamp()?;
         } else if self.right.is_none() {
@@ -141,13 +159,15 @@ impl Kernel {
             self.ipvs.set_timeouts(timeouts)?;
         }
         self.made.extend(&plan.wanted);
-        apply::changes(&mut self.ipvs, &mut self.addresses, &plan.changes)?;
+        let fills = |change: &Change| exchanged.as_ref().is_some_and(|exchanged| exchanged.fills(change));
+        let changes: Vec<_> = plan.changes.iter().filter(|change| !fills(change)).cloned().collect();
+        apply::changes(&mut self.ipvs, &mut self.addresses, &changes)?;
         for change in &plan.changes {
             if let Change::DeleteService(key) = change {
                 self.made.remove(key);
             }
         }
-        Ok(())
+        Ok(exchanged)
     }
 
     /// Writes down what the kernel makes of our rules, so that a later look knows them. While the ruleset changes too fast to
@@ -164,64 +184,6 @@ impl Kernel {
     pub fn flush(&mut self, config: &Config) -> Vec<KernelError> {
         take_away(Some(&mut self.ipvs), Some(&mut self.elements), config, &self.made)
     }
-}
-
-/// `ftpdirector flush`: takes away every row that we own, with what parts of the kernel there are. A part that is not loaded
-/// holds no rows, and asking for it would load it.
-#[must_use]
-pub fn flush(config: &Config) -> Vec<KernelError> {
-    if let Err(error) = probe::net_admin() {
-        return vec![error];
-    }
-    let (mut ipvs, mut elements, mut errors) = (None, None, Vec::new());
-    if Path::new("/proc/net/ip_vs").exists() {
-        match Ipvs::connect() {
-            Ok(connected) => ipvs = Some(connected),
-            Err(error) => errors.push(error),
-        }
-    }
-    match Elements::connect() {
-        Ok(connected) => elements = Some(connected),
-        Err(error) => errors.push(error),
-    }
-    errors.extend(take_away(ipvs.as_mut(), elements.as_mut(), config, &BTreeSet::new()));
-    errors
-}
-
-fn take_away(
-    ipvs: Option<&mut Ipvs>,
-    mut elements: Option<&mut Elements>,
-    config: &Config,
-    made: &BTreeSet<ServiceKey>,
-) -> Vec<KernelError> {
-    let mut errors = Vec::new();
-    // First: a VIP without its services would answer with resets.
-    match Addresses::connect().and_then(|mut addresses| Ok((addresses.list()?, addresses))) {
-        Ok((listed, mut addresses)) => {
-            errors.extend(ours(&listed).iter().filter_map(|address| addresses.delete(address).err()));
-        }
-        Err(error) => errors.push(error),
-    }
-    let table = elements.as_mut().map_or_else(|| Ok(Table::default()), |elements| actual::table(elements, None));
-    let table = table.unwrap_or_else(|error| {
-        errors.push(error);
-        Table::default()
-    });
-    if let Some(ipvs) = ipvs {
-        match actual::read(ipvs, &table, standing::marks(config), made) {
-            Ok((state, _)) => {
-                for key in state.services.keys() {
-                    errors.extend(ipvs.delete_service(key).err());
-                }
-            }
-            Err(error) => errors.push(error),
-        }
-    }
-    // The table says which services are ours: it goes last, and stays while one of them does.
-    if table.there && errors.is_empty() {
-        errors.extend(ruleset::apply(&format!("delete table {TABLE}\n")).err());
-    }
-    errors
 }
 
 impl Look {
@@ -267,13 +229,16 @@ impl Look {
         let absent = self.addresses(&mut desired);
         let ours = standing::rules(config, &indexes);
         let (same, edited) = self.rules(ours.version().0);
-        let rules = (!same).then(|| ours.transaction());
+        let around = exchange::around(&self.table.sets, &desired.elements);
+        let rules = (!same).then(|| ours.exchange(&around.exchange));
         let leaving = leaving(&self.actual, &desired);
         let wanted = desired.services.keys().copied().collect();
         let timeouts = self.timeouts(config);
-        let changes = diff(&self.actual, &desired);
+        let mut changes = diff(&self.actual, &desired);
+        changes.retain(|change| same || !around.fills(change));
         let (config, notes, flushed) = (config.clone(), Notes::default(), !self.table.there);
         let services = services(&config, &self.others);
+        let ours = (!same).then_some((ours, desired.elements));
         Ok(Plan {
             config,
             notes,
@@ -287,6 +252,7 @@ impl Look {
             services,
             absent,
             wanted,
+            ours,
         })
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::listeners::{Listener, Listeners};
+use super::repeated::Repeated;
 use super::rows::Job;
 use crate::director::{self, Action, Decision, Director, Holder, Hook, Listed, OutOfRange, Page, Setup, Snapshot};
 use crate::kernel::log::Log;
@@ -166,7 +167,7 @@ struct Core {
 }
 
 fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
-    let mut actions = Vec::new();
+    let (mut actions, mut trouble) = (Vec::new(), Repeated::default());
     loop {
         core.lost = (queue.late(), log.overruns());
         let now = core.now();
@@ -184,24 +185,25 @@ fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>
         // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
         for _ in 0..16 {
             // Before the control packets, which may supersede an expectation whose data connection came first.
-            passing(log.receive(&mut |logged| core.director.landed(logged.mark, logged.payload)))?;
+            let landed = log.receive(&mut |logged| core.director.landed(logged.mark, logged.payload));
+            passing(landed, &mut trouble)?;
             let count = queue.receive(&mut |packet, verdicts| {
                 core.packet(packet, &mut actions, verdicts);
                 core.act(&mut actions, verdicts);
             });
-            let count = passing(count)?.unwrap_or_default();
+            let count = passing(count, &mut trouble)?.unwrap_or_default();
             // Packets of many lines are read in turn with those of others.
             let due = core.director.due();
             core.director.resume(core.now(), &mut actions);
             core.act(&mut actions, queue.verdicts());
-            passing(queue.flush())?;
+            passing(queue.flush(), &mut trouble)?;
             if count == 0 && due != Some(Time::ZERO) {
                 break;
             }
         }
         core.director.tick(core.now(), &mut actions);
         core.act(&mut actions, queue.verdicts());
-        passing(queue.flush())?;
+        passing(queue.flush(), &mut trouble)?;
         if core.rows_gone {
             return Err(io::Error::other("the row thread is gone"));
         }
@@ -212,13 +214,15 @@ fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>
 }
 
 /// Memory that the kernel lacks for a moment ends nothing: verdicts are kept and sent with the next.
-fn passing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn passing<T>(result: io::Result<T>, trouble: &mut Repeated) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)
             if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) =>
         {
-            warn!(%error, "netlink: tried again with the next packet");
+            if let Some(kept_back) = trouble.say(Instant::now()) {
+                warn!(%error, kept_back, "netlink: tried again with the next packet");
+            }
             Ok(None)
         }
         Err(error) => Err(error),

@@ -139,6 +139,10 @@ impl Drop for Place {
 
 /// Runs `test` beside a server on a socket of its own.
 fn served(name: &str, test: impl FnOnce(&Path)) {
+    served_within(LIMITS, name, test);
+}
+
+fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
     let place = Place::new(name);
     let (socket, listener) = bind(&place.socket()).expect("nobody else").expect("a socket");
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
@@ -155,7 +159,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
             let (commands, mut told) = mpsc::channel(4);
             let drained = Arc::clone(&fake.0);
             let listener = UnixListener::from_std(listener).expect("a listener");
-            tokio::spawn(serve(listener, State::new(fake, line, commands, Path::new("/etc/f.yaml"))));
+            tokio::spawn(serve(listener, limits, State::new(fake, line, commands, Path::new("/etc/f.yaml"))));
             tokio::spawn(async move {
                 while let Some(command) = told.recv().await {
                     match command {
@@ -282,6 +286,51 @@ fn traces_leave_places_for_others() {
         assert!(traces.iter().all(|(status, _)| status == b"HTTP/1.1 200"));
         assert_eq!(&ask().0, b"HTTP/1.1 429");
         assert!(asked(socket, &Ask::Status, Format::Text).is_ok());
+    });
+}
+
+/// Until the other side closes, or resets; fails when it does not.
+fn ends(mut stream: UnixStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut text = String::new();
+    match stream.read_to_string(&mut text) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("it is open still"),
+        _ => text,
+    }
+}
+
+#[test]
+fn who_says_nothing_and_who_stays_is_closed_but_for_a_trace() {
+    let short = Duration::from_millis(50);
+    let limits = Limits { silence: short, whole: short, ..LIMITS };
+    served_within(limits, "silence", |socket| {
+        let connect = || UnixStream::connect(socket).expect("a connection");
+        let mut trace = connect();
+        trace.write_all(b"GET /trace HTTP/1.1\r\nHost: ftpdirector\r\n\r\n").expect("a request");
+        let mut status = [0; 12];
+        trace.read_exact(&mut status).expect("an answer");
+        ends(connect());
+        let mut again = connect();
+        while again.write_all(b"GET /pinholes HTTP/1.1\r\nHost: ftpdirector\r\n\r\n").is_ok() {}
+        trace.set_read_timeout(Some(short)).expect("a timeout");
+        let told = std::iter::repeat_with(|| trace.read(&mut [0; 1024])).find(|told| !matches!(told, Ok(1..)));
+        assert!(told.is_some_and(|told| told.is_err()), "the trace is open still");
+    });
+}
+
+#[test]
+fn who_comes_beyond_the_limit_is_told_or_closed_at_once() {
+    let long = Duration::from_secs(60);
+    let limits = Limits { most: 2, silence: long, whole: long, ..LIMITS };
+    served_within(limits, "crowd", |socket| {
+        let connect = || UnixStream::connect(socket).expect("a connection");
+        let (_first, second) = (connect(), connect());
+        let refused = asked(socket, &Ask::Status, Format::Text).expect_err("no place");
+        assert!(refused.to_string().contains("or 2 in all, are open already: end one of them"), "{refused}");
+        let held: Vec<_> = (0..REFUSALS).map(|_| connect()).collect();
+        ends(connect());
+        drop((held, second));
+        while asked(socket, &Ask::Status, Format::Text).is_err() {}
     });
 }
 

@@ -130,7 +130,7 @@ fn many_ports_of_one_client_are_placed() {
         let (_, _, actions) =
             wire.hears(&mut director, Time::ZERO, "229 Entering Extended Passive Mode (|||40000|)\r\n");
         let exact = puts(&actions).into_iter().find(|row| row.set.name == Name::Exact);
-        told.extend(exact.map(|row| row.key[2].clone()));
+        told.extend(exact.map(|row| row.key[2]));
         director.rows_done(ticket(&actions), false, &mut Vec::new());
     }
     assert!(told.len() > 5000, "{}", told.len());
