@@ -11,6 +11,7 @@ pub mod conntrack;
 pub mod elements;
 pub mod errno;
 pub mod ipvs;
+pub mod listening;
 pub mod log;
 pub mod netlink;
 pub mod probe;
