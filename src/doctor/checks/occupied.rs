@@ -1,72 +1,65 @@
-//! Others at the ports that data connections use.
+//! Others at the ports of passive data connections. (At `active_ports` nobody is in the way: only answers to a server's call
+//! are steered there.)
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::super::{Facts, Finding};
-use crate::config::{Cluster, RealServer};
+use crate::config::RealServer;
 use crate::kernel::listening::serves;
-use crate::lvs::{ForwardingMethod, PortRange, ServiceKey};
+use crate::lvs::{PortRange, ServiceKey};
 
-/// Ports of a VIP that lead to one server, and by which key of the file.
-struct Claim<'a> {
-    vip: IpAddr,
-    server: &'a RealServer,
-    key: &'static str,
-    range: PortRange,
-}
+const MEANS: &str = "it gets no connections at the VIP: what comes to this port is dropped, unless a session of that server \
+                     expects it";
 
-fn claims(cluster: &Cluster) -> impl Iterator<Item = Claim<'_>> {
-    let nat = cluster.forwarding == ForwardingMethod::Nat;
-    cluster.vips.iter().flat_map(move |&vip| {
-        let servers = cluster.real_servers.iter().filter(move |server| server.address.is_ipv6() == vip.is_ipv6());
-        servers.flat_map(move |server| {
-            let passive = Some(server.passive_ports).filter(|range| *range != PortRange::UNPRIVILEGED);
-            let active = server.active_ports.filter(|_| !nat);
-            let both = [("passive_ports", passive), ("active_ports", active)];
-            both.into_iter().filter_map(move |(key, range)| Some(Claim { vip, server, key, range: range? }))
-        })
-    })
-}
-
-/// Sockets and virtual services of others inside of a range; each once, with the first server that claims its port.
+/// Sockets and virtual services of others inside of a declared range; each once, with the first server that has its port.
 pub fn ports(facts: &Facts) -> Vec<Finding> {
-    let claims: Vec<Claim<'_>> = facts.clusters().iter().flat_map(claims).collect();
     let mut findings = Vec::new();
     for listener in facts.listening.iter().collect::<BTreeSet<_>>() {
-        let claimed = claims.iter().find(|claim| claim.range.contains(listener.port()) && serves(*listener, claim.vip));
-        let Some(claim) = claimed else { continue };
+        let Some((vip, server)) = ranged(facts, *listener, |vip| serves(*listener, vip)) else { continue };
+        let port = listener.port();
         // Who listens on all addresses may not mean this one.
         let finding = if listener.ip().is_unspecified() { Finding::note } else { Finding::warning };
-        let seen = format!("ss -ltn: {listener}; {}", written(claim));
-        findings.push(finding(what("a program of this machine listens", claim, listener.port())).seen(seen).means(
-            "it cannot be reached at the VIP: what comes to this port is dropped or belongs to a session of that server",
-        ).cure(format!("ss -ltnp 'sport = :{0}' names it: give it a port outside of the range, or the server a range without {0}", listener.port())));
+        let cure = format!(
+            "ss -ltnp 'sport = :{port}'\nnames it: give it a port outside of the range, or the server another range"
+        );
+        findings.push(
+            finding(what("a program of this machine listens", vip, port, server))
+                .seen(format!("ss -ltn: {listener}; {}: passive_ports {}", server.name, server.passive_ports))
+                .means(MEANS)
+                .cure(cure),
+        );
     }
     for listed in &facts.foreign {
         let ServiceKey::Tcp(at) = listed.service.key else { continue };
-        let Some(claim) = claims.iter().find(|claim| claim.vip == at.ip() && claim.range.contains(at.port())) else {
-            continue;
-        };
-        let seen = format!("ipvsadm -L -n: TCP {at} {}; {}", listed.service.scheduler, written(claim));
+        let Some((vip, server)) = ranged(facts, at, |vip| vip == at.ip()) else { continue };
+        let scheduler = &listed.service.scheduler;
         findings.push(
-            Finding::warning(what("someone else has a virtual service", claim, at.port()))
-                .seen(seen)
-                .means(
-                    "it gets no connections: what comes to this port is dropped or belongs to a session of that server",
-                )
-                .cure(format!("another port for it, or for the server a range without {}", at.port())),
+            Finding::warning(what("someone else has a virtual service", vip, at.port(), server))
+                .seen(format!(
+                    "ipvsadm -L -n: TCP {at} {scheduler}; {}: passive_ports {}",
+                    server.name, server.passive_ports
+                ))
+                .means(MEANS)
+                .cure("another port for it, or another range for the server"),
         );
     }
     findings
 }
 
-fn what(who: &str, claim: &Claim<'_>, port: u16) -> String {
-    let Claim { vip, server, key, .. } = claim;
-    let kind = if *key == "passive_ports" { "passive range" } else { "active ports" };
-    format!("{who} at port {port} of {vip}, inside the {kind} of {}", server.name)
+/// The first server whose declared range has this port, at a VIP that it is served at.
+fn ranged(facts: &Facts, at: SocketAddr, serves: impl Fn(IpAddr) -> bool) -> Option<(IpAddr, &RealServer)> {
+    facts.clusters().iter().find_map(|cluster| {
+        cluster.vips.iter().filter(|vip| serves(**vip)).find_map(|&vip| {
+            let mut servers = cluster.real_servers.iter().filter(|server| server.address.is_ipv6() == vip.is_ipv6());
+            let has = |server: &&RealServer| {
+                server.passive_ports != PortRange::UNPRIVILEGED && server.passive_ports.contains(at.port())
+            };
+            Some((vip, servers.find(has)?))
+        })
+    })
 }
 
-fn written(claim: &Claim<'_>) -> String {
-    format!("{}: {} {}", claim.server.name, claim.key, claim.range)
+fn what(who: &str, vip: IpAddr, port: u16, server: &RealServer) -> String {
+    format!("{who} at port {port} of {vip}, inside the passive range of {}", server.name)
 }

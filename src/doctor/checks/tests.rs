@@ -70,10 +70,11 @@ fn harmless_things_are_no_findings() {
             rule(f, "input", json!([ssh, {"drop": null}]));
         }),
         (sample::dr, |f| rule(f, "prerouting", json!([{"notrack": null}]))),
-        // Other addresses, other ports; in NAT `active_ports` takes none.
+        // Other addresses, other ports, and no range that anyone has declared.
         (sample::nat, |f| {
-            f.config.as_mut().expect("a configuration").clusters[0].real_servers[0].active_ports =
-                PortRange::new(40000, 60999);
+            let servers = &mut f.config.as_mut().expect("a configuration").clusters[0].real_servers;
+            servers[0].active_ports = PortRange::new(40000, 60999);
+            servers[1].passive_ports = PortRange::UNPRIVILEGED;
             f.listening = ["192.0.2.11:31500", "[2001:db8::10]:31500", "192.0.2.10:30999", "192.0.2.10:40000"]
                 .map(|text| text.parse().expect("an address and a port"))
                 .into();

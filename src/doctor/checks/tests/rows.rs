@@ -264,17 +264,6 @@ pub const ROWS: &[Row] = &[
     ),
     (
         "occupied",
-        sample::dr,
-        |f| {
-            cluster(f).real_servers[1].active_ports = PortRange::new(40000, 60999);
-            f.listening = vec![socket("192.0.2.10:60999")];
-        },
-        Severity::Warning,
-        "rs2: active_ports 40000-60999",
-        "without 60999",
-    ),
-    (
-        "occupied",
         sample::nat,
         |f| {
             foreign_service(f);
