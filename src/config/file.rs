@@ -151,8 +151,8 @@ fn limits(mut s: Section<'_, '_>) -> Limits {
     let limits = Limits {
         sessions: s.or("sessions", 1_000_000, value::size),
         line: s.or("line", 4096, line),
-        connection_packets: s.or("connection_packets", 100, packets),
-        client_packets: s.or("client_packets", 5000, packets),
+        connection_packets: s.or("connection_packets", 1000, packets),
+        client_packets: s.or("client_packets", 10_000, packets),
         client_sessions: s.or("client_sessions", 20_000, value::count),
         memory: s.or("memory", 64 << 20, memory),
     };

@@ -193,11 +193,12 @@ fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>
             });
             let count = passing(count, &mut trouble)?.unwrap_or_default();
             // Packets of many lines are read in turn with those of others.
-            let due = core.director.due();
-            core.director.resume(core.now(), &mut actions);
+            let now = core.now();
+            let resumed = core.director.has_turn(now);
+            core.director.resume(now, &mut actions);
             core.act(&mut actions, queue.verdicts());
             passing(queue.flush(), &mut trouble)?;
-            if count == 0 && due != Some(Time::ZERO) {
+            if count == 0 && !resumed {
                 break;
             }
         }

@@ -1,6 +1,9 @@
 //! Packets without a verdict: those that wait for a row, and those that wait for the rest of their line.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::table::Slot;
@@ -11,6 +14,9 @@ const MOST: usize = 4096;
 
 /// How many rows' acknowledgements one session may wait for.
 const MOST_TICKETS: usize = 8;
+
+/// How many the sessions of one client may wait for: a flood must leave places for others.
+const MOST_TICKETS_OF_CLIENT: usize = 512;
 
 /// How many packets of one session may stand behind one that is read in several goes.
 const MOST_RESTS: usize = 16;
@@ -31,6 +37,7 @@ pub struct Packet {
 
 struct Ticket {
     slot: Slot,
+    client: IpAddr,
     since: Time,
     packets: Vec<Packet>,
 }
@@ -77,10 +84,11 @@ pub struct Held {
     segments: HashMap<Slot, Vec<Segment>>,
     /// Packets that are read in several goes, the first of each session in part, and those that came behind it.
     rests: HashMap<Slot, VecDeque<Segment>>,
-    /// Whose turn it is.
-    turns: VecDeque<Slot>,
-    /// How many tickets of each session are open.
+    /// Whose turn it is, and when.
+    turns: BTreeSet<(Time, Slot)>,
+    /// How many tickets of each session are open, and of each client.
     open: HashMap<Slot, usize>,
+    open_of_client: HashMap<IpAddr, usize>,
     count: usize,
     bytes: usize,
 }
@@ -104,10 +112,11 @@ impl Held {
         self.count >= MOST
     }
 
-    /// Whether a session has asked for rows faster than they are written.
+    /// Whether a session, or its client with all its sessions, has asked for rows faster than they are written.
     #[must_use]
-    pub fn asks_too_much(&self, slot: Slot) -> bool {
+    pub fn asks_too_much(&self, slot: Slot, client: IpAddr) -> bool {
         self.open.get(&slot).is_some_and(|open| *open >= MOST_TICKETS)
+            || self.open_of_client.get(&client).is_some_and(|open| *open >= MOST_TICKETS_OF_CLIENT)
     }
 
     /// The row that a session waits for: what it sends meanwhile waits too, lest a retransmission overtake the row.
@@ -117,8 +126,9 @@ impl Held {
     }
 
     /// A session waits for `ticket` from now on.
-    pub fn open(&mut self, ticket: u64, slot: Slot, now: Time) {
-        self.tickets.insert(ticket, Ticket { slot, since: now, packets: Vec::new() });
+    pub fn open(&mut self, ticket: u64, slot: Slot, client: IpAddr, now: Time) {
+        self.tickets.insert(ticket, Ticket { slot, client, since: now, packets: Vec::new() });
+        *self.open_of_client.entry(client).or_default() += 1;
         self.oldest.push_back((now, ticket));
         self.latest.insert(slot, ticket);
         *self.open.entry(slot).or_default() += 1;
@@ -145,12 +155,8 @@ impl Held {
         if self.latest.get(&done.slot) == Some(&ticket) {
             self.latest.remove(&done.slot);
         }
-        if let Some(open) = self.open.get_mut(&done.slot) {
-            *open = open.saturating_sub(1);
-            if *open == 0 {
-                self.open.remove(&done.slot);
-            }
-        }
+        one_less(&mut self.open, done.slot);
+        one_less(&mut self.open_of_client, done.client);
         self.let_go(&done.packets);
         done.packets
     }
@@ -217,11 +223,11 @@ impl Held {
         self.rests.contains_key(&slot)
     }
 
-    /// A packet that was read in part.
-    pub fn hold_rest(&mut self, slot: Slot, segment: Segment) {
+    /// A packet that was read in part; it is read on at `turn`.
+    pub fn hold_rest(&mut self, slot: Slot, segment: Segment, turn: Time) {
         self.keep(&segment);
         self.rests.entry(slot).or_default().push_front(segment);
-        self.turns.push_back(slot);
+        self.turns.insert((turn, slot));
     }
 
     /// A packet that came behind one; given back when there are too many.
@@ -237,35 +243,36 @@ impl Held {
         Ok(())
     }
 
-    /// The next packet whose turn it is, and whose.
-    pub fn take_rest(&mut self) -> Option<(Slot, Segment)> {
-        loop {
-            let slot = self.turns.pop_front()?;
+    /// The next packet whose turn it is by `now`, and whose.
+    pub fn take_rest(&mut self, now: Time) -> Option<(Slot, Segment)> {
+        while let Some(&(turn, slot)) = self.turns.first().filter(|(turn, _)| *turn <= now) {
+            self.turns.remove(&(turn, slot));
             let Some(segment) = self.rests.get_mut(&slot).and_then(VecDeque::pop_front) else { continue };
             self.lose([&segment]);
             return Some((slot, segment));
         }
+        None
     }
 
     /// The packet that was taken has come to its end: the next of its session gets a turn.
-    pub fn rest_done(&mut self, slot: Slot) {
+    pub fn rest_done(&mut self, slot: Slot, turn: Time) {
         match self.rests.get(&slot).map(VecDeque::is_empty) {
             Some(true) => drop(self.rests.remove(&slot)),
-            Some(false) => self.turns.push_back(slot),
+            Some(false) => drop(self.turns.insert((turn, slot))),
             None => {}
         }
     }
 
-    /// Whether anything is left to read.
+    /// When the next of them has its turn.
     #[must_use]
-    pub fn any_rest(&self) -> bool {
-        !self.turns.is_empty()
+    pub fn next_turn(&self) -> Option<Time> {
+        self.turns.first().map(|&(turn, _)| turn)
     }
 
     /// All that a session that ends has left to read.
     pub fn take_rests(&mut self, slot: Slot) -> VecDeque<Segment> {
         let Some(rests) = self.rests.remove(&slot) else { return VecDeque::new() };
-        self.turns.retain(|turn| *turn != slot);
+        self.turns.retain(|&(_, turn)| turn != slot);
         self.lose(&rests);
         rests
     }
@@ -285,5 +292,14 @@ impl Held {
         }
         self.lose(&segments);
         segments
+    }
+}
+
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() = count.get().saturating_sub(1);
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }

@@ -218,7 +218,7 @@ impl Director {
     ) -> Decision {
         // The row thread is a flood behind, or this session asks for more rows than are written. TCP repeats what is dropped
         // before anyone has read it; what the session knew already would get no row when it comes again.
-        if !parsed.payload.is_empty() && (self.held.behind() || self.held.asks_too_much(slot)) {
+        if !parsed.payload.is_empty() && (self.held.behind() || self.asks_too_much(slot)) {
             return self.drop_held();
         }
         if direction == Direction::ToServer && self.held.has_rest(slot) {
@@ -263,7 +263,8 @@ impl Director {
             Verdict::More => {
                 self.write_rows(now, slot, effects, actions);
                 let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
-                self.held.hold_rest(slot, segment);
+                let turn = self.turn(now, slot);
+                self.held.hold_rest(slot, segment, turn);
                 Decision::Held
             }
             Verdict::Pass | Verdict::Edited => self.accept(now, slot, (id, hook, bytes), (so_far, effects), actions),
@@ -346,10 +347,10 @@ impl Director {
         self.held.full() || self.heap.saturating_add(self.held.bytes()) > self.setup.limits.memory
     }
 
-    /// Reads on in a packet that holds more lines than are read in one go. To be called as long as [`Director::due`] is not
-    /// after `now`; between two calls others have their turn.
+    /// Reads on in a packet that holds more lines than are read in one go. One go; to be called while
+    /// [`Director::has_turn`]. Between two calls others have theirs.
     pub fn resume(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let Some((slot, segment)) = self.held.take_rest() else { return };
+        let Some((slot, segment)) = self.held.take_rest(now) else { return };
         let held::Segment { id, hook, mark, mut bytes, so_far, .. } = segment;
         let decision = match wire::Packet::parse(&bytes) {
             Ok(parsed) => {
@@ -359,8 +360,24 @@ impl Director {
             Err(_) => unread(),
         };
         self.settle(id, decision, bytes, actions);
-        self.held.rest_done(slot);
+        let turn = self.turn(now, slot);
+        self.held.rest_done(slot, turn);
         self.finish(now, slot, actions);
+    }
+
+    /// Whether such a packet has its turn.
+    #[must_use]
+    pub fn has_turn(&self, now: Time) -> bool {
+        self.held.next_turn().is_some_and(|turn| turn <= now)
+    }
+
+    fn turn(&mut self, now: Time, slot: Slot) -> Time {
+        self.table.entry_mut(slot).map_or(now, |entry| entry.turn(now))
+    }
+
+    fn asks_too_much(&self, slot: Slot) -> bool {
+        let client = self.table.entry(slot).map(|entry| table::client_of(&entry.key));
+        client.is_some_and(|client| self.held.asks_too_much(slot, client))
     }
 
     /// The verdict on a packet that was kept.
@@ -416,8 +433,9 @@ impl Director {
 
     /// Rows that what the session sends from now on waits for.
     fn open_ticket(&mut self, now: Time, slot: Slot, changes: Vec<RowChange>, actions: &mut Vec<Action>) {
+        let Some(client) = self.table.entry(slot).map(|entry| table::client_of(&entry.key)) else { return };
         let ticket = self.number();
-        self.held.open(ticket, slot, now);
+        self.held.open(ticket, slot, client, now);
         actions.push(Action::Rows { ticket: Some(ticket), changes });
     }
 
@@ -603,10 +621,7 @@ impl Director {
     /// When [`Director::tick`] should be called next, and [`Director::resume`].
     #[must_use]
     pub fn due(&self) -> Option<Time> {
-        if self.held.any_rest() {
-            return Some(Time::ZERO);
-        }
-        self.table.due().into_iter().chain(self.held.due()).min()
+        self.table.due().into_iter().chain(self.held.due()).chain(self.held.next_turn()).min()
     }
 
     /// Everything that was counted, and what there is now.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -91,11 +92,27 @@ pub struct Entry {
     pub seen: Time,
     /// Bytes that it owns beside this, when last looked at.
     pub heap: usize,
+    /// Until when the goes that it had are paid for: see [`Entry::turn`].
+    paid: Time,
     /// Who was seen before it, and after it.
     older: Slot,
     newer: Slot,
     /// When it wants to be looked at; what the calendar holds.
     due: Option<Time>,
+}
+
+/// What one more go at a packet of many lines costs a session, and how many goes it may owe: one connection gets 16,000 lines a
+/// second read that way, and 300 that are pipelined at once.
+const GO: Duration = Duration::from_millis(1);
+const GOES: u32 = 20;
+
+impl Entry {
+    /// When the session may have another go (the generic cell rate algorithm, ITU-T I.371).
+    pub fn turn(&mut self, now: Time) -> Time {
+        self.paid = self.paid.max(now) + GO;
+        let ahead = self.paid.since(now);
+        now + ahead.saturating_sub(GO * GOES)
+    }
 }
 
 /// Position of a session in the slab.
@@ -124,7 +141,7 @@ pub struct Table {
 }
 
 /// What counts as one client: an IPv4 address, an IPv6 /64 (who has one of its addresses has them all).
-fn client_of(key: &Key) -> IpAddr {
+pub fn client_of(key: &Key) -> IpAddr {
     let address = key.client().ip();
     if address.is_ipv4() { address } else { network(address, 64) }
 }
@@ -157,9 +174,9 @@ impl Table {
     /// Adds a session; its key is not in the table.
     pub fn insert(&mut self, now: Time, key: Key, index: u16, ftp: Session) -> Slot {
         let (standing, expectation, verb, due) = (None, None, None, None);
-        let (older, newer, heap) = (NOBODY, NOBODY, 0);
+        let (older, newer, heap, paid) = (NOBODY, NOBODY, 0, Time::ZERO);
         let entry =
-            Entry { key, ftp, index, standing, expectation, born: now, verb, seen: now, heap, older, newer, due };
+            Entry { key, ftp, index, standing, expectation, born: now, verb, seen: now, heap, paid, older, newer, due };
         *self.counts.entry(entry.index).or_default() += 1;
         *self.clients.entry(client_of(&key)).or_default() += 1;
         let slot = match self.free.pop() {

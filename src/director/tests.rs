@@ -161,8 +161,8 @@ fn ticket(actions: &[Action]) -> u64 {
 
 /// Packets of many lines are read to their end.
 fn read_on(director: &mut Director, now: Time, actions: &mut Vec<Action>) {
-    while director.due() == Some(Time::ZERO) && director.held.any_rest() {
-        director.resume(now, actions);
+    while let Some(turn) = director.held.next_turn() {
+        director.resume(now.max(turn), actions);
     }
 }
 

@@ -325,7 +325,7 @@ fn a_packet_of_many_lines_is_read_in_turns_and_wholly() {
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
     let lines = "NOOP\r\n".repeat(100) + "EPSV\r\n" + &"NOOP\r\n".repeat(99);
     let (decision, _, mut actions) = wire.says(&mut director, Time::ZERO, &lines);
-    assert_eq!((decision, director.due()), (Decision::Held, Some(Time::ZERO)));
+    assert_eq!((decision, director.has_turn(Time::ZERO)), (Decision::Held, true));
     // Who comes behind waits for it.
     assert_eq!(wire.says(&mut director, Time::ZERO, "RETR x\r\n").0, Decision::Held);
     assert!(director.snapshot().clusters["downloads"].commands["NOOP"] <= 16);
