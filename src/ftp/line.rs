@@ -1,7 +1,16 @@
 //! From the bytes of a line to its first word and its argument.
 
-/// Room for a cleaned line: any command whose argument matters is far shorter.
-pub(super) type Scratch = [u8; 512];
+/// Room for a cleaned line. Any command whose argument matters is shorter than the first part, unless it is hostile.
+pub(super) struct Scratch {
+    short: [u8; 512],
+    long: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { short: [0; 512], long: Vec::new() }
+    }
+}
 
 const IAC: u8 = 0xff;
 const SB: u8 = 0xfa;
@@ -73,6 +82,12 @@ fn trim_start(mut line: &[u8]) -> &[u8] {
 
 /// RFC 854, "TELNET command structure"; a lone IAC before anything that is no telnet command is dropped by itself.
 fn without_telnet<'a>(line: &[u8], scratch: &'a mut Scratch) -> &'a [u8] {
+    let out = if line.len() <= scratch.short.len() {
+        scratch.short.as_mut_slice()
+    } else {
+        scratch.long.resize(line.len(), 0);
+        scratch.long.as_mut_slice()
+    };
     let mut kept = 0_usize;
     let mut rest = line;
     while let [byte, tail @ ..] = rest {
@@ -85,13 +100,13 @@ fn without_telnet<'a>(line: &[u8], scratch: &'a mut Scratch) -> &'a [u8] {
             (byte, _) => (Some(byte), tail),
         };
         if let Some(byte) = keep {
-            let Some(slot) = scratch.get_mut(kept) else { break };
+            let Some(slot) = out.get_mut(kept) else { break };
             *slot = byte;
             kept = kept.saturating_add(1);
         }
         rest = tail;
     }
-    scratch.get(..kept).unwrap_or(&[])
+    out.get(..kept).unwrap_or(&[])
 }
 
 fn after_subnegotiation(mut rest: &[u8]) -> &[u8] {
@@ -109,7 +124,7 @@ mod tests {
     use super::*;
 
     fn words(line: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        let mut scratch = [0; 512];
+        let mut scratch = Scratch::default();
         let (word, argument) = split(clean(line, &mut scratch));
         (word.to_vec(), argument.to_vec())
     }

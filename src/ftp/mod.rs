@@ -21,7 +21,11 @@
 
 mod act;
 mod address;
+mod asks;
 mod command;
+mod early;
+mod edits;
+mod ends;
 mod event;
 mod line;
 mod naming;
@@ -30,11 +34,13 @@ mod passive;
 mod reply;
 mod rewrite;
 mod session;
+mod sight;
 mod stream;
 #[cfg(test)]
 mod testing;
 mod unfinished;
 mod verb;
+mod window;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
