@@ -57,8 +57,8 @@ clusters:
 limits:
   sessions: 1000000
   line: 4096
-  connection_packets: 100
-  client_packets: 5000
+  connection_packets: 1000
+  client_packets: 10000
   client_sessions: 20000
   memory: 67108864
 kernel:
@@ -149,7 +149,7 @@ fn what_is_right_has_no_warning() {
          - {name: c, vips: [192.0.2.11], ports: [40000], forwarding: dr, real_servers: [\n     \
          {address: 10.0.0.3, passive_ports: 1024-1025}]}\n",
         "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, passive: {ports: 1024}, real_servers: [{address: 10.0.0.1}]}]\n\
-         limits: {client_packets: 100, connection_packets: 100, client_sessions: 4000000, sessions: 1}\n",
+         limits: {client_packets: 1000, connection_packets: 1000, client_sessions: 4000000, sessions: 1}\n",
     ] {
         let found = problems(text);
         assert!(found.is_empty(), "{found:#?}");

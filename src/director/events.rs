@@ -168,6 +168,7 @@ impl Director {
         let Some(expectation) = entry.expectation.as_mut() else { return };
         expectation.used = true;
         let (mode, serial, awaited) = (expectation.mode, expectation.serial, expectation.awaited.clone());
+        expectation.rows.iter().for_each(|row| self.pinholes.met(row));
         awaited.into_iter().for_each(|awaited| self.waiting.remove(awaited, slot, serial));
         self.count_outcome(index, mode, Outcome::Used);
         self.note(slot, What::Ended { mode, outcome: Outcome::Used });
@@ -192,6 +193,9 @@ impl Director {
         if !expectation.used {
             self.count_outcome(index, expectation.mode, outcome);
             self.note(slot, What::Ended { mode: expectation.mode, outcome });
+        }
+        if !expectation.used {
+            expectation.rows.iter().for_each(|row| self.pinholes.met(row));
         }
         let leave = expectation.used || expectation.deadline <= now;
         let pinholes = &mut self.pinholes;

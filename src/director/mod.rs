@@ -552,9 +552,10 @@ impl Director {
     /// packets are mostly not queued, and anyone can forge the first.
     pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
         let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };
-        let stays = self.confirmed_for();
-        let Some(rows) = self.table.confirm(slot, now + stays) else { return };
-        let wait = rows.iter().filter_map(|row| self.pinholes.refresh(row, now, stays)).collect();
+        let review = now + self.confirmed_for();
+        let Some(rows) = self.table.confirm(slot, review) else { return };
+        // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
+        let wait = rows.iter().filter_map(|row| self.pinholes.refresh(row, now, self.setup.idle)).collect();
         self.table.touch(slot, now);
         let effects = Effects { wait, ..Effects::default() };
         self.note_rows(slot, &effects);

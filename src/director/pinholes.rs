@@ -40,6 +40,8 @@ enum Origin {
 struct Standing {
     value: Key,
     holders: u32,
+    /// How many of them still wait for their data connection.
+    waiting: u32,
     until: Time,
     origin: Origin,
 }
@@ -72,7 +74,7 @@ impl Pinholes {
 
     /// A row of the former process, which stands until `until`.
     pub fn find(&mut self, row: Row, until: Time) {
-        let standing = Standing { value: row.value, holders: 0, until, origin: Origin::Found };
+        let standing = Standing { value: row.value, holders: 0, waiting: 0, until, origin: Origin::Found };
         self.rows.entry((row.set, row.key)).or_insert(standing);
         self.found_until = self.found_until.max(Some(until));
     }
@@ -88,13 +90,14 @@ impl Pinholes {
     /// One more session holds `row`, which is not taken.
     pub fn hold(&mut self, row: &Row, now: Time, timeout: Duration) -> RowChange {
         let id = (row.set, row.key.clone());
-        let fresh = || Standing { value: row.value.clone(), holders: 0, until: now, origin: Origin::Ours };
+        let fresh = || Standing { value: row.value.clone(), holders: 0, waiting: 0, until: now, origin: Origin::Ours };
         let standing = self.rows.entry(id).or_insert_with(fresh);
         if standing.value != row.value {
             *standing = fresh();
         }
         let stands = standing.until > now;
         standing.holders = standing.holders.saturating_add(1);
+        standing.waiting = standing.waiting.saturating_add(1);
         standing.until = standing.until.max(now + timeout);
         let left = standing.until.since(now);
         if stands { RowChange::Refresh(row.clone(), left) } else { RowChange::Put(row.clone(), left) }
@@ -110,12 +113,24 @@ impl Pinholes {
         Some(RowChange::Refresh(row.clone(), standing.until.since(now)))
     }
 
-    /// Whether the place of `row` belongs to another session's data connection, or is no place at all.
+    /// Whether the place of `row` belongs to another session's data connection, or is no place at all. A client may name a port
+    /// again on another session when the data connection that it was for has come: IPVS knows that one by now.
     #[must_use]
     pub fn is_taken(&self, row: &Row, now: Time) -> bool {
+        let again = matches!(row.set.name, Name::Active | Name::ActiveAny);
+        let needed = |standing: &Standing| !again || standing.waiting > 0 || standing.origin == Origin::Found;
         let standing = self.rows.get(&(row.set, row.key.clone()));
         row.key.contains(&Value::Port(NO_PORT))
-            || standing.is_some_and(|standing| standing.value != row.value && standing.until > now)
+            || standing.is_some_and(|there| there.value != row.value && there.until > now && needed(there))
+    }
+
+    /// A session that holds `row` waits for its data connection no longer.
+    pub fn met(&mut self, row: &Row) {
+        if let Some(standing) = self.rows.get_mut(&(row.set, row.key.clone()))
+            && standing.value == row.value
+        {
+            standing.waiting = standing.waiting.saturating_sub(1);
+        }
     }
 
     /// A session no longer holds `row`; the last one takes it away.

@@ -277,12 +277,6 @@ impl Session {
         })
     }
 
-    /// There is no memory for what reading it would keep.
-    pub fn give_up_memory(&mut self, events: &mut Vec<Event>) {
-        self.go_blind(BlindReason::Memory, events);
-        self.heap = None;
-    }
-
     /// The memory for what an idle session does not have.
     pub(super) fn heap(&mut self) -> &mut Heap {
         self.heap.get_or_insert_default()

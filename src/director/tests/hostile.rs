@@ -350,7 +350,7 @@ fn what_is_kept_has_a_ceiling() {
         let _ = wire.says(&mut director, Time::ZERO, "NOOP\r\n");
         wire.sent += 7;
         for _ in 0..10 {
-            let _ = wire.says(&mut director, Time::ZERO, &"x".repeat(1000));
+            let _ = wire.says(&mut director, Time::ZERO, &"NOOP\r\n".repeat(160));
         }
         assert!(director.snapshot().memory <= 100_000, "{}", director.snapshot().memory);
     }
@@ -368,4 +368,21 @@ fn nobody_waits_for_more_rows_than_are_written() {
         dropped += usize::from(decision == Decision::Drop);
     }
     assert_eq!(dropped, 12);
+}
+
+#[test]
+fn a_port_may_be_named_again_when_its_data_connection_has_come() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let line = "PORT 203,0,113,5,200,10\r\n";
+    let mut first = Wire::new(client(), 2, ForwardingMethod::Dr);
+    let (_, _, actions) = first.says(&mut director, Time::ZERO, line);
+    director.rows_done(ticket(&actions), false, &mut Vec::new());
+    let vip = SocketAddr::new(VIP.parse().expect("the VIP"), 20);
+    director.landed(MARKS.data(2).0, &tcp(another(51210), vip, 1, 0x12, b""));
+    let mut second = Wire::new(another(40001), 1, ForwardingMethod::Dr);
+    let (_, _, actions) = second.says(&mut director, Time::from_millis(100), line);
+    assert_eq!(words(puts(&actions)[0])[4], "0x0f700001");
+    director.rows_done(ticket(&actions), false, &mut Vec::new());
+    // Nor does the first take it away again.
+    assert_eq!(deletes(&first.says(&mut director, Time::from_millis(200), "ABOR\r\n").2), 0);
 }

@@ -91,9 +91,10 @@ fn what_is_dropped_in_a_flood_gets_its_row_when_it_comes_again() {
     director.setup.limits.sessions = 10_000;
     director.setup.limits.client_sessions = 10_000;
     let mut tickets = Vec::new();
-    for port in 0..4096 {
-        let mut flood = Wire::new(SocketAddr::new(client().ip(), 20_000 + port), 1, ForwardingMethod::Dr);
-        let line = format!("PORT 203,0,113,5,{},{}\r\n", 100 + port / 256, port % 256);
+    for port in 0..4096_u16 {
+        let [high, low] = port.to_be_bytes();
+        let mut flood = Wire::new(SocketAddr::from(([198, 51, high, low], 20_000)), 1, ForwardingMethod::Dr);
+        let line = format!("PORT 198,51,{high},{low},200,10\r\n");
         tickets.push(ticket(&flood.says(&mut director, Time::ZERO, &line).2));
     }
     let line = "PORT 203,0,113,5,200,10\r\n";
