@@ -350,7 +350,7 @@ fn what_is_kept_has_a_ceiling() {
         let _ = wire.says(&mut director, Time::ZERO, "NOOP\r\n");
         wire.sent += 7;
         for _ in 0..10 {
-            let _ = wire.says(&mut director, Time::ZERO, &"NOOP\r\n".repeat(160));
+            let _ = wire.says(&mut director, Time::ZERO, &format!("CWD {}\r\n", "x".repeat(1000)));
         }
         assert!(director.snapshot().memory <= 100_000, "{}", director.snapshot().memory);
     }
