@@ -137,7 +137,7 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
                     own_range: (declared && !server.shared).then_some(server.passive_ports),
                     active_port: server.active_port,
                     active_ports: server.active_ports,
-                    own_active_port: server.active_ports.is_none() && same.count() == 1,
+                    own_active_port: same.count() == 1,
                     client_prefix: cluster.client_match.prefix(vip),
                     passive_ports: server.passive_ports,
                 });

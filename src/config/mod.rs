@@ -145,7 +145,7 @@ pub struct RealServer {
     pub shared: bool,
     /// The port that its active data connections come from; `None`: control port − 1.
     pub active_port: Option<u16>,
-    /// The ports that its active data connections may come from instead, where it calls from any; nothing of it listens there.
+    /// Where its active data connections may come from besides, if it calls from any port; nothing of it listens there.
     /// Within the unprivileged ports; in DR and TUN it holds no control port of its VIPs. `None` where `active_port` is set.
     pub active_ports: Option<PortRange>,
     /// Pins the server's index in the mark ranges, `0..=0x3fff`, unique in the file.

@@ -285,10 +285,14 @@ fn port_rows(placement: &Placement, real_server: &RealServer, port: &Port, state
         if persistent {
             once(Name::PersistentActive, vec![server, active], vec![vip]);
         }
-    } else if let Some(ports) = real_server.active_ports {
-        state.element(Set::once(Name::ActiveRanges), vec![data, Value::Ports(ports)], vec![]);
-    } else {
-        once(Name::ActivePorts, vec![vip, active], vec![tag]);
+        return;
+    }
+    once(Name::ActivePorts, vec![vip, active], vec![tag]);
+    let Some(ports) = real_server.active_ports else { return };
+    let number = active_port(real_server, port);
+    let single = PortRange::new(number, number).filter(|_| !ports.contains(number));
+    for range in single.into_iter().chain([ports]) {
+        state.element(Set::once(Name::ActiveRanges), vec![data, Value::Ports(range)], vec![]);
     }
 }
 

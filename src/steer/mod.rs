@@ -34,7 +34,7 @@ pub struct Placement {
     pub own_range: Option<crate::lvs::PortRange>,
     /// Where the server's active data connections come from; `None`: from its control port − 1.
     pub active_port: Option<u16>,
-    /// Where they come from instead, where the server calls from any port: nothing of it listens there.
+    /// Where they may come from besides, if the server calls from any port: nothing of it listens there.
     pub active_ports: Option<crate::lvs::PortRange>,
     /// Whether no other server of the cluster calls from the same port.
     pub own_active_port: bool,

@@ -31,10 +31,6 @@ pub(super) fn declared(config: &Config, origins: &[Origin], checker: &Checker<'_
 
 fn calls_from(control: &Control<'_>, one: &One<'_, '_, '_>, index: usize, range: PortRange) {
     let (server, path) = (&one.cluster.real_servers[index], one.server_path(index, "active_ports"));
-    if let Some(port) = server.active_port {
-        let what = format!("`active_port: {port}` says already where its active data connections come from");
-        one.error(&path, what, "one of them: `active_ports` if the server calls from any port");
-    }
     let Some((method, name)) = one.forwarding() else { return };
     if method == ForwardingMethod::Nat {
         let what = format!("no effect in {name}: there a server may call from any port, for the director sees its SYN");
