@@ -302,7 +302,9 @@ impl Daemon {
             notes.harm.iter().for_each(|note| warn!("{note}"));
             notes.leaving.iter().for_each(|note| info!("{note}"));
         }
-        self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
+        if self.kernel.carry_out(&plan).map_err(|error| error.to_string())?.is_some() {
+            let _ = self.packets.tell(Message::RowsLost);
+        }
         say(&plan);
         self.leaving = plan.leaving;
         self.config = config;

@@ -6,6 +6,8 @@ mod flush;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use tracing::{info, warn};
+
 use exchange::{Desired, Exchanged};
 pub use flush::flush;
 use flush::take_away;
@@ -130,9 +132,8 @@ impl Kernel {
             return Err(missing(&plan.absent));
         }
         plan.notes = look.notes(config, &plan);
-        if plan.rules.as_ref().is_some_and(|rules| ruleset::check(rules).is_err())
-            && let Some((rules, exchanged)) = self.exchange(&plan, ruleset::check).map_err(|error| vec![error])?
-        {
+        // What is refused altogether is shown as it would be tried.
+        if let Ok(Some((rules, exchanged))) = self.write(&plan, ruleset::check) {
             plan.notes.leaving.insert(exchanged.to_string());
             plan.changes.retain(|change| !exchanged.fills(change));
             plan.rules = Some(rules);
@@ -146,9 +147,12 @@ impl Kernel {
     /// What the kernel refused; what was done before that stays.
     pub fn carry_out(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
         let mut exchanged = None;
-        if let Some(rules) = &plan.rules {
-            if let Err(refused) = ruleset::apply(rules) {
-                exchanged = Some(self.carry_exchange_out(plan, refused)?);
+        if plan.rules.is_some() {
+            exchanged = self.write(plan, ruleset::apply)?.map(|(_, exchanged)| exchanged);
+            match &exchanged {
+                Some(exchanged) if exchanged.lost.is_empty() => info!("{exchanged}"),
+                Some(exchanged) => warn!("{exchanged}"),
+                None => {}
             }
             self.unstamped = true;
             self.stamp()?;

@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use tracing::{info, warn};
-
 use super::{Kernel, Plan};
 use crate::config::index::Indexes;
 use crate::config::{Config, standing};
 use crate::kernel::KernelError;
 use crate::kernel::actual;
 use crate::kernel::elements::{Element, Elements};
-use crate::kernel::ruleset;
 use crate::kernel::sets::Standing;
 use crate::lvs::FirewallMark;
 use crate::state::sets::{Field, Key, Name, Set, Value};
@@ -111,36 +108,39 @@ fn sets_of(
 }
 
 impl Kernel {
-    /// Writes the rules although sets stand that are declared otherwise; what was `refused` without stays so when this is, too.
-    pub(super) fn carry_exchange_out(&mut self, plan: &Plan, refused: KernelError) -> Result<Exchanged, KernelError> {
-        let Some((_, exchanged)) = self.exchange(plan, ruleset::apply)? else { return Err(refused) };
-        if exchanged.lost.is_empty() {
-            info!("{exchanged}")
-        } else {
-            warn!("{exchanged}")
-        }
-        Ok(exchanged)
-    }
-
-    /// The first transaction of those that exchange the tables that `take` takes.
-    pub(super) fn exchange(
+    /// Writes the rules of a plan with `take` (or asks, with one that only checks). Where sets stand that are declared otherwise
+    /// the tables are exchanged: returns the transaction that was taken instead. nft and the kernel take some other
+    /// declarations in silence, and leave them (nft 1.1: `dynamic`; before Linux 6.5: `size`): so it is not asked alone.
+    ///
+    /// # Errors
+    /// What was refused without an exchange, when that is refused, too.
+    pub(super) fn write(
         &mut self,
         plan: &Plan,
         take: fn(&str) -> Result<(), KernelError>,
     ) -> Result<Option<(String, Exchanged)>, KernelError> {
-        let (Some((rules, desired)), Some(table)) = (&plan.ours, &self.table) else { return Ok(None) };
-        if table.sets.is_empty() {
+        let (Some(plain), Some((rules, desired)), Some(table)) = (&plan.rules, &plan.ours, &self.table) else {
             return Ok(None);
-        }
-        for which in [Which::Different, Which::All] {
+        };
+        let other = |set: Set| table.sets.iter().any(|there| there.name == set.text() && !there.is_declared(set));
+        let refused = if Set::all().filter(|set| set.is_dynamic()).any(other) {
+            None
+        } else {
+            match take(plain) {
+                Ok(()) => return Ok(None),
+                Err(refused) => Some(refused),
+            }
+        };
+        let each = if table.sets.is_empty() { &[][..] } else { &[Which::Different, Which::All] };
+        for which in each {
             let port = |mark| active_port(&plan.config, &plan.indexes, mark);
-            let exchanged = sets_of(&mut self.elements, (which, &table.sets), desired, port)?;
+            let exchanged = sets_of(&mut self.elements, (*which, &table.sets), desired, port)?;
             let text = rules.exchange(&exchanged.exchange);
             if take(&text).is_ok() {
                 return Ok(Some((text, exchanged)));
             }
         }
-        Ok(None)
+        refused.map_or_else(|| take(plain), Err).map(|()| None)
     }
 }
 

@@ -39,17 +39,17 @@ def chains(net):
     return sorted(line for line in listing(net, "--stateless").split("\tchain ", 1)[1].splitlines())
 
 
-def elements(net, name):
-    """What stands in a set, without the times."""
-    text = net.director.run(["nft", "list", "set", "inet", "ftpdirector", name]).stdout
-    found = re.search(r"elements = \{(.*?)\}", text, re.DOTALL)
-    rows = found.group(1).split(",") if found else []
-    return sorted(re.sub(r"timeout \S+|expires \S+", "", " ".join(row.split())).strip() for row in rows)
+def elements(net, names):
+    """What stands in sets, without the times."""
+    blocks = dict(re.findall(r"^\t(?:set|map) (\S+) \{\n(.*?)^\t\}$", listing(net), re.MULTILINE | re.DOTALL))
+    found = {name: re.search(r"elements = \{(.*?)\}", blocks[name], re.DOTALL) for name in names}
+    rows = {name: found[name].group(1).split(",") if found[name] else [] for name in names}
+    return {name: sorted(re.sub(r" (timeout|expires) \S+", "", " ".join(row.split())) for row in rows[name]) for name in names}
 
 
 def remaining(net, name, key):
     """Seconds that a row still lives."""
-    text = net.director.run(["nft", "--json", "list", "set", "inet", "ftpdirector", name]).stdout
+    text = net.director.run(["nft", "--json", "list", "map", "inet", "ftpdirector", name]).stdout
     return int(re.search(rf'{re.escape(key)}.*?"expires": (\d+)', text, re.DOTALL).group(1))
 
 
@@ -77,6 +77,7 @@ def exchanged(net, config):
 # What a version with another declaration of a set would leave: the whole table, with all its rows.
 DECLARED_OTHERWISE = {
     "size": (r"(set blind4 \{\s+type [^\n]+\s+)size 1048576", r"\1size 65536"),
+    "value": (r"(map translated6 \{\s+type [^\n]+) : [^\n]+", r"\1 : ipv6_addr"),
     "flags": (r"(map exact4 \{\s+type [^\n]+\s+size 1048576\s+)flags timeout", r"\1flags dynamic,timeout"),
     "a static set": (r"(set hold \{\s+type mark)", r"\1\n\t\tsize 4711"),
     "a set that is no more": (r"(?=\tset hold \{)", "\tset retired4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.1 }\n\t}\n\n"),
@@ -95,7 +96,7 @@ def test_sets_declared_otherwise_are_exchanged():
         assert daemon.term() == 0
         net.director.nft(ROWS)
         kept = [*re.findall(r"ftpdirector (\S+) ", ROWS), "landed4", "vips4", "ranges4", "passive4"]
-        before = {name: elements(net, name) for name in kept}
+        before = elements(net, kept)
         assert all(before.values()), before
         for what, (pattern, other) in DECLARED_OTHERWISE.items():
             # As a downgrade or an upgrade finds it; the rules' version is another, too.
@@ -117,7 +118,7 @@ def test_sets_declared_otherwise_are_exchanged():
                 assert "delete set inet ftpdirector open4\n" not in planned, planned
             assert declarations(net) == declared, what
             assert chains(net) == rules, what
-            after = {name: elements(net, name) for name in kept}
+            after = elements(net, kept)
             assert after == before, f"{what}: {after}, not {before}"
             assert 60 < remaining(net, "exact4", "192.0.2.9") < 600, what
             for session in live:
@@ -127,7 +128,7 @@ def test_sets_declared_otherwise_are_exchanged():
             done = ftpdirector(net.director, "plan", "--config", daemon.config)
             assert (done.returncode, done.stdout) == (0, ""), done
             assert daemon.term() == 0
-            before = {name: elements(net, name) for name in kept}
+            before = elements(net, kept)
 
 
 def test_a_table_of_sets_that_fit_nowhere_is_exchanged():
@@ -160,7 +161,7 @@ def test_a_table_of_sets_that_fit_nowhere_is_exchanged():
 def test_what_cannot_be_exchanged_stays_and_says_why():
     """A base chain of another kind: the kernel's own words, exit 70, and the table as it was."""
     with Topology("dr", servers=1) as net:
-        net.director.nft("table inet ftpdirector {\nset open4 { type ipv4_addr; }\nchain forward { type nat hook prerouting priority 0; }\n}\n")
+        net.director.nft("table inet ftpdirector {\nset retired4 { type ipv4_addr; }\nchain forward { type nat hook prerouting priority 0; }\n}\n")
         before = listing(net)
         daemon = net.start_daemon()
         assert daemon.process.wait(timeout=30) == 70, daemon.log()
