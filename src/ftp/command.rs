@@ -1,7 +1,7 @@
 //! The client's half: from bytes to commands.
 
 use super::act::refusal;
-use super::line::{Scratch, clean, is_blank, is_word, split, wipe};
+use super::line::{Scratch, clean, condense, is_blank, is_word, split, wipe};
 use super::session::{Auth, Mode, Session, Turn};
 use super::sight::is_tls;
 use super::stream::{advance, distance};
@@ -10,6 +10,10 @@ use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb
 
 /// How many lines are read in one go; who pipelines sends a handful.
 const LINES: usize = 16;
+/// After how many bytes no other line is begun in one go.
+const BYTES: u32 = 4096;
+/// How many bytes are looked at as one piece of a line.
+const PIECE: usize = 2048;
 
 /// What becomes of the bytes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +49,10 @@ impl Session {
             if !self.keep_ahead(turn, segment) {
                 return Verdict::Drop;
             }
+        } else if !self.judge_again(turn, segment) {
+            return Verdict::Drop;
         } else if self.read_on(turn, segment) == Progress::More {
+            self.resumes = Some(segment.seq);
             return Verdict::More;
         }
         let edited = self.repeat_edits(segment);
@@ -58,6 +65,7 @@ impl Session {
 
     /// Reads what is new in a segment, then the copies that follow it: as many lines as are read in one go.
     fn read_on(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Progress {
+        let begin = self.to_server.next;
         for _ in 0..LINES {
             let read = if self.ciphered {
                 self.look_through(turn, segment)
@@ -66,6 +74,9 @@ impl Session {
             };
             if !read {
                 return Progress::Done;
+            }
+            if self.to_server.next.wrapping_sub(begin) >= BYTES {
+                break;
             }
         }
         let unread = distance(advance(segment.seq, segment.payload.len()), self.to_server.next) > 0;
@@ -129,26 +140,32 @@ impl Session {
         Fate::Pass
     }
 
-    /// A line that is longer than any command. What its first words refuse is refused even so; what clients put before a
-    /// verb does not count.
+    /// A line that is longer than any command: what its first words refuse is refused even so. What telnet commands and
+    /// blanks make long, is not.
     fn overlong(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
         let mut kept = std::mem::take(&mut self.heap().command);
         kept.extend_from_slice(chunk);
-        let empty = clean(&kept, &mut Scratch::default()).is_empty();
-        let fate = if self.to_server.mode == Mode::Skip { Fate::Pass } else { self.judge_early(turn, &kept) };
-        if empty && !complete && self.to_server.mode != Mode::Skip {
-            // the longest piece of a telnet command that the next bytes may complete
-            let tail = kept.len().saturating_sub(2);
-            self.heap().command.extend(kept.get(tail..).unwrap_or(&[]));
-            (self.to_server.line, self.to_server.mode) = (2, Mode::Keep);
-        } else if fate == Fate::Pass && !(empty && complete) {
+        let mut fate = Fate::Pass;
+        if self.to_server.mode != Mode::Skip {
+            let mut text = condense(&kept);
+            if text.len() <= turn.context.policy.line_limit.wrapping_div(2) {
+                wipe(&mut kept);
+                (self.to_server.line, self.to_server.mode) =
+                    (u32::try_from(text.len()).unwrap_or(u32::MAX), Mode::Keep);
+                fate = self.keep_command(turn, &text, complete);
+                wipe(&mut text);
+                return fate;
+            }
+            fate = self.judge_early(turn, &kept);
+        }
+        wipe(&mut kept);
+        if fate == Fate::Pass {
             self.dim(BlindReason::Overlong, turn.events);
             self.to_server.mode = Mode::Discard;
             if complete {
                 self.unknown();
             }
         }
-        wipe(&mut kept);
         fate
     }
 
@@ -270,13 +287,14 @@ impl Session {
     }
 }
 
-/// How many bytes belong to the next line of a stream. Lines that are empty are one.
+/// How many bytes belong to the next line of a stream, or to the next piece of it. Lines that are empty are one.
 pub(super) fn line_length(bytes: &[u8], mode: Mode) -> usize {
+    let piece = bytes.get(..PIECE).unwrap_or(bytes);
     if mode == Mode::Start {
-        let ends = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        if let Some(last) = memchr::memrchr(b'\n', bytes.get(..ends).unwrap_or(&[])) {
+        let ends = piece.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        if let Some(last) = memchr::memrchr(b'\n', piece.get(..ends).unwrap_or(&[])) {
             return last.saturating_add(1);
         }
     }
-    memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end.saturating_add(1))
+    memchr::memchr(b'\n', piece).map_or(piece.len(), |end| end.saturating_add(1))
 }

@@ -4,12 +4,15 @@ use super::act::refusal;
 use super::command::{Extent, Fate, Progress, line_length};
 use super::line::{Scratch, clean, split, wipe};
 use super::session::{Mode, Session, Turn};
+use super::sight::is_likely;
 use super::stream::{advance, distance};
 use super::verb::{Role, Verb};
 use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Segment};
 
 /// How many lines of a segment are looked at before it is read in its turn.
 const LINES: usize = 16;
+/// How many lines may come again at once. Of those that can name an address, as many as are read in one go.
+const AGAIN: usize = 1024;
 
 impl Session {
     /// Keeps a copy of a segment whose predecessors are missing. Says whether it may pass: what a refused command could
@@ -57,6 +60,37 @@ impl Session {
         }
         wipe(&mut copy);
         true
+    }
+
+    /// Looks at lines that were read before and come again: the server may have dropped the first copy, which a client
+    /// can bring about, and then get another command here. Says whether the segment may pass.
+    pub(super) fn judge_again(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> bool {
+        let read = usize::try_from(distance(self.to_server.next, segment.seq)).unwrap_or(0);
+        let resumed = self.resumes.take() == Some(segment.seq);
+        if read == 0 || resumed || self.ciphered || turn.context.policy.bounce == Bounce::Allow {
+            return true;
+        }
+        self.repeat_edits(segment);
+        let end = read.min(segment.payload.len());
+        let (mut at, mut likely) = (0_usize, 0_usize);
+        for _ in 0..AGAIN {
+            let Some(rest) = segment.payload.get(at..end).filter(|rest| !rest.is_empty()) else { return true };
+            let line = rest.get(..line_length(rest, Mode::Start)).unwrap_or(rest);
+            let range = at..at.saturating_add(line.len());
+            at = range.end;
+            if !is_likely(line) {
+                continue;
+            }
+            likely = likely.saturating_add(1);
+            if likely > LINES {
+                return false;
+            }
+            // told already, or by one who is not to be told
+            if is_refused(turn.context, line) {
+                self.spoil(turn.context, segment, range, Extent::First);
+            }
+        }
+        false
     }
 
     /// The server acknowledges bytes that did not come here: they took another way, and nothing is to be waited for.
@@ -122,16 +156,23 @@ pub(super) fn is_harmless(context: &Context<'_>, payload: &[u8]) -> bool {
     if context.policy.bounce == Bounce::Allow {
         return true;
     }
-    let lines = payload.split_inclusive(|b| *b == b'\n');
+    let lines = payload.split_inclusive(|b| *b == b'\n').take(LINES.saturating_add(1)).enumerate();
+    let known = |line: &[u8]| {
+        let mut scratch = Scratch::default();
+        Verb::parse(split(clean(line, &mut scratch)).0) != Verb::Other
+    };
     payload.last() == Some(&b'\n')
-        && lines.take(LINES.saturating_add(1)).enumerate().all(|(at, line)| {
-            let mut scratch = Scratch::default();
-            let (word, argument) = split(clean(line, &mut scratch));
-            let verb = Verb::parse(word);
-            let allowed = match verb.role() {
-                Role::Active(form) => refusal(context, form, argument).is_none(),
-                _ => verb != Verb::Other,
-            };
-            at < LINES && allowed && line.len() <= context.policy.line_limit
+        && lines.into_iter().all(|(at, line)| {
+            at < LINES && line.len() <= context.policy.line_limit && known(line) && !is_refused(context, line)
         })
+}
+
+/// Whether a line, as far as it has come, is a command that is refused.
+fn is_refused(context: &Context<'_>, line: &[u8]) -> bool {
+    let mut scratch = Scratch::default();
+    let (word, argument) = split(clean(line, &mut scratch));
+    match Verb::parse(word).role() {
+        Role::Active(form) => refusal(context, form, argument).is_some(),
+        _ => false,
+    }
 }

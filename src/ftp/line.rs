@@ -24,6 +24,31 @@ pub(super) fn clean<'a>(line: &'a [u8], scratch: &'a mut Scratch) -> &'a [u8] {
     trim_start(if dirty { without_telnet(line, scratch) } else { line })
 }
 
+/// The beginning of a line, cleaned, with the part of a telnet command that the next bytes may complete.
+pub(super) fn condense(line: &[u8]) -> Vec<u8> {
+    let (text, unfinished) = line.split_at_checked(unfinished_telnet(line)).unwrap_or((line, &[]));
+    let mut out = clean(text, &mut Scratch::default()).to_vec();
+    out.extend(unfinished.iter().take(2));
+    out
+}
+
+/// Where a telnet command begins that is not complete; the line's length if none is.
+fn unfinished_telnet(line: &[u8]) -> usize {
+    let mut rest = line;
+    while let Some(at) = memchr::memchr(IAC, rest) {
+        let behind = rest.get(at.saturating_add(1)..).unwrap_or(&[]);
+        rest = match behind {
+            [] | [0xfb..=0xfe] => return line.len().saturating_sub(behind.len()).saturating_sub(1),
+            [SB, tail @ ..] if memchr::memmem::find(tail, &[IAC, SE]).is_none() => {
+                return line.len().saturating_sub(behind.len()).saturating_sub(1);
+            }
+            [SB, tail @ ..] => after_subnegotiation(tail),
+            [0xfb..=0xfe, _, tail @ ..] | [_, tail @ ..] => tail,
+        };
+    }
+    line.len()
+}
+
 /// Splits a cleaned line at its first blank.
 pub(super) fn split(line: &[u8]) -> (&[u8], &[u8]) {
     let word = line.iter().position(|b| is_blank(*b)).unwrap_or(line.len());

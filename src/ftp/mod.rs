@@ -27,6 +27,8 @@ mod early;
 mod edits;
 mod ends;
 mod event;
+#[cfg(test)]
+mod hostile;
 mod line;
 mod naming;
 mod numbers;

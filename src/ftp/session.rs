@@ -27,6 +27,8 @@ pub struct Session {
     pub(super) count: Count,
     /// What the client sends again from before here is dropped: it may lack an edit, or never have been read.
     pub(super) forgotten: u32,
+    /// The segment of the client of which more is to be read.
+    pub(super) resumes: Option<u32>,
     /// When it began, in seconds.
     pub(super) since: u32,
     /// How many segments of the client brought something.

@@ -12,6 +12,19 @@ use super::{BlindReason, Event, Flags, Segment, Verb};
 /// No verb with what clients put before it is longer, in bytes.
 const BEGINNING: usize = 32;
 
+/// How many lines are looked at for the price of one that is read.
+const STARTS: usize = 16;
+
+/// What lines that should be encrypted turned out to be.
+enum Found {
+    /// One that begins here names an address.
+    Active(usize),
+    /// None up to here.
+    More(usize),
+    /// None.
+    Nothing,
+}
+
 /// The verbs that name an address.
 const ACTIVE: [&[u8]; 3] = [b"PORT", b"EPRT", b"LPRT"];
 
@@ -95,12 +108,22 @@ impl Session {
         } else if before >= 0 && is_readable(bytes) {
             self.end_beginning(Mode::Start);
             self.to_server.next = begin;
-        } else if let Some(at) = self.find_active(bytes) {
-            self.end_beginning(Mode::Start);
-            self.to_server.next = advance(begin, at);
         } else {
-            self.follow(segment);
-            return false;
+            match self.find_active(bytes) {
+                Found::Active(at) => {
+                    self.end_beginning(Mode::Start);
+                    self.to_server.next = advance(begin, at);
+                }
+                Found::More(at) => {
+                    self.end_beginning(Mode::Start);
+                    self.to_server.next = advance(begin, at);
+                    return true;
+                }
+                Found::Nothing => {
+                    self.follow(segment);
+                    return false;
+                }
+            }
         }
         self.to_server.lenient = false;
         self.to_client.known = false;
@@ -126,20 +149,23 @@ impl Session {
         active
     }
 
-    /// Where a line begins that names an address. Of the last line the beginning is kept, if it may become one.
-    fn find_active(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Looks for a line that names an address. Of the last line the beginning is kept, if it may become one.
+    fn find_active(&mut self, bytes: &[u8]) -> Found {
         let first = (self.to_server.mode == Mode::Start).then_some(0);
         let starts = memchr::memchr_iter(b'\n', bytes).map(|end| end.saturating_add(1));
         let mut last = None;
-        for at in first.into_iter().chain(starts) {
+        for (count, at) in first.into_iter().chain(starts).enumerate() {
             let line = bytes.get(at..).unwrap_or(&[]);
             if is_active(line) {
-                return Some(at);
+                return Found::Active(at);
+            }
+            if count >= STARTS && !line.is_empty() {
+                return Found::More(at);
             }
             last = Some(line);
         }
         self.keep_beginning(bytes, last);
-        None
+        Found::Nothing
     }
 
     fn keep_beginning(&mut self, bytes: &[u8], last: Option<&[u8]>) {
@@ -177,13 +203,17 @@ fn is_readable(payload: &[u8]) -> bool {
         && line.iter().all(|b| *b == b'\t' || !b.is_ascii_control())
 }
 
+/// Whether a line can name an address, by its first byte.
+pub(super) fn is_likely(line: &[u8]) -> bool {
+    let byte = line.first().map_or(b'\n', u8::to_ascii_uppercase);
+    matches!(byte, b'P' | b'E' | b'L' | b'\r' | 0 | 0xf0..) || is_blank(byte)
+}
+
 /// The beginning of a line, cleaned; `None` for the most of what is no text.
 fn beginning<'a>(line: &'a [u8], scratch: &'a mut Scratch) -> Option<&'a [u8]> {
-    let first = line.first()?;
-    let likely = matches!(first.to_ascii_uppercase(), b'P' | b'E' | b'L' | b'\r' | 0 | 0xf0..) || is_blank(*first);
     let line = line.get(..BEGINNING).unwrap_or(line);
     let line = line.split(|b| *b == b'\n').next()?;
-    likely.then(|| clean(line, scratch))
+    is_likely(line).then(|| clean(line, scratch))
 }
 
 /// Whether a line is a command that names an address.

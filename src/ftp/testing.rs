@@ -51,8 +51,18 @@ impl Wire {
     }
 
     pub fn raw(&mut self, direction: Direction, seq: u32, flags: Flags, payload: &mut [u8]) -> Verdict {
-        let context = Context { now: self.now, policy: &self.policy, client: self.client, syn: self.syn };
         let ack = self.next[1 - direction as usize];
+        self.numbered(direction, (seq, ack), flags, payload)
+    }
+
+    pub fn numbered(
+        &mut self,
+        direction: Direction,
+        (seq, ack): (u32, u32),
+        flags: Flags,
+        payload: &mut [u8],
+    ) -> Verdict {
+        let context = Context { now: self.now, policy: &self.policy, client: self.client, syn: self.syn };
         let mut segment = Segment { direction, seq, ack, flags, payload };
         let shift = self.port_shift;
         self.session.segment(&context, &mut segment, &mut |port| Told::Port(port + shift), &mut self.events)

@@ -176,6 +176,7 @@ impl Session {
         let probe = segment.payload.len() == 1 && advance(segment.seq, 1) == self.to_server.next;
         segment.direction == Direction::ToServer
             && self.to_server.known
+            && self.resumes != Some(segment.seq)
             && !self.ciphered
             && !segment.payload.is_empty()
             && !probe
