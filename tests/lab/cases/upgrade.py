@@ -79,7 +79,7 @@ DECLARED_OTHERWISE = {
     "size": (r"(set blind4 \{\s+type [^\n]+\s+)size 1048576", r"\1size 65536"),
     "value": (r"(map translated6 \{\s+type [^\n]+) : [^\n]+", r"\1 : ipv6_addr"),
     "flags": (r"(map exact4 \{\s+type [^\n]+\s+size 1048576\s+)flags timeout", r"\1flags dynamic,timeout"),
-    "a static set": (r"(set hold \{\s+type mark)", r"\1\n\t\tsize 4711"),
+    "a static set": (r"(set hold \{\s+type mark)", r"\1\n\t\tflags interval"),
     "a set that is no more": (r"(?=\tset hold \{)", "\tset retired4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.1 }\n\t}\n\n"),
 }
 
