@@ -304,15 +304,13 @@ def two_hundred_busy_sessions_of_one_address(forwarding):
         flood = Flood(net.client1, again, 20, pace=BUSY * COMMANDS)
         poll(lambda: flood.over(within=1), what="the end of the commands")
 
-        def read():
-            return daemon.metrics().sum(READ) - before.sum(READ)
-
-        poll(lambda: read() >= flood.sent * 0.95, what=lambda: f"{flood.sent} commands read ({read():.0f} were)")
-        limited = daemon.metrics().sum(LIMITED)
+        after = daemon.metrics()
+        read, limited = after.sum(READ) - before.sum(READ), after.sum(LIMITED)
         print(f"# {forwarding}, {BUSY} sessions of one address: {report.right / took:.1f} transfers a second, then {flood.rate:.0f}")
-        print(f"# commands a second, {read():.0f} of {flood.sent} read; {limited:.0f} dropped", flush=True)
+        print(f"# commands a second, {read:.0f} of {flood.sent} read so far; {limited:.0f} dropped", flush=True)
         assert report.right == report.total == 2 * BUSY, report
-        assert limited == 0, daemon.metrics()
+        assert flood.rate >= 0.9 * BUSY * COMMANDS, "this machine is too slow to show it"
+        assert any(name == LIMITED for name, _ in after) and limited == 0, after
 
 
 def repeated(session):

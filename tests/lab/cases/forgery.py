@@ -211,17 +211,3 @@ def watch(server):
 def calls(server):
     listing = server.run(["nft", "list", "counter", "inet", "watch", "calls"]).stdout
     return int(listing.split("packets ")[1].split()[0])
-
-
-def test_dr_no_bounce_by_vsftpd():
-    """One of Debian's, told to believe (`port_promiscuous`)."""
-    with Topology("dr", servers=1, vsftpd="port_promiscuous=YES\n") as net:
-        net.start_daemon().wait_ready()
-        third = net.client2.address
-        watch(net.servers[0])
-        for before in ("nothing", "257 empty lines", "a byte that is no text", "garbage"):
-            for how, pieces in ways(PREFIXES[before], third_parties(third)["PORT"]).items():
-                with net.client1.enter(), socket.create_connection((net.vip, 21), timeout=20) as control:
-                    answer = bounce(control, pieces)
-                assert not calls(net.servers[0]), f"behind {before}, {how}: the server called the third party"
-                assert answer.startswith("425"), f"behind {before}, {how}: {answer}"
