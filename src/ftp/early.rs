@@ -19,7 +19,9 @@ impl Session {
     /// be made of has to wait for its turn, and TCP sends it again.
     pub(super) fn keep_ahead(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>) -> bool {
         if !segment.payload.is_empty() {
-            if !is_harmless(turn.context, segment.payload) {
+            let allowed = turn.context.policy.bounce == Bounce::Allow;
+            let other = self.heap().ahead.contradicts(segment.seq, segment.payload);
+            if !is_harmless(turn.context, segment.payload) || (other && !allowed) {
                 return false;
             }
             if self.heap().ahead.keep(segment.seq, segment.payload).is_err() {
@@ -67,14 +69,16 @@ impl Session {
     pub(super) fn judge_again(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> bool {
         let read = usize::try_from(distance(self.to_server.next, segment.seq)).unwrap_or(0);
         let resumed = self.resumes.take() == Some(segment.seq);
-        if read == 0 || resumed || self.ciphered || turn.context.policy.bounce == Bounce::Allow {
+        if resumed || self.ciphered || turn.context.policy.bounce == Bounce::Allow {
             return true;
         }
+        if self.heap.as_ref().is_some_and(|heap| heap.ahead.contradicts(segment.seq, segment.payload)) {
+            return false;
+        }
         self.repeat_edits(segment);
-        let end = read.min(segment.payload.len());
         let (mut at, mut likely) = (0_usize, 0_usize);
         for _ in 0..AGAIN {
-            let Some(rest) = segment.payload.get(at..end).filter(|rest| !rest.is_empty()) else { return true };
+            let Some(rest) = segment.payload.get(at..).filter(|rest| !rest.is_empty() && at < read) else { break };
             let line = rest.get(..line_length(rest, Mode::Start)).unwrap_or(rest);
             let range = at..at.saturating_add(line.len());
             at = range.end;
@@ -87,10 +91,12 @@ impl Session {
             }
             // told already, or by one who is not to be told
             if is_refused(turn.context, line) {
-                self.spoil(turn.context, segment, range, Extent::First);
+                self.spoil(turn.context, segment, range.start..range.end.min(read), Extent::First);
             }
         }
-        false
+        // what was read ended in the middle of a line; so does what comes again
+        let ended = read.checked_sub(1).and_then(|last| segment.payload.get(last)) == Some(&b'\n');
+        !ended || read >= segment.payload.len() || self.to_server.mode == Mode::Start
     }
 
     /// The server acknowledges bytes that did not come here: they took another way, and nothing is to be waited for.

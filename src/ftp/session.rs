@@ -25,6 +25,8 @@ pub struct Session {
     pub(super) heap: Option<Box<Heap>>,
     /// Commands and their replies.
     pub(super) count: Count,
+    /// Where reading of the client's half began.
+    pub(super) begin: u32,
     /// What the client sends again from before here is dropped: it may lack an edit, or never have been read.
     pub(super) forgotten: u32,
     /// The segment of the client of which more is to be read.

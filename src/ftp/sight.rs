@@ -65,9 +65,12 @@ impl Session {
     /// Frees what is kept beside the session itself, for want of memory. What was overwritten is not let through again
     /// otherwise, and of a command that has begun the rest is overwritten. Reading goes on with the next line.
     pub fn give_up_memory(&mut self, events: &mut Vec<Event>) {
-        if self.heap.take().is_none() {
+        if self.heap.is_none() {
             return;
         }
+        self.dim(BlindReason::Memory, events);
+        self.give_up_gap(events);
+        self.heap = None;
         if matches!(self.to_server.mode, Mode::Keep | Mode::Argument) {
             self.to_server.mode = Mode::Overwrite;
         }
@@ -76,7 +79,6 @@ impl Session {
         }
         self.forget(self.to_server.next);
         self.count.doubt();
-        self.dim(BlindReason::Memory, events);
     }
 
     /// Follows a stream that is not read.

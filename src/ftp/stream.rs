@@ -76,6 +76,17 @@ impl Ahead {
             .any(|(seq, piece)| distance(*seq, next) <= 0 && distance(advance(*seq, piece.len()), next) > 0)
     }
 
+    /// Whether a segment says otherwise than a piece where both have bytes. Which of them a server takes is its own
+    /// choice.
+    pub(super) fn contradicts(&self, seq: u32, payload: &[u8]) -> bool {
+        self.pieces.iter().any(|(at, piece)| {
+            let offset = distance(*at, seq);
+            let ours = piece.get(usize::try_from(offset.saturating_neg()).unwrap_or(0)..);
+            let theirs = payload.get(usize::try_from(offset).unwrap_or(0)..);
+            ours.zip(theirs).is_some_and(|(ours, theirs)| ours.iter().zip(theirs).any(|(a, b)| a != b))
+        })
+    }
+
     /// Where the first piece begins.
     pub(super) fn first(&self) -> Option<u32> {
         let mut begins = self.pieces.iter().map(|(seq, _)| *seq);

@@ -106,7 +106,7 @@ impl Session {
         }
         (half.known, half.next) = (true, next);
         if direction == Direction::ToServer {
-            self.forgotten = next;
+            (self.begin, self.forgotten) = (next, next);
         }
     }
 
@@ -171,9 +171,11 @@ impl Session {
         }
     }
 
-    /// Whether the client sends again what must not pass as it is. One byte is a keep-alive (RFC 1122 §4.2.3.6).
+    /// Whether the client sends again what must not pass as it is. One byte is a keep-alive (RFC 1122 §4.2.3.6). What lies
+    /// before everything that was seen may have been overtaken, and passes if nothing can be made of it.
     pub(super) fn is_forgotten(&self, context: &Context<'_>, segment: &Segment<'_>) -> bool {
-        let probe = segment.payload.len() == 1 && advance(segment.seq, 1) == self.to_server.next;
+        let end = advance(segment.seq, segment.payload.len());
+        let probe = segment.payload.len() == 1 && end == self.to_server.next;
         segment.direction == Direction::ToServer
             && self.to_server.known
             && self.resumes != Some(segment.seq)
@@ -181,7 +183,7 @@ impl Session {
             && !segment.payload.is_empty()
             && !probe
             && distance(segment.seq, self.forgotten) < 0
-            && !is_harmless(context, segment.payload)
+            && !(distance(end, self.begin) <= 0 && is_harmless(context, segment.payload))
     }
 
     /// What the client sends again from before `end` is not let through.

@@ -203,6 +203,9 @@ pub struct Run {
     next: [u32; 2],
     /// What each side has acknowledged of the other's bytes: by direction of the acknowledgement.
     pub acked: [u32; 2],
+    /// Up to where each direction's bytes have reached the other side, and what has beyond that.
+    received: [u32; 2],
+    beyond: Vec<(Direction, u32, u32)>,
     /// What TCP has to send again.
     pub dropped: Vec<(Direction, u32, Flags, Vec<u8>)>,
     pub syn: Syn,
@@ -221,6 +224,8 @@ impl Run {
             held: vec![],
             next: [u32::MAX - 20, 0x8000_0000],
             acked: [0x8000_0000, u32::MAX - 20],
+            received: [u32::MAX - 20, 0x8000_0000],
+            beyond: vec![],
             dropped: vec![],
             syn: Syn::Unseen,
         };
@@ -250,7 +255,7 @@ impl Run {
     pub fn send(&mut self, direction: Direction, bytes: &[u8]) {
         let seq = self.next(direction);
         self.next[direction as usize] = seq.wrapping_add(u32::try_from(bytes.len()).expect("a segment"));
-        self.acked[direction as usize] = self.next[1 - direction as usize];
+        self.acked[direction as usize] = self.received[1 - direction as usize];
         self.segment(direction, seq, Flags::ACK, bytes.to_vec());
     }
 
@@ -264,6 +269,31 @@ impl Run {
         }
         self.offer_held();
         self.repeat_dropped();
+    }
+
+    /// What is in order is acknowledged.
+    fn receive(&mut self, direction: Direction, seq: u32, length: usize) {
+        let end = seq.wrapping_add(u32::try_from(length).expect("a segment"));
+        self.beyond.push((direction, seq, end));
+        let mut before = usize::MAX;
+        while self.beyond.len() < before {
+            before = self.beyond.len();
+            let received = &mut self.received;
+            self.beyond.retain(|(direction, seq, end)| {
+                let next = &mut received[*direction as usize];
+                let (behind, ahead) = (seq.wrapping_sub(*next).cast_signed(), end.wrapping_sub(*next).cast_signed());
+                if behind <= 0 && ahead > 0 {
+                    *next = *end;
+                }
+                behind > 0 && behind < 1 << 18
+            });
+        }
+    }
+
+    /// There is no memory left.
+    pub fn give_up_memory(&mut self) {
+        self.session.give_up_memory(&mut self.events);
+        self.offer_held();
     }
 
     /// TCP sends again what was dropped.
@@ -327,6 +357,7 @@ impl Run {
                 false
             }
             Verdict::Pass | Verdict::Edited => {
+                self.receive(direction, seq, bytes.len());
                 self.released.push((direction, seq, bytes, verdict == Verdict::Edited));
                 true
             }
@@ -348,7 +379,11 @@ impl Run {
             *asked += 1;
             Told::Port(tell.get(&port).copied().unwrap_or(port))
         };
-        self.session.segment(&context, &mut segment, &mut ports, &mut self.events)
+        let before = self.events.len();
+        let verdict = self.session.segment(&context, &mut segment, &mut ports, &mut self.events);
+        let told = self.events.len() - before;
+        assert!(told <= 300, "{told} events in one go");
+        verdict
     }
 
     fn step(&mut self, step: &Step) -> Vec<String> {
