@@ -172,22 +172,21 @@ fn hostile(c: &mut Criterion) {
                 let (mut director, mut seq, mut spent, mut done) = (director(), 1_u32, Duration::ZERO, 0);
                 offer(&mut director, &mut packet(0, 0, b"\n"), 0);
                 let mut actions = Vec::new();
+                let mut now = Time::ZERO;
                 while done < goes {
                     let mut bytes = packet(0, seq, &lines);
                     seq = seq.wrapping_add(lines.len() as u32);
+                    // Long enough for all goes of a packet to have had their turn.
+                    now = now + Duration::from_millis(200);
                     let mut began = Instant::now();
-                    let offered = Packet {
-                        id: done,
-                        hook: Hook::Postrouting,
-                        mark: MARKS.control(0).0,
-                        bytes: &mut bytes,
-                        truncated: false,
-                    };
-                    let _ = black_box(director.packet(Time::ZERO, offered, &mut actions));
+                    let (hook, mark) = (Hook::Postrouting, MARKS.control(0).0);
+                    let offered = Packet { id: done, hook, mark, bytes: &mut bytes, truncated: false };
+                    let _ = black_box(director.packet(now, offered, &mut actions));
                     (spent, done) = (spent + began.elapsed(), done + 1);
-                    while let Some(turn) = director.due().filter(|due| *due < Time::from_millis(5_000)) {
+                    let later = now + Duration::from_millis(150);
+                    while director.has_turn(later) {
                         began = Instant::now();
-                        director.resume(turn, &mut actions);
+                        director.resume(later, &mut actions);
                         (spent, done) = (spent + began.elapsed(), done + 1);
                     }
                     for action in actions.drain(..) {
@@ -230,12 +229,14 @@ fn worst(_: &mut Criterion) {
             offer(&mut director, &mut packet(session, seq, line.as_bytes()), 0);
             seq += line.len() as u32;
         }
-        // An unfinished argument of the greatest length, and as many early bytes as are kept.
-        let begun = [&b"PORT "[..], &[b'1'; 1400]].concat();
-        offer(&mut director, &mut packet(session, seq, &begun), 0);
-        seq += begun.len() as u32 + 1;
+        // An unfinished argument of nearly the greatest length, and as many early bytes as are kept.
+        for begun in [&b"AUTH "[..], &[b'1'; 1400], &[b'1'; 1400], &[b'1'; 1200]] {
+            offer(&mut director, &mut packet(session, seq, begun), 0);
+            seq += begun.len() as u32;
+        }
+        let early = [&b"CWD "[..], &[b'x'; 1400], b"\r\n"].concat();
         for n in 0..12_u32 {
-            offer(&mut director, &mut packet(session, seq + n * 1450, &[b'x'; 1440]), 0);
+            offer(&mut director, &mut packet(session, seq + 1 + n * early.len() as u32, &early), 0);
         }
     }
     let each = (ALLOCATED.load(Relaxed) - before) / sessions as usize;

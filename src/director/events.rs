@@ -40,8 +40,13 @@ impl Director {
         // A blind session keeps its door: what it says cannot be read any more.
         effects.keep_mark = self.table.entry(slot).is_some_and(|entry| entry.ftp.blind().is_some());
         let events = std::mem::take(&mut self.events);
-        for event in &events {
+        let last = events.iter().rposition(|event| names(event).is_some());
+        for (at, event) in events.iter().enumerate() {
             self.count_event(&placement, event);
+            if let Some(mode) = names(event).filter(|_| last.is_some_and(|last| at < last)) {
+                self.skip(now, slot, &placement, mode, &mut effects);
+                continue;
+            }
             match event {
                 Event::AskPassive { .. } => self.ask_passive(now, slot, &placement, &mut effects),
                 Event::ExpectPassive { said, port, .. } => {
@@ -70,6 +75,20 @@ impl Director {
         }
         self.events = events;
         effects
+    }
+
+    /// A data connection that a later line of the same go supersedes: its row would not be written. Sixteen PORTs cost no more
+    /// than one.
+    fn skip(&mut self, now: Time, slot: Slot, placement: &Placement, named: Named, effects: &mut Effects) {
+        self.end_expectation(now, slot, Outcome::Superseded, effects);
+        let mode = match named {
+            Named::Port(mode) => mode,
+            // Nothing is expected yet.
+            Named::Question if placement.forwarding == ForwardingMethod::Nat => return,
+            Named::Question => Mode::Passive,
+        };
+        self.count_outcome(placement.index, mode, Outcome::Superseded);
+        self.note(slot, What::Ended { mode, outcome: Outcome::Superseded });
     }
 
     /// PASV, EPSV. Where replies are seen nothing is expected before the server has named a port. Elsewhere a server with a
@@ -317,6 +336,24 @@ impl Director {
             Event::Blind { reason } => count(&mut counters.blind, reason.name()),
             _ => {}
         }
+    }
+}
+
+/// What an event says of the one data connection that a session may expect.
+#[derive(Clone, Copy)]
+enum Named {
+    /// Where it goes to.
+    Port(Mode),
+    /// That the client has asked.
+    Question,
+}
+
+const fn names(event: &Event) -> Option<Named> {
+    match event {
+        Event::ExpectActive { .. } => Some(Named::Port(Mode::Active)),
+        Event::ExpectPassive { .. } => Some(Named::Port(Mode::Passive)),
+        Event::AskPassive { .. } => Some(Named::Question),
+        _ => None,
     }
 }
 
