@@ -1,4 +1,5 @@
-//! A queued packet → its decision, with 1, ten thousand and a million live sessions, and what an idle session costs.
+//! The whole core: a queued packet → its decision, with 1, ten thousand and a million live sessions; what an idle session costs,
+//! and one at worst; the dearest packets that a hostile client or server can send; what a scrape takes of the packet thread.
 //! `cargo bench --bench director`.
 #![allow(missing_docs, reason = "criterion's macros")]
 #![expect(unsafe_code, reason = "a global allocator that counts")]
@@ -7,10 +8,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ftpdirector::director::{Cluster, Director, Hook, Packet, Policies, Setup};
+use ftpdirector::director::{Action, Cluster, Director, Hook, Limits, Packet, Policies, Setup};
 use ftpdirector::ftp::{Bounce, Policy, Replies};
 use ftpdirector::lvs::{ForwardingMethod, PortRange};
 use ftpdirector::state::Marks;
@@ -75,12 +76,13 @@ fn director() -> Director {
             pinhole_timeout: Duration::from_secs(10),
         }],
         placements: vec![(placement, policies)],
-        most_sessions: 2_000_000,
+        limits: Limits { sessions: 2_000_000, client_sessions: u32::MAX, memory: 64 << 20 },
+        services: vec![],
         idle: Duration::from_secs(900),
     })
 }
 
-/// A segment of client number `session`. The checksum is not looked at.
+/// A segment of client number `session`.
 fn packet(session: u32, seq: u32, line: &[u8]) -> Vec<u8> {
     let length = u16::try_from(40 + line.len()).unwrap_or(u16::MAX);
     let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0];
@@ -94,7 +96,15 @@ fn packet(session: u32, seq: u32, line: &[u8]) -> Vec<u8> {
     packet.extend(seq.to_be_bytes());
     packet.extend([0, 0, 0, 0, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
     packet.extend(line);
+    complete(&mut packet);
     packet
+}
+
+/// With a right checksum: others are not read.
+fn complete(packet: &mut [u8]) {
+    if let Ok(parsed) = wire::Packet::parse(packet) {
+        parsed.complete(packet);
+    }
 }
 
 fn offer(director: &mut Director, bytes: &mut [u8], id: u64) {
@@ -128,6 +138,7 @@ fn sessions(c: &mut Criterion) {
                 template[20..22].copy_from_slice(&(((session >> 4) & 0xffff) as u16).to_be_bytes());
                 template[24..28].copy_from_slice(&seq.to_be_bytes());
                 *seq = seq.wrapping_add(line.len() as u32);
+                complete(&mut template);
                 offer(&mut director, &mut template, id);
             });
         });
@@ -136,8 +147,101 @@ fn sessions(c: &mut Criterion) {
         let template = packet(0, 1, line);
         b.iter(|| wire::Packet::parse(black_box(&template)));
     });
+    group.bench_function("the bench's own checksum, to be subtracted", |b| {
+        let mut template = packet(0, 1, line);
+        b.iter(|| complete(black_box(&mut template)));
+    });
     group.finish();
 }
 
-criterion_group!(benches, sessions);
+/// One go of the packet thread at a full segment of lines that nobody means well with: others have their turn after each.
+fn hostile(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hostile, one go");
+    for (name, line) in [
+        ("RETR", &b"RETR\r\n"[..]),
+        ("PASV", b"PASV\r\n"),
+        ("PORT", b"PORT 100,64,0,0,200,10\r\n"),
+        ("EPRT", b"EPRT |1|100.64.0.0|51210|\r\n"),
+        ("PORT to a third party", b"PORT 10,0,0,99,200,10\r\n"),
+        ("empty lines", b"\n"),
+        ("noise", b"\x01\x02\xff\r\n"),
+    ] {
+        let lines = line.repeat(1448 / line.len());
+        group.bench_function(name, |b| {
+            b.iter_custom(|goes| {
+                let (mut director, mut seq, mut spent, mut done) = (director(), 1_u32, Duration::ZERO, 0);
+                offer(&mut director, &mut packet(0, 0, b"\n"), 0);
+                let mut actions = Vec::new();
+                let mut now = Time::ZERO;
+                while done < goes {
+                    let mut bytes = packet(0, seq, &lines);
+                    seq = seq.wrapping_add(lines.len() as u32);
+                    // Long enough for all goes of a packet to have had their turn.
+                    now = now + Duration::from_millis(200);
+                    let mut began = Instant::now();
+                    let (hook, mark) = (Hook::Postrouting, MARKS.control(0).0);
+                    let offered = Packet { id: done, hook, mark, bytes: &mut bytes, truncated: false };
+                    let _ = black_box(director.packet(now, offered, &mut actions));
+                    (spent, done) = (spent + began.elapsed(), done + 1);
+                    let later = now + Duration::from_millis(150);
+                    while director.has_turn(later) {
+                        began = Instant::now();
+                        director.resume(later, &mut actions);
+                        (spent, done) = (spent + began.elapsed(), done + 1);
+                    }
+                    for action in actions.drain(..) {
+                        if let Action::Rows { ticket: Some(ticket), .. } = action {
+                            director.rows_done(ticket, false, &mut Vec::new());
+                        }
+                    }
+                }
+                spent.mul_f64(goes as f64 / done as f64)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What `/metrics`, `status`, `sessions` and the keepalive thread take of the packet thread while there are a million sessions.
+fn asked(c: &mut Criterion) {
+    let mut director = director();
+    for session in 0..1_000_000 {
+        offer(&mut director, &mut packet(session, 1, b"NOOP\r\n"), 0);
+    }
+    let mut group = c.benchmark_group("at a million sessions");
+    group.bench_function("a scrape", |b| b.iter(|| black_box(director.snapshot())));
+    group.bench_function("a page of sessions", |b| b.iter(|| black_box(director.sessions(Time::ZERO, 500_000))));
+    group.bench_function("a page of pinholes", |b| b.iter(|| black_box(director.holders(500_000))));
+    group.finish();
+}
+
+/// The most that one session can own: an unfinished command, early segments, edits, and an unfinished reply.
+fn worst(_: &mut Criterion) {
+    let before = ALLOCATED.load(Relaxed);
+    let mut director = director();
+    let sessions = 100;
+    for session in 0..sessions {
+        offer(&mut director, &mut packet(session, 0, b"\n"), 0);
+        let mut seq = 1_u32;
+        // Refused, so remembered.
+        for n in 0..70_u32 {
+            let line = format!("NOOP\r\nPORT 10,0,0,{},200,10\r\n", n % 250);
+            offer(&mut director, &mut packet(session, seq, line.as_bytes()), 0);
+            seq += line.len() as u32;
+        }
+        // An unfinished argument of nearly the greatest length, and as many early bytes as are kept.
+        for begun in [&b"AUTH "[..], &[b'1'; 1400], &[b'1'; 1400], &[b'1'; 1200]] {
+            offer(&mut director, &mut packet(session, seq, begun), 0);
+            seq += begun.len() as u32;
+        }
+        let early = [&b"CWD "[..], &[b'x'; 1400], b"\r\n"].concat();
+        for n in 0..12_u32 {
+            offer(&mut director, &mut packet(session, seq + 1 + n * early.len() as u32, &early), 0);
+        }
+    }
+    let each = (ALLOCATED.load(Relaxed) - before) / sessions as usize;
+    println!("a session at worst: {each} bytes");
+}
+
+criterion_group!(benches, sessions, hostile, asked, worst);
 criterion_main!(benches);

@@ -41,6 +41,27 @@ fn every_key_of_the_file_is_described_and_no_other() {
     assert_eq!(difference(&described, &keys), [""; 0], "in {FILE_PAGE}, and no key");
 }
 
+/// They are set by measuring: what is written must not stay behind.
+#[test]
+fn the_limits_are_those_of_the_program() {
+    let file = "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, real_servers: [{address: 10.0.0.11}]}]\n";
+    let limits = config::parse(file, "defaults.yaml").unwrap_or_else(|problems| panic!("{problems}")).config.limits;
+    let page = read(FILE_PAGE);
+    for (key, default) in [
+        ("sessions", limits.sessions),
+        ("line", limits.line),
+        ("connection_packets", limits.connection_packets.try_into().unwrap()),
+        ("client_packets", limits.client_packets.try_into().unwrap()),
+        ("client_sessions", limits.client_sessions.try_into().unwrap()),
+        ("memory", limits.memory),
+    ] {
+        let item = format!(".It Cm {key}\n");
+        let described = page.split(&item).nth(1).unwrap_or_else(|| panic!("{key} is not in {FILE_PAGE}"));
+        let described = described.split("\n.It ").next().unwrap_or_default();
+        assert!(described.contains(&format!("\nDefault {default}.")), "{key}, by default {default}:\n{described}");
+    }
+}
+
 #[test]
 fn every_metric_is_described_and_no_other() {
     let described = metrics(&read(PAGE));

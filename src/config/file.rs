@@ -106,9 +106,9 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
     let address = s.required("address", |n| value::host(n, "the address of the real server"));
     let port = s.optional("port", value::port);
     let weight = s.or("weight", 1, |n| value::small(n, "a weight", 0..=65535));
-    let own_range = s.optional("passive_ports", value::range);
+    let own_range = s.optional("passive_ports", value::unprivileged_range);
     let active_port = s.optional("active_port", value::port);
-    let active_ports = s.optional("active_ports", value::range);
+    let active_ports = s.optional("active_ports", value::unprivileged_range);
     let mark = s.optional("mark", |n| value::small(n, "an index", 0..=0x3fff));
     s.finish();
     let address = address?;
@@ -126,7 +126,7 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
 }
 
 fn passive(mut s: Section<'_, '_>) -> (Option<PortRange>, Advertise) {
-    let ports = s.optional("ports", value::range);
+    let ports = s.optional("ports", value::unprivileged_range);
     let advertise = s.or("advertise", Advertise::Vip, advertise);
     s.finish();
     (ports, advertise)
@@ -151,13 +151,25 @@ fn limits(mut s: Section<'_, '_>) -> Limits {
     let limits = Limits {
         sessions: s.or("sessions", 1_000_000, value::size),
         line: s.or("line", 4096, line),
-        connection_packets: s.or("connection_packets", 100, value::count),
-        client_packets: s.or("client_packets", 5000, value::count),
+        connection_packets: s.or("connection_packets", 1000, packets),
+        client_packets: s.or("client_packets", 10_000, packets),
         client_sessions: s.or("client_sessions", 20_000, value::count),
-        memory: s.or("memory", 64 << 20, value::size),
+        memory: s.or("memory", 64 << 20, memory),
     };
     s.finish();
     limits
+}
+
+/// nft's `limit rate over N/second burst 2N packets`. More is no limit: no daemon reads so many.
+fn packets(node: &Node) -> Read<u32> {
+    let number = value::number(node, "packets a second", 1..=1_000_000)?;
+    u32::try_from(number).map_err(|_| Wrong::new(format!("{number} is out of range"), "packets a second"))
+}
+
+/// The least has room for the segments that one lossy connection has under way.
+fn memory(node: &Node) -> Read<usize> {
+    let number = value::number(node, "a number of bytes", 1 << 20..=u64::from(u32::MAX))?;
+    usize::try_from(number).map_err(|_| Wrong::new(format!("{number} is out of range"), "a smaller number"))
 }
 
 /// RFC 959 knows no longest line; servers take 4096 characters at most (vsftpd).

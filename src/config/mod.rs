@@ -138,14 +138,15 @@ pub struct RealServer {
     pub port: Option<u16>,
     /// `0..=65535`; 0 means drained.
     pub weight: u32,
-    /// The effective range: its own, else the cluster's, else [`PortRange::UNPRIVILEGED`]. Holds no control port.
+    /// The effective range: its own, else the cluster's, else [`PortRange::UNPRIVILEGED`]. Holds no control port
+    /// and no privileged one.
     pub passive_ports: PortRange,
     /// Whether the range belongs to this server alone.
     pub shared: bool,
     /// The port that its active data connections come from; `None`: control port − 1.
     pub active_port: Option<u16>,
-    /// The ports that its active data connections may come from instead, where it calls from any; nothing of it listens there.
-    /// Within the unprivileged ports.
+    /// Where its active data connections may come from besides, if it calls from any port; nothing of it listens there.
+    /// Within the unprivileged ports; in DR and TUN it holds no control port of its VIPs. `None` where `active_port` is set.
     pub active_ports: Option<PortRange>,
     /// Pins the server's index in the mark ranges, `0..=0x3fff`, unique in the file.
     pub mark: Option<u16>,
@@ -284,13 +285,15 @@ pub struct Limits {
     pub sessions: usize,
     /// The longest line that is read, bytes; > 0.
     pub line: usize,
-    /// Queued packets a second of one control connection, each way; twice that in a burst. More are dropped: TCP repeats them.
+    /// Queued packets a second of one control connection, each way, `1..=1_000_000`; twice that in a burst. More are dropped:
+    /// TCP repeats them.
     pub connection_packets: u32,
-    /// Queued packets a second of one client address (/32, /64), each way; twice that in a burst.
+    /// Queued packets a second of one client address (/32, /64), each way; twice that in a burst. No fewer than
+    /// `connection_packets`, at most 1,000,000.
     pub client_packets: u32,
-    /// Control connections that are read of one client address (/32, /64). More pass unread.
+    /// Control connections that are read of one client address (/32, /64), ≥ 1. More pass unread.
     pub client_sessions: u32,
-    /// Bytes for held and early segments of all sessions. What is over goes unread.
+    /// Bytes for held and early segments of all sessions, at least 1 MiB. What is over goes unread.
     pub memory: usize,
 }
 

@@ -52,8 +52,8 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         limits: Limits {
             sessions: 1000,
             line: 4096,
-            connection_packets: 100,
-            client_packets: 5000,
+            connection_packets: 1000,
+            client_packets: 10_000,
             client_sessions: 20_000,
             memory: 64 << 20,
         },

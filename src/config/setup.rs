@@ -1,17 +1,17 @@
 //! From the configuration to what the director needs.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::advertised::Advertised;
 use super::index::Indexes;
 use super::{Bounce, Cluster, Config, standing};
-use crate::director::{self, Policies, Setup};
+use crate::director::{self, Limits, Policies, Setup};
 use crate::ftp::{self, Policy, Replies};
 use crate::lvs::ForwardingMethod;
 
-/// The director's view of a configuration.
+/// The director's view of a configuration. `services` are those of others at the VIPs.
 #[must_use]
-pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised) -> Setup {
+pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, services: &[SocketAddr]) -> Setup {
     let placements = indexes.placements.iter().filter_map(|placement| {
         let cluster = config.clusters.get(placement.cluster)?;
         let address = advertised.address(&cluster.advertise, placement.vip);
@@ -22,7 +22,12 @@ pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised) -> Set
         marks: standing::marks(config),
         clusters: config.clusters.iter().map(cluster).collect(),
         placements: placements.collect(),
-        most_sessions: config.limits.sessions,
+        limits: Limits {
+            sessions: config.limits.sessions,
+            client_sessions: config.limits.client_sessions,
+            memory: config.limits.memory,
+        },
+        services: services.to_vec(),
         idle: standing::idle(config),
     }
 }

@@ -41,6 +41,8 @@ pub fn rules(config: &Config, indexes: &Indexes) -> Rules {
         idle: idle(config),
         pinhole_timeouts: timeouts,
         networks: networks(config),
+        connection_packets: config.limits.connection_packets,
+        client_packets: config.limits.client_packets,
     }
 }
 
@@ -119,7 +121,9 @@ impl Vip<'_> {
         for &port in &self.cluster.ports {
             let tag = tag(self.marks, self.indexes, self.vip, port);
             state.element(Set::of(Name::Tags, self.vip), vec![vip, Value::Port(port)], vec![tag]);
+            state.element(Set::of(Name::Controls, self.vip), vec![vip, Value::Port(port)], vec![]);
             state.element(Set::once(Name::Unexpected), vec![tag], vec![]);
+            state.element(Set::once(Name::Fragments), vec![tag], vec![]);
             match self.cluster.unexpected_data {
                 UnexpectedData::Drop => {}
                 UnexpectedData::Reject => state.element(Set::once(Name::RejectTags), vec![tag], vec![]),
@@ -231,6 +235,8 @@ fn server_rows(config: &Config, placement: &Placement, indexes: &Indexes, state:
     let data = Value::Mark(data);
     state.element(Set::of(Name::Landed, placement.vip), vec![data, server], vec![]);
     state.element(Set::once(Name::Misdirected), vec![data], vec![]);
+    state.element(Set::once(Name::OverConnection), vec![control], vec![]);
+    state.element(Set::once(Name::OverClient), vec![control], vec![]);
     if let Some(range) = placement.own_range {
         state.element(Set::of(Name::Ranges, placement.vip), vec![vip, Value::Ports(range)], vec![control]);
         let mask = netmask(placement.vip, placement.client_prefix);
@@ -271,14 +277,22 @@ fn port_rows(placement: &Placement, real_server: &RealServer, port: &Port, state
     };
     if placement.forwarding == ForwardingMethod::Nat {
         let control = Value::Port(real_server.port.unwrap_or(port));
-        once(Name::NatServers, vec![server, control], vec![]);
+        for name in [Name::NatServers, Name::OverReplies, Name::OverClientReplies] {
+            once(name, vec![server, control], vec![]);
+        }
         once(Name::NatActive, vec![server, active], vec![tag]);
         once(Name::ActiveServers, vec![vip, server], vec![data]);
         if persistent {
             once(Name::PersistentActive, vec![server, active], vec![vip]);
         }
-    } else {
-        once(Name::ActivePorts, vec![vip, active], vec![tag]);
+        return;
+    }
+    once(Name::ActivePorts, vec![vip, active], vec![tag]);
+    let Some(ports) = real_server.active_ports else { return };
+    let number = active_port(real_server, port);
+    let single = PortRange::new(number, number).filter(|_| !ports.contains(number));
+    for range in single.into_iter().chain([ports]) {
+        state.element(Set::once(Name::ActiveRanges), vec![data, Value::Ports(range)], vec![]);
     }
 }
 

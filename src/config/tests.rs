@@ -52,10 +52,15 @@ clusters:
         weight: 1
         passive_ports: null
         active_port: null
+        active_ports: null
         mark: null
 limits:
   sessions: 1000000
   line: 4096
+  connection_packets: 1000
+  client_packets: 10000
+  client_sessions: 20000
+  memory: 67108864
 kernel:
   fwmark_base: 0x0f700000
   queue: 2100
@@ -93,7 +98,8 @@ fn what_is_written_is_what_is_meant() {
         "clusters:\n  - {name: a, vips: [192.0.2.10], ports: [2121, 21], forwarding: dr, scheduler: sh, pinhole_timeout: 1m30s,\n     \
          unexpected_data: pass, bounce: allow, on_failure: hold, passive: {ports: 32000-32999}, real_servers: [\n     \
          {name: one, address: 10.0.0.1, weight: 0, passive_ports: 31000-31999, active_port: 2020, mark: 0x10},\n     \
-         {address: 10.0.0.2}]}\n\
+         {address: 10.0.0.2, active_ports: 32768-60999}]}\n\
+         limits: {connection_packets: 7, client_packets: 7, client_sessions: 8, memory: 0x100000}\n\
          kernel: {fwmark_base: 0x40000, queue: 0}\nmetrics: {listen: \"[::1]:9\"}\nlog: {level: trace, format: json}\n",
     );
     let cluster = &config.clusters[0];
@@ -106,6 +112,9 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!(one.passive_ports, PortRange::new(31000, 31999).unwrap());
     let two = &cluster.real_servers[1];
     assert_eq!((two.name.as_str(), two.passive_ports), ("10.0.0.2", PortRange::new(32000, 32999).unwrap()));
+    assert_eq!((one.active_ports, two.active_ports), (None, PortRange::new(32768, 60999)));
+    let Limits { connection_packets, client_packets, client_sessions, memory, .. } = config.limits;
+    assert_eq!((connection_packets, client_packets, client_sessions, memory), (7, 7, 8, 1 << 20));
     assert_eq!((config.kernel.fwmark_base, config.kernel.queue), (0x40000, 0));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Trace, LogFormat::Json));
 }
@@ -125,6 +134,26 @@ fn a_range_is_shared_when_it_meets_another_server_s() {
     assert_eq!(shared(&["3000-3999", "4000-4999", "3999"]), [true, false, true]);
     assert_eq!(shared(&["3000-9000", "4000", "5000", "9001"]), [true, true, true, false]);
     assert_eq!(shared(&["9000-9999", "1024-1025", "1025-8999"]), [false, true, true]);
+}
+
+/// Nobody is asked to look at what is as it should be.
+#[test]
+fn what_is_right_has_no_warning() {
+    for text in [
+        // Ephemeral ports are much the same on every server, in every cluster, and passive ranges lie where they like.
+        "clusters:\n  - {name: a, vips: [192.0.2.10], forwarding: dr, real_servers: [\n     \
+         {address: 10.0.0.1, passive_ports: 40000-40999, active_ports: 32768-60999},\n     \
+         {address: 10.0.0.2, passive_ports: 41000-41999, active_ports: 32768-60999}]}\n  \
+         - {name: b, vips: [192.0.2.10], ports: [2121], forwarding: tun, real_servers: [\n     \
+         {address: 10.0.0.1, passive_ports: 42000-42999, active_ports: 32768-60999}]}\n  \
+         - {name: c, vips: [192.0.2.11], ports: [40000], forwarding: dr, real_servers: [\n     \
+         {address: 10.0.0.3, passive_ports: 1024-1025}]}\n",
+        "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, passive: {ports: 1024}, real_servers: [{address: 10.0.0.1}]}]\n\
+         limits: {client_packets: 1000, connection_packets: 1000, client_sessions: 4000000, sessions: 1}\n",
+    ] {
+        let found = problems(text);
+        assert!(found.is_empty(), "{found:#?}");
+    }
 }
 
 #[test]
@@ -182,6 +211,7 @@ fn bombs_do_not_go_off() {
         ("huge", " ".repeat(9 << 20)),
         ("servers", servers(16_384, "")),
         ("ranges", servers(16_384, ", passive_ports: 3000-4000")),
+        ("active ports", servers(16_384, ", active_ports: 1024-65535")),
         ("too many servers", servers(20_000, "")),
     ];
     for (name, text) in bombs {

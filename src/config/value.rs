@@ -184,6 +184,16 @@ pub(super) fn range(node: &Node) -> Read<PortRange> {
     })
 }
 
+/// A range of ports that may be opened to clients: none is privileged.
+pub(super) fn unprivileged_range(node: &Node) -> Read<PortRange> {
+    let (range, allowed) = (range(node)?, PortRange::UNPRIVILEGED);
+    if range.first() >= allowed.first() {
+        return Ok(range);
+    }
+    let what = format!("{range} begins below {}: no privileged port is ever opened", allowed.first());
+    Err(Wrong::new(what, format!("a range from {} on, the same as in the FTP server", allowed.first())))
+}
+
 /// A host's own address: no multicast, loopback, unspecified or broadcast one.
 pub(super) fn host(node: &Node, noun: &str) -> Read<IpAddr> {
     let cure = format!("{noun}, like 192.0.2.10 or \"2001:db8::10\"");

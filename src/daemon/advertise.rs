@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::control::Command;
 use super::dns::Resolver;
+use super::repeated::Repeated;
 use crate::config::advertised::Advertised;
 use crate::config::{Advertise, Config};
 use crate::kernel::KernelError;
@@ -176,12 +177,15 @@ fn follow_interfaces(
     addresses: &Mutex<Addresses>,
     tell: &mpsc::Sender<Command>,
 ) {
+    let mut deaf = Repeated::default();
     while !tell.is_closed() {
         match watch.changed() {
             Ok(true) => {}
             Ok(false) => continue,
             Err(error) => {
-                warn!(%error, "changes of addresses cannot be heard: listening anew");
+                if let Some(kept_back) = deaf.say(Instant::now()) {
+                    warn!(%error, kept_back, "changes of addresses cannot be heard: listening anew");
+                }
                 watch = loop {
                     thread::sleep(LISTEN_AGAIN);
                     match Watch::open() {

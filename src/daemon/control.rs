@@ -27,11 +27,13 @@ use crate::config::index::Indexes;
 use crate::config::overlay::{Overlay, ServerName};
 use crate::config::{Config, setup};
 use crate::director::Director;
+use crate::kernel::actual;
 use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
 use crate::kernel::queue::{self, Queue};
 use crate::lvs::ServiceKey;
 use crate::state::{Change, LocalAddress};
+use crate::time::Time;
 
 /// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
 const QUEUE_LENGTH: u32 = 16384;
@@ -79,6 +81,8 @@ pub struct View {
     pub health: HealthView,
     /// What `passive.advertise` stands for.
     pub followed: Followed,
+    /// Services of others at our VIPs.
+    pub services: Vec<SocketAddr>,
     /// What happened to this daemon.
     pub history: History,
 }
@@ -136,8 +140,9 @@ impl Daemon {
         let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
-        let elements = Elements::connect().map_err(kernel_error)?;
+        let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
+        let found = actual::dynamic(&mut elements).map_err(kernel_error)?;
         say(&plan);
 
         let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;
@@ -147,29 +152,38 @@ impl Daemon {
         let verdicts = metrics::verdict_histogram();
         follower.configure(&plan.config);
         let followed = follower.followed();
-        let director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known()));
+        let mut director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
+        // The packet thread's clock begins when it does.
+        director.found(found.into_iter().map(|(row, left)| (row, Time::ZERO + left)));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.resume(&config, &overlay.down);
         let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
-        let Plan { config: inforce, indexes, leaving, absent, .. } = plan;
-        let view =
-            Arc::new(Mutex::new(View { config: inforce, indexes, overlay, health: health.view(), followed, history }));
+        let Plan { config: inforce, indexes, leaving, absent, services, .. } = plan;
+        let view = Arc::new(Mutex::new(View {
+            config: inforce,
+            indexes,
+            overlay,
+            health: health.view(),
+            followed,
+            services,
+            history,
+        }));
         let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
-        tokio::spawn(http::serve(listener, scrape, ready));
+        tokio::spawn(http::serve(listener, http::LIMITS, scrape, ready));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
                 let facts = Kernels::new(Arc::clone(&view), observer).map_err(kernel_error)?;
                 let state = State::new(facts, packets.clone(), commands, file);
-                tokio::spawn(admin::serve(listener, state));
+                tokio::spawn(admin::serve(listener, admin::LIMITS, state));
                 Some(socket)
             }
             None => None,
@@ -288,12 +302,15 @@ impl Daemon {
             notes.harm.iter().for_each(|note| warn!("{note}"));
             notes.leaving.iter().for_each(|note| info!("{note}"));
         }
-        self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
+        if self.kernel.carry_out(&plan).map_err(|error| error.to_string())?.is_some() {
+            let _ = self.packets.tell(Message::RowsLost);
+        }
         say(&plan);
         self.leaving = plan.leaving;
         self.config = config;
         let mut view = self.lock();
         (view.config, view.indexes, view.overlay) = (inforce.clone(), plan.indexes, overlay);
+        view.services = plan.services;
         drop(view);
         self.follower.configure(&inforce);
         if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
@@ -303,7 +320,7 @@ impl Daemon {
     #[must_use]
     fn configure_packets(&self) -> bool {
         let view = self.lock();
-        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known());
+        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known(), &view.services);
         drop(view);
         self.packets.tell(Message::Configure(Box::new(setup)))
     }
@@ -324,20 +341,20 @@ impl Daemon {
         });
         let took = began.elapsed();
         let done = planned.and_then(|(plan, stays)| {
-            self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
-            Ok((plan, stays))
+            let exchanged = self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
+            Ok((plan, stays, exchanged))
         });
         match done {
-            Ok((plan, stays)) => {
-                if plan.flushed {
+            Ok((plan, stays, exchanged)) => {
+                if plan.flushed || exchanged.is_some() {
                     let _ = self.packets.tell(Message::RowsLost);
                 }
                 let drift = self.drift(&plan);
                 let mut view = self.lock();
                 view.history.drift = view.history.drift.saturating_add(drift);
                 // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
-                let renumbered = view.indexes != plan.indexes;
-                view.indexes = plan.indexes;
+                let renumbered = view.indexes != plan.indexes || view.services != plan.services;
+                (view.indexes, view.services) = (plan.indexes, plan.services);
                 if plan.absent.is_empty() {
                     view.history.complaint = None;
                 }

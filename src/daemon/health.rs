@@ -21,6 +21,7 @@ use super::probe::probe;
 use crate::config::overlay::ServerName;
 use crate::config::{Config, HealthCheck, HealthCheckKind};
 use crate::health::{Change, Outcome, Pace, Report, Standing, Step, Tally};
+use crate::lvs::PortRange;
 use crate::time::Time;
 
 /// What is known of a server's health.
@@ -94,6 +95,8 @@ struct Target {
     server: ServerName,
     address: SocketAddr,
     check: HealthCheck,
+    /// The range that it has declared.
+    passive_ports: Option<PortRange>,
 }
 
 /// The health checks of a configuration.
@@ -205,7 +208,9 @@ fn targets(config: &Config) -> BTreeMap<ServerName, Target> {
         for server in &cluster.real_servers {
             let name = (cluster.name.clone(), server.name.clone());
             let address = SocketAddr::new(server.address, server.port.unwrap_or(first));
-            targets.insert(name.clone(), Target { server: name, address, check: cluster.health_check.clone() });
+            let passive_ports = Some(server.passive_ports).filter(|range| *range != PortRange::UNPRIVILEGED);
+            let check = cluster.health_check.clone();
+            targets.insert(name.clone(), Target { server: name, address, check, passive_ports });
         }
     }
     targets
@@ -231,7 +236,7 @@ async fn watch(target: Target, task: u64, mut pace: Pace, view: HealthView, comm
     sleep(pace.first()).await;
     loop {
         let next = Instant::now() + pace.pause();
-        let report = probe(target.address, &target.check).await;
+        let report = probe(target.address, &target.check, target.passive_ports).await;
         let Some(change) = view.probed(&target, task, &report) else { return };
         say(&target, &report, change, last_error.as_deref());
         last_error = report.failure.map(|failure| failure.error);

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -15,15 +15,32 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-/// How many scrapes are answered at once; more wait.
-const MOST: usize = 16;
+use super::places::{Places, source};
+use super::repeated::Repeated;
 
-/// How long a connection may take, from its first byte to the answer's last.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many there are at once.
+    most: usize,
+    /// How many of one address: two Prometheus and a human, also when all come from this machine.
+    each: usize,
+    /// How long one may say nothing, or half a request, from its first moment on.
+    silence: Duration,
+    /// How long one may last; the answer that is under way then may take `silence` more.
+    whole: Duration,
+}
+
+/// Those of `metrics.listen`.
+pub const LIMITS: Limits =
+    Limits { most: 16, each: 4, silence: Duration::from_secs(5), whole: Duration::from_secs(30) };
+
+/// Connections that the kernel may hold for us: they are taken at once, or else the daemon is stuck.
+const BACKLOG: i32 = 32;
 
 /// Listens on `address`, also before this machine has it: at boot, or until a VRRP state brings it (`IP_FREEBIND`, ip(7)).
 ///
@@ -38,40 +55,72 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_freebind_v6(true)?
     }
     socket.bind(&address.into())?;
-    socket.listen(128)?;
+    socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
 /// Answers until the runtime ends. `scrape` makes the text of `/metrics`, `ready` says what `/readyz` waits for.
-pub async fn serve<F, S, G, R>(listener: TcpListener, scrape: S, ready: R)
+pub async fn serve<F, S, G, R>(listener: TcpListener, limits: Limits, scrape: S, ready: R)
 where
     S: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<String, String>> + Send + 'static,
     R: Fn() -> G + Clone + Send + Sync + 'static,
     G: Future<Output = Result<(), String>> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(MOST));
+    let places = Places::new(limits.most, limits.each);
+    let (mut deaf, mut crowded) = (Repeated::default(), Repeated::default());
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, mostly: it passes when a connection ends.
-                warn!(%error, "the metrics endpoint cannot accept");
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                if let Some(kept_back) = deaf.say(Instant::now()) {
+                    warn!(%error, kept_back, "the metrics endpoint cannot accept");
+                }
+                sleep(Duration::from_millis(200)).await;
                 continue;
             }
         };
-        let (scrape, ready, places) = (scrape.clone(), ready.clone(), Arc::clone(&places));
-        tokio::spawn(async move {
-            let Ok(_place) = places.acquire().await else { return };
-            let service = service_fn(move |request| answer(request, scrape.clone(), ready.clone()));
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(5)).keep_alive(true);
-            let connection = http.serve_connection(TokioIo::new(stream), service);
-            if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, connection).await {
-                debug!(%error, "a metrics connection ended");
+        let Some(place) = places.take(source(from.ip())) else {
+            if let Some(kept_back) = crowded.say(Instant::now()) {
+                let Limits { most, each, .. } = limits;
+                warn!(
+                    from = %from.ip(), kept_back,
+                    "metrics.listen: a connection was closed: {each} of one address and {most} in all are served at once"
+                );
             }
+            continue;
+        };
+        let (scrape, ready) = (scrape.clone(), ready.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            connection(stream, limits, scrape, ready).await;
         });
+    }
+}
+
+/// One connection, to its end.
+async fn connection<F, S, G, R>(stream: TcpStream, limits: Limits, scrape: S, ready: R)
+where
+    S: Fn() -> F + Clone,
+    F: Future<Output = Result<String, String>>,
+    R: Fn() -> G + Clone,
+    G: Future<Output = Result<(), String>>,
+{
+    let service = service_fn(move |request| answer(request, scrape.clone(), ready.clone()));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.silence).keep_alive(true);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = match timeout(limits.whole, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            // A scraper that comes again and again on one connection is told so, and makes another.
+            connection.as_mut().graceful_shutdown();
+            timeout(limits.silence, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a metrics connection ended");
     }
 }
 
@@ -107,3 +156,6 @@ where
         _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,16 @@
 //! The kernel's side of a configuration: what must be there first, what is in the way, what would change.
 
+mod exchange;
+mod flush;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+
+use tracing::{info, warn};
+
+use exchange::{Desired, Exchanged};
+pub use flush::flush;
+use flush::take_away;
 
 use crate::config::index::{self, Indexes};
 use crate::config::leaving::Notes;
@@ -13,9 +21,9 @@ use crate::kernel::addresses::{self, Addresses, Listed};
 use crate::kernel::elements::{ElementChange, Elements, Part, Row, key};
 use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
 use crate::kernel::rules::{self, Print};
-use crate::kernel::{KernelError, apply, probe, ruleset};
+use crate::kernel::{KernelError, apply, listening, probe, ruleset};
 use crate::lvs::ServiceKey;
-use crate::state::{Change, LocalAddress, State, TABLE, diff};
+use crate::state::{Change, LocalAddress, Rules, State, diff};
 
 /// Connections to IPVS and nf_tables.
 pub struct Kernel {
@@ -63,10 +71,14 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// IPVS's timeouts, where the configuration wants others: `ipvsadm --set`.
     pub timeouts: Option<Timeouts>,
+    /// Services of others at our VIPs: IPVS's, and sockets that listen.
+    pub services: Vec<SocketAddr>,
     /// Interfaces of `vip_interface` that do not exist: their VIPs are not among the changes.
     pub absent: Vec<LocalAddress>,
     /// The services that should stand.
     wanted: BTreeSet<ServiceKey>,
+    /// What the rules are made of, for when the kernel refuses them because a set stands that is declared otherwise.
+    ours: Option<(Rules, Desired)>,
     /// Services and real servers that leave when their last connection is gone: their deletion is no drift.
     pub leaving: BTreeSet<(ServiceKey, SocketAddr)>,
 }
@@ -120,6 +132,12 @@ impl Kernel {
             return Err(missing(&plan.absent));
         }
         plan.notes = look.notes(config, &plan);
+        // What is refused altogether is shown as it would be tried.
+        if let Ok(Some((rules, exchanged))) = self.write(&plan, ruleset::check) {
+            plan.notes.leaving.insert(exchanged.to_string());
+            plan.changes.retain(|change| !exchanged.fills(change));
+            plan.rules = Some(rules);
+        }
         Ok(plan)
     }
 
@@ -127,9 +145,15 @@ impl Kernel {
     ///
     /// # Errors
     /// What the kernel refused; what was done before that stays.
-    pub fn carry_out(&mut self, plan: &Plan) -> Result<(), KernelError> {
-        if let Some(rules) = &plan.rules {
-            ruleset::apply(rules)?;
+    pub fn carry_out(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
+        let mut exchanged = None;
+        if plan.rules.is_some() {
+            exchanged = self.write(plan, ruleset::apply)?.map(|(_, exchanged)| exchanged);
+            match &exchanged {
+                Some(exchanged) if exchanged.lost.is_empty() => info!("{exchanged}"),
+                Some(exchanged) => warn!("{exchanged}"),
+                None => {}
+            }
             self.unstamped = true;
             self.stamp()?;
         } else if self.right.is_none() {
@@ -139,13 +163,15 @@ impl Kernel {
             self.ipvs.set_timeouts(timeouts)?;
         }
         self.made.extend(&plan.wanted);
-        apply::changes(&mut self.ipvs, &mut self.addresses, &plan.changes)?;
+        let fills = |change: &Change| exchanged.as_ref().is_some_and(|exchanged| exchanged.fills(change));
+        let changes: Vec<_> = plan.changes.iter().filter(|change| !fills(change)).cloned().collect();
+        apply::changes(&mut self.ipvs, &mut self.addresses, &changes)?;
         for change in &plan.changes {
             if let Change::DeleteService(key) = change {
                 self.made.remove(key);
             }
         }
-        Ok(())
+        Ok(exchanged)
     }
 
     /// Writes down what the kernel makes of our rules, so that a later look knows them. While the ruleset changes too fast to
@@ -162,64 +188,6 @@ impl Kernel {
     pub fn flush(&mut self, config: &Config) -> Vec<KernelError> {
         take_away(Some(&mut self.ipvs), Some(&mut self.elements), config, &self.made)
     }
-}
-
-/// `ftpdirector flush`: takes away every row that we own, with what parts of the kernel there are. A part that is not loaded
-/// holds no rows, and asking for it would load it.
-#[must_use]
-pub fn flush(config: &Config) -> Vec<KernelError> {
-    if let Err(error) = probe::net_admin() {
-        return vec![error];
-    }
-    let (mut ipvs, mut elements, mut errors) = (None, None, Vec::new());
-    if Path::new("/proc/net/ip_vs").exists() {
-        match Ipvs::connect() {
-            Ok(connected) => ipvs = Some(connected),
-            Err(error) => errors.push(error),
-        }
-    }
-    match Elements::connect() {
-        Ok(connected) => elements = Some(connected),
-        Err(error) => errors.push(error),
-    }
-    errors.extend(take_away(ipvs.as_mut(), elements.as_mut(), config, &BTreeSet::new()));
-    errors
-}
-
-fn take_away(
-    ipvs: Option<&mut Ipvs>,
-    mut elements: Option<&mut Elements>,
-    config: &Config,
-    made: &BTreeSet<ServiceKey>,
-) -> Vec<KernelError> {
-    let mut errors = Vec::new();
-    // First: a VIP without its services would answer with resets.
-    match Addresses::connect().and_then(|mut addresses| Ok((addresses.list()?, addresses))) {
-        Ok((listed, mut addresses)) => {
-            errors.extend(ours(&listed).iter().filter_map(|address| addresses.delete(address).err()));
-        }
-        Err(error) => errors.push(error),
-    }
-    let table = elements.as_mut().map_or_else(|| Ok(Table::default()), |elements| actual::table(elements, None));
-    let table = table.unwrap_or_else(|error| {
-        errors.push(error);
-        Table::default()
-    });
-    if let Some(ipvs) = ipvs {
-        match actual::read(ipvs, &table, standing::marks(config), made) {
-            Ok((state, _)) => {
-                for key in state.services.keys() {
-                    errors.extend(ipvs.delete_service(key).err());
-                }
-            }
-            Err(error) => errors.push(error),
-        }
-    }
-    // The table says which services are ours: it goes last, and stays while one of them does.
-    if table.there && errors.is_empty() {
-        errors.extend(ruleset::apply(&format!("delete table {TABLE}\n")).err());
-    }
-    errors
 }
 
 impl Look {
@@ -265,13 +233,31 @@ impl Look {
         let absent = self.addresses(&mut desired);
         let ours = standing::rules(config, &indexes);
         let (same, edited) = self.rules(ours.version().0);
-        let rules = (!same).then(|| ours.transaction());
+        let around = exchange::around(&self.table.sets, &desired.elements);
+        let rules = (!same).then(|| ours.exchange(&around.exchange));
         let leaving = leaving(&self.actual, &desired);
         let wanted = desired.services.keys().copied().collect();
         let timeouts = self.timeouts(config);
-        let changes = diff(&self.actual, &desired);
+        let mut changes = diff(&self.actual, &desired);
+        changes.retain(|change| same || !around.fills(change));
         let (config, notes, flushed) = (config.clone(), Notes::default(), !self.table.there);
-        Ok(Plan { config, notes, changes, indexes, rules, edited, flushed, leaving, timeouts, absent, wanted })
+        let services = services(&config, &self.others);
+        let ours = (!same).then_some((ours, desired.elements));
+        Ok(Plan {
+            config,
+            notes,
+            changes,
+            indexes,
+            rules,
+            edited,
+            flushed,
+            leaving,
+            timeouts,
+            services,
+            absent,
+            wanted,
+            ours,
+        })
     }
 
     /// Whether the rules of this version stand as they were written, and what is different.
@@ -359,6 +345,18 @@ fn leaving(actual: &State, desired: &State) -> BTreeSet<(ServiceKey, SocketAddr)
         desired.services.get(key).is_some_and(|service| service.destinations.contains_key(to))
     };
     destinations.filter(|(key, to)| !wanted(key, to)).collect()
+}
+
+/// Who else takes connections at our VIPs.
+fn services(config: &Config, others: &[ListedService]) -> Vec<SocketAddr> {
+    let vips: BTreeSet<_> = config.clusters.iter().flat_map(|cluster| &cluster.vips).copied().collect();
+    let of_ipvs = others.iter().filter_map(|other| match other.service.key {
+        ServiceKey::Tcp(address) => Some(address),
+        ServiceKey::Mark { .. } => None,
+    });
+    let all = of_ipvs.chain(listening::ports());
+    let ours: BTreeSet<_> = all.filter(|&at| vips.iter().any(|&vip| listening::serves(at, vip))).collect();
+    ours.into_iter().collect()
 }
 
 /// Address services at our VIPs and ports that we did not make.

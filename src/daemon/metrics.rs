@@ -32,6 +32,9 @@ pub struct ServerCounters {
     pub data: Traffic,
 }
 
+/// A cluster's name, a limit's, and how many packets were over it.
+pub type Limited = (String, &'static str, u64);
+
 /// What the kernel counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
@@ -39,6 +42,10 @@ pub struct KernelCounters {
     pub servers: Vec<ServerCounters>,
     /// Unexpected data connections, by cluster.
     pub unexpected: Vec<(String, u64)>,
+    /// Packets over a limit of the kernel's token buckets.
+    pub limited: Vec<Limited>,
+    /// Fragments to control ports, by cluster.
+    pub fragments: Vec<(String, u64)>,
     /// Control packets that the queue lost: it was full, or our socket's buffer was.
     pub queue_dropped: u64,
     /// Control packets that found no room for their door.
@@ -133,6 +140,11 @@ impl Scrape<'_> {
                 "Control packets that wait for a row or the rest of their line.",
                 self.snapshot.held,
             ),
+            (
+                "ftpdirector_kept_bytes",
+                "What is held and kept beside the sessions: packets that wait, beginnings of lines, edits. limits.memory bounds it.",
+                self.snapshot.memory,
+            ),
         ] {
             let gauge = IntGauge::new(name, help)?;
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -142,7 +154,7 @@ impl Scrape<'_> {
         for (name, help, count) in [
             (
                 "ftpdirector_unreadable_packets_total",
-                "Queued packets that are not whole TCP segments.",
+                "Queued packets that are not whole TCP segments, or whose checksum is wrong.",
                 snapshot.unreadable,
             ),
             (
@@ -165,6 +177,11 @@ impl Scrape<'_> {
                 "ftpdirector_log_overruns_total",
                 "Times that the log of landed data connections overflowed: some then count as expired though they came.",
                 snapshot.log_overruns,
+            ),
+            (
+                "ftpdirector_landings_logged_total",
+                "First packets of data connections that the kernel told the daemon of: of many to one port it tells of some.",
+                snapshot.landings_logged,
             ),
         ] {
             let counter = prometheus::IntCounter::new(name, help)?;
@@ -250,6 +267,30 @@ impl Scrape<'_> {
         let unexpected = counters(registry, "ftpdirector_unexpected_data_total", help, &["cluster"])?;
         for (cluster, count) in &self.kernel.unexpected {
             unexpected.with_label_values(&[cluster]).inc_by(*count);
+        }
+        let help = "Fragments to a control port: dropped, since what comes in pieces cannot be read.";
+        let fragments = counters(registry, "ftpdirector_fragments_dropped_total", help, &["cluster"])?;
+        for (cluster, count) in &self.kernel.fragments {
+            fragments.with_label_values(&[cluster]).inc_by(*count);
+        }
+        self.limited(registry)
+    }
+
+    fn limited(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "Over one of `limits`: control packets dropped (connection_packets, client_packets; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory).";
+        let limited = counters(registry, "ftpdirector_limited_total", help, &["cluster", "limit"])?;
+        for cluster in &self.servers.config.clusters {
+            for limit in ["client_sessions", "memory"] {
+                limited.with_label_values(&[cluster.name.as_str(), limit]);
+            }
+        }
+        for (cluster, limit, count) in &self.kernel.limited {
+            limited.with_label_values(&[cluster.as_str(), limit]).inc_by(*count);
+        }
+        for (cluster, counted) in &self.snapshot.clusters {
+            for (limit, &count) in &counted.limited {
+                limited.with_label_values(&[cluster.as_str(), limit]).inc_by(count);
+            }
         }
         Ok(())
     }

@@ -13,8 +13,10 @@ mod metrics_health;
 mod observe;
 mod owners;
 mod packets;
+mod places;
 mod probe;
 mod refresh;
+mod repeated;
 mod rows;
 mod tally;
 
@@ -23,11 +25,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 pub use control::{Command, View};
 pub use kernel::{Kernel, Plan, flush};
@@ -122,6 +125,7 @@ pub fn run(
     on_exit: OnExit,
     reread: impl Fn() -> Result<Config, String>,
 ) -> Result<(), RunError> {
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("tokio"))?;
     runtime.block_on(async {
         // The far ends are held by those who command: the health checks and the admin socket.
@@ -157,6 +161,14 @@ pub fn run(
         daemon.stop(on_exit);
         Ok(())
     })
+}
+
+/// As many descriptors as we may have. The listeners' are bounded; health checks need some for each real server, nft four.
+fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        debug!(%error, "the limit of descriptors stays as it is");
+    }
 }
 
 /// Tells systemd, where it started us (`Type=notify`).

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::metrics::{KernelCounters, ServerCounters};
+use super::metrics::{KernelCounters, Limited, ServerCounters};
 use super::owners::{Connection, Owner, Owners};
 use super::tally::Tally;
 use crate::config::index::Indexes;
@@ -25,6 +25,8 @@ pub struct Observer {
     misdirected: Tally<Key, ServerName, 1>,
     unexpected: Tally<Key, String, 1>,
     full: Tally<&'static str, &'static str, 1>,
+    limited: Tally<(Name, Key), (String, &'static str), 1>,
+    fragments: Tally<Key, String, 1>,
     traffic: Tally<(ServiceKey, SocketAddr), Owner, 5>,
 }
 
@@ -50,6 +52,8 @@ impl Observer {
             misdirected: Tally::default(),
             unexpected: Tally::default(),
             full: Tally::default(),
+            limited: Tally::default(),
+            fragments: Tally::default(),
             traffic: Tally::default(),
         })
     }
@@ -63,11 +67,14 @@ impl Observer {
         self.follow_services(config, indexes, &services);
         self.follow_landings(config, indexes)?;
         let unexpected = self.follow_unexpected(config, indexes)?;
+        let limited = self.follow_limited(config, indexes)?;
+        let fragments = self.follow_fragments(config, indexes)?;
         let queue_dropped = queue::stats(config.kernel.queue)
             .map_or(0, |stats| u64::from(stats.queue_dropped) + u64::from(stats.user_dropped));
         let servers = servers(config).into_iter().map(|name| self.server(name)).collect();
         let doors_full = self.follow_full()?;
-        Ok(Observed { services, counters: KernelCounters { servers, unexpected, queue_dropped, doors_full } })
+        let counters = KernelCounters { servers, unexpected, limited, fragments, queue_dropped, doors_full };
+        Ok(Observed { services, counters })
     }
 
     fn server(&self, name: ServerName) -> ServerCounters {
@@ -127,21 +134,76 @@ impl Observer {
 
     fn follow_unexpected(&mut self, config: &Config, indexes: &Indexes) -> Result<Vec<(String, u64)>, KernelError> {
         let counted = packets(&mut self.elements, Set::once(Name::Unexpected))?;
-        let marks = standing::marks(config);
-        for cluster in &config.clusters {
-            let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
-            let keys = places.filter_map(|place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]));
-            let rows = keys.filter_map(|key| counted.get(&key).map(|&count| (key, cluster.name.clone(), [count])));
-            self.unexpected.follow(rows);
-        }
-        let known = |name: &String| config.clusters.iter().any(|cluster| cluster.name == *name);
-        self.unexpected.retain(known);
-        let of = |name: &String| {
-            let [count] = self.unexpected.of(name);
-            (name.clone(), count)
-        };
-        Ok(config.clusters.iter().map(|cluster| of(&cluster.name)).collect())
+        Ok(by_cluster(&mut self.unexpected, &counted, config, indexes))
     }
+
+    fn follow_fragments(&mut self, config: &Config, indexes: &Indexes) -> Result<Vec<(String, u64)>, KernelError> {
+        let counted = packets(&mut self.elements, Set::once(Name::Fragments))?;
+        Ok(by_cluster(&mut self.fragments, &counted, config, indexes))
+    }
+
+    /// What the token buckets dropped: control packets by the server's mark, replies by its address and port.
+    fn follow_limited(&mut self, config: &Config, indexes: &Indexes) -> Result<Vec<Limited>, KernelError> {
+        let marks = standing::marks(config);
+        for (name, limit) in BUCKETS {
+            let sets = Set::all().filter(|set| set.name == name);
+            let mut counted = BTreeMap::new();
+            for set in sets {
+                counted.extend(packets(&mut self.elements, set)?);
+            }
+            for placement in &indexes.placements {
+                let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
+                let Some(server) = cluster.real_servers.get(placement.server) else { continue };
+                let mark = vec![Value::Mark(marks.control(placement.index))];
+                let ports = cluster.ports.iter().map(|&port| Value::Port(server.port.unwrap_or(port)));
+                let keys = ports.map(|port| vec![Value::Address(server.address), port]).chain([mark]);
+                let rows = keys.filter_map(|key| {
+                    let count = *counted.get(&key)?;
+                    Some(((name, key), (cluster.name.clone(), limit), [count]))
+                });
+                self.limited.follow(rows);
+            }
+        }
+        let known = |(name, _): &(String, &str)| config.clusters.iter().any(|cluster| cluster.name == *name);
+        self.limited.retain(known);
+        let of = |cluster: &str, limit| {
+            let [count] = self.limited.of(&(cluster.to_owned(), limit));
+            (cluster.to_owned(), limit, count)
+        };
+        let limits = ["connection_packets", "client_packets"];
+        let clusters = config.clusters.iter().map(|cluster| cluster.name.as_str());
+        Ok(clusters.flat_map(|cluster| limits.map(|limit| of(cluster, limit))).collect())
+    }
+}
+
+/// The sets that count what was over a limit.
+const BUCKETS: [(Name, &str); 4] = [
+    (Name::OverConnection, "connection_packets"),
+    (Name::OverReplies, "connection_packets"),
+    (Name::OverClient, "client_packets"),
+    (Name::OverClientReplies, "client_packets"),
+];
+
+/// What is counted by tag, by cluster.
+fn by_cluster(
+    tally: &mut Tally<Key, String, 1>,
+    counted: &BTreeMap<Key, u64>,
+    config: &Config,
+    indexes: &Indexes,
+) -> Vec<(String, u64)> {
+    let marks = standing::marks(config);
+    for cluster in &config.clusters {
+        let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
+        let keys = places.filter_map(|place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]));
+        let rows = keys.filter_map(|key| counted.get(&key).map(|&count| (key, cluster.name.clone(), [count])));
+        tally.follow(rows);
+    }
+    tally.retain(|name| config.clusters.iter().any(|cluster| cluster.name == *name));
+    let of = |name: &String| {
+        let [count] = tally.of(name);
+        (name.clone(), count)
+    };
+    config.clusters.iter().map(|cluster| of(&cluster.name)).collect()
 }
 
 /// Every server of a configuration.

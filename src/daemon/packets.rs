@@ -1,6 +1,7 @@
 //! The packet thread: owns the queue, the log group and the director. Everyone else talks to it through [`Packets`].
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -13,8 +14,9 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::listeners::{Listener, Listeners};
+use super::repeated::Repeated;
 use super::rows::Job;
-use crate::director::{self, Action, Decision, Director, Holder, Hook, Listing, Setup, Snapshot};
+use crate::director::{self, Action, Decision, Director, Holder, Hook, Listed, OutOfRange, Page, Setup, Snapshot};
 use crate::kernel::log::Log;
 use crate::kernel::queue::{PacketId, Queue, Verdicts};
 use crate::kernel::wait::{Wake, wait};
@@ -35,14 +37,18 @@ pub enum Message {
     },
     /// Someone wants to know.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// Someone wants to see so many sessions.
-    Sessions(usize, oneshot::Sender<Listing>),
-    /// Someone wants to know which sessions so many rows are there for.
-    Holders(usize, oneshot::Sender<Vec<Holder>>),
+    /// Someone wants to see the page of sessions that begins here.
+    Sessions(u32, oneshot::Sender<Page<Listed>>),
+    /// Someone wants to know which sessions rows are there for, page by page.
+    Holders(u32, oneshot::Sender<Page<Holder>>),
     /// Someone wants to know which of these sessions, client and far end, may have a data connection.
     MayTransfer(Vec<(SocketAddr, SocketAddr)>, oneshot::Sender<Vec<bool>>),
     /// IPVS was made to remember these sessions, client and far end.
     Refreshed(Vec<(SocketAddr, SocketAddr)>),
+    /// IPVS has these connections, client and far end, established.
+    Confirmed(Vec<(SocketAddr, SocketAddr)>),
+    /// Someone wants to know whether a session waits for that.
+    WantsConfirmation(oneshot::Sender<bool>),
     /// Someone listens from now on.
     Listen(Listener),
     /// Someone wants to know whether the thread still runs.
@@ -161,7 +167,7 @@ struct Core {
 }
 
 fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
-    let mut actions = Vec::new();
+    let (mut actions, mut trouble) = (Vec::new(), Repeated::default());
     loop {
         core.lost = (queue.late(), log.overruns());
         let now = core.now();
@@ -179,20 +185,26 @@ fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>
         // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
         for _ in 0..16 {
             // Before the control packets, which may supersede an expectation whose data connection came first.
-            passing(log.receive(&mut |logged| core.director.landed(logged.mark, logged.payload)))?;
+            let landed = log.receive(&mut |logged| core.director.landed(logged.mark, logged.payload));
+            passing(landed, &mut trouble)?;
             let count = queue.receive(&mut |packet, verdicts| {
                 core.packet(packet, &mut actions, verdicts);
                 core.act(&mut actions, verdicts);
             });
-            let count = passing(count)?.unwrap_or_default();
-            passing(queue.flush())?;
-            if count == 0 {
+            let count = passing(count, &mut trouble)?.unwrap_or_default();
+            // Packets of many lines are read in turn with those of others.
+            let now = core.now();
+            let resumed = core.director.has_turn(now);
+            core.director.resume(now, &mut actions);
+            core.act(&mut actions, queue.verdicts());
+            passing(queue.flush(), &mut trouble)?;
+            if count == 0 && !resumed {
                 break;
             }
         }
         core.director.tick(core.now(), &mut actions);
         core.act(&mut actions, queue.verdicts());
-        passing(queue.flush())?;
+        passing(queue.flush(), &mut trouble)?;
         if core.rows_gone {
             return Err(io::Error::other("the row thread is gone"));
         }
@@ -203,13 +215,15 @@ fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>
 }
 
 /// Memory that the kernel lacks for a moment ends nothing: verdicts are kept and sent with the next.
-fn passing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn passing<T>(result: io::Result<T>, trouble: &mut Repeated) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)
             if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) =>
         {
-            warn!(%error, "netlink: tried again with the next packet");
+            if let Some(kept_back) = trouble.say(Instant::now()) {
+                warn!(%error, kept_back, "netlink: tried again with the next packet");
+            }
             Ok(None)
         }
         Err(error) => Err(error),
@@ -229,8 +243,8 @@ impl Core {
                 let (late_verdicts, log_overruns) = self.lost;
                 drop(answer.send(Snapshot { late_verdicts, log_overruns, ..self.director.snapshot() }));
             }
-            Message::Sessions(most, answer) => drop(answer.send(self.director.sessions(self.now(), most))),
-            Message::Holders(most, answer) => drop(answer.send(self.director.holders(most))),
+            Message::Sessions(from, answer) => drop(answer.send(self.director.sessions(self.now(), from))),
+            Message::Holders(from, answer) => drop(answer.send(self.director.holders(from))),
             Message::MayTransfer(sessions, answer) => {
                 let may = sessions.into_iter().map(|(client, far_end)| self.director.may_transfer(client, far_end));
                 drop(answer.send(may.collect()));
@@ -239,6 +253,12 @@ impl Core {
                 let now = self.now();
                 sessions.into_iter().for_each(|(client, far_end)| self.director.refreshed(now, client, far_end));
             }
+            Message::Confirmed(sessions) => {
+                let now = self.now();
+                let each = |(client, far_end)| self.director.confirmed(now, client, far_end, actions);
+                sessions.into_iter().for_each(each);
+            }
+            Message::WantsConfirmation(answer) => drop(answer.send(self.director.wants_confirmation())),
             Message::Listen(listener) => self.listeners.add(listener, &mut self.director),
             Message::Ping(answer) => drop(answer.send(())),
             Message::Configure(setup) => self.director.configure(*setup),
@@ -281,7 +301,25 @@ impl Core {
                         verdicts.drop(id);
                     }
                 }
+                Action::OutOfRange(what) => warn!("{}", Misconfigured(&what)),
             }
         }
+    }
+}
+
+/// What is wrong between a server and the configuration, and the cure.
+struct Misconfigured<'a>(&'a OutOfRange);
+
+impl fmt::Display for Misconfigured<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OutOfRange { cluster, server, port, declared } = self.0;
+        write!(
+            f,
+            "{cluster}/{server} names passive port {port}, outside its passive_ports {declared}: nothing is opened there, so these \
+             transfers fail; make the server's own range and passive_ports the same (vsftpd: pasv_min_port={}, \
+             pasv_max_port={}); further ones are only counted",
+            declared.first(),
+            declared.last()
+        )
     }
 }

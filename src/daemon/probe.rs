@@ -4,6 +4,7 @@ use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,28 +12,34 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::{HealthCheck, HealthCheckKind};
 use crate::health::{Action, Event, Family, Outcome, Probe, Report, Script, Step};
-use crate::lvs::is_ipv6;
+use crate::lvs::{PortRange, is_ipv6};
 
 /// The longest password file that is read, in bytes.
 const PASSWORD_FILE: u64 = 64 * 1024;
 
-/// Probes the server at `address`, its own, once. Takes as long as `check.timeout` says at most.
-pub async fn probe(address: SocketAddr, check: &HealthCheck) -> Report {
+/// Probes the server at `address`, its own, once; `range` is the one that it has declared. Takes as long as `check.timeout`
+/// says at most.
+pub async fn probe(address: SocketAddr, check: &HealthCheck, range: Option<PortRange>) -> Report {
+    let timeout = check.timeout;
     match password(check).await {
-        Ok(password) => talk(address, check, password.as_deref()).await,
+        Ok(password) => talk(address, script(address, check, password.as_deref()).within(range), timeout).await,
         Err(error) => {
             // Nothing is known of its logins then. A server that does not even greet is down all the same.
             let greeting = HealthCheck { kind: HealthCheckKind::Banner, ..check.clone() };
-            let report = talk(address, &greeting, None).await;
+            let report = talk(address, script(address, &greeting, None), timeout).await;
             if report.outcome == Outcome::Good { Report::unsure(Step::Password, error) } else { report }
         }
     }
 }
 
-async fn talk(address: SocketAddr, check: &HealthCheck, password: Option<&[u8]>) -> Report {
+fn script(address: SocketAddr, check: &HealthCheck, password: Option<&[u8]>) -> Script {
     let family = if is_ipv6(address.ip()) { Family::V6 } else { Family::V4 };
+    Script::new(check.clone(), password, family)
+}
+
+async fn talk(address: SocketAddr, script: Script, timeout: Duration) -> Report {
     let began = Instant::now();
-    let mut probe = Probe::new(Script::new(check.clone(), password, family));
+    let mut probe = Probe::new(script);
     let mut links = Links { host: address.ip(), control: Link::opening(address), data: Link::None };
     let (mut control, mut data) = ([0; 4096], [0; 16384]);
     loop {
@@ -45,7 +52,7 @@ async fn talk(address: SocketAddr, check: &HealthCheck, password: Option<&[u8]>)
         let event = tokio::select! {
             happened = links.control.next(&mut control) => control_event(happened, &control),
             happened = links.data.next(&mut data) => data_event(happened),
-            () = sleep_until(began + check.timeout) => Event::TimedOut,
+            () = sleep_until(began + timeout) => Event::TimedOut,
         };
         probe.handle(event, began.elapsed());
     }

@@ -38,19 +38,23 @@ pub struct Refresh {
 }
 
 impl Refresh {
-    /// Starts it. Without CAP_NET_RAW it does not run: idle control connections then end as they always did, and the log
+    /// Starts it. Without CAP_NET_RAW it keeps nothing alive: idle control connections then end as they always did, and the log
     /// says so.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(view: Arc<Mutex<View>>, packets: Packets) -> io::Result<Self> {
-        let (raw, ipvs) = match Raw::open().and_then(|raw| Ok((raw, Ipvs::connect()?))) {
-            Ok(tools) => tools,
+        let raw = Raw::open().inspect_err(|error| {
+            warn!("idle control connections are not kept alive, so a long transfer may lose its own: {error}");
+        });
+        let ipvs = match Ipvs::connect() {
+            Ok(ipvs) => ipvs,
             Err(error) => {
-                warn!("idle control connections are not kept alive, so a long transfer may lose its own: {error}");
+                warn!("IPVS's connections cannot be looked at, so sessions under TLS are forgotten early: {error}");
                 return Ok(Self { _line: None });
             }
         };
+        let raw = raw.ok();
         let (line, end) = channel();
         let keeper = Keeper { raw, ipvs, view, packets, origin: Instant::now(), complaint: None };
         thread::Builder::new().name("refresh".into()).spawn(move || keeper.run(&end))?;
@@ -59,7 +63,8 @@ impl Refresh {
 }
 
 struct Keeper {
-    raw: Raw,
+    /// `None` without CAP_NET_RAW.
+    raw: Option<Raw>,
     ipvs: Ipvs,
     view: Arc<Mutex<View>>,
     packets: Packets,
@@ -75,7 +80,7 @@ impl Keeper {
         while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             // Asked each time: `ipvsadm --set` tells nobody.
             match self.ipvs.timeouts() {
-                Ok(timeouts) if looked.is_some_and(|looked| looked.elapsed() < pause(took, timeouts.tcp)) => {}
+                Ok(timeouts) if looked.is_some_and(|looked| looked.elapsed() < self.pause(took, timeouts.tcp)) => {}
                 Ok(timeouts) => {
                     let began = Instant::now();
                     let result = self.look(&mut vigil, Idle { tcp: timeouts.tcp, tcp_fin: timeouts.tcp_fin });
@@ -85,6 +90,12 @@ impl Keeper {
                 Err(error) => self.complain(Some(error)),
             }
         }
+    }
+
+    /// From one look to the next; the first confirmation of a session under TLS should not wait for long.
+    fn pause(&self, took: Duration, tcp: Duration) -> Duration {
+        let wanted = self.packets.ask_and_wait(Message::WantsConfirmation) == Some(true);
+        if wanted { (took * SHARE).min(pause(took, tcp)) } else { pause(took, tcp) }
     }
 
     fn complain(&mut self, error: Option<KernelError>) {
@@ -98,13 +109,26 @@ impl Keeper {
     /// Looks at every connection once and refreshes what needs it. Goes on after an error.
     fn look(&mut self, vigil: &mut Vigil, idle: Idle) -> Result<(), KernelError> {
         let mut sight = self.sight(idle);
-        connections::each(&mut |connection| sight.connection(connection))?;
+        let mut established = Vec::with_capacity(ASKED);
+        connections::each(&mut |connection| {
+            established.extend(sight.connection(connection).as_ref().map(session));
+            if established.len() >= ASKED {
+                self.confirm(&mut established);
+            }
+        })?;
+        self.confirm(&mut established);
         let nat = |quiet: &Quiet| quiet.control.forwarding == ForwardingMethod::Nat;
         let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight, idle.tcp) } else { Ok(()) };
         sight.pair();
         self.ask(&mut sight);
         let controls = vigil.look(Time::ZERO + self.origin.elapsed(), &sight);
         tracked.and(self.refresh(controls))
+    }
+
+    /// Tells the packet thread of connections that IPVS has, and forgets them.
+    fn confirm(&self, established: &mut Vec<(SocketAddr, SocketAddr)>) {
+        // If the packet thread is gone, the daemon ends soon.
+        let _ = self.packets.tell(Message::Confirmed(std::mem::take(established)));
     }
 
     fn sight(&self, idle: Idle) -> Sight {
@@ -133,7 +157,7 @@ impl Keeper {
         let mut result = Ok(());
         controls.retain(|control| {
             let packet = forge::stale_ack(control.client, control.vip).filter(|_| local.contains(&control.vip.ip()));
-            let sent = packet.map(|packet| self.raw.send(&packet, control.vip.ip()));
+            let sent = packet.zip(self.raw.as_ref()).map(|(packet, raw)| raw.send(&packet, control.vip.ip()));
             let is_sent = matches!(sent, Some(Ok(())));
             if let Some(Err(error)) = sent {
                 result = Err(error);

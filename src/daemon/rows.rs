@@ -2,10 +2,12 @@
 
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread;
+use std::time::Instant;
 
 use tracing::warn;
 
 use super::packets::Message;
+use super::repeated::Repeated;
 use crate::kernel::KernelError;
 use crate::kernel::apply;
 use crate::kernel::elements::{ElementChange, Elements};
@@ -30,9 +32,10 @@ const MOST: usize = 512;
 /// When the thread cannot be started.
 pub fn spawn(mut elements: Elements, jobs: Receiver<Job>, answers: Sender<Message>, wake: Wake) -> std::io::Result<()> {
     let work = move || {
+        let mut warning = Repeated::default();
         while let Ok(first) = jobs.recv() {
             let batch = collect(first, &jobs);
-            let refused = write(&mut elements, &batch);
+            let refused = write(&mut elements, &batch, &mut warning);
             for (job, refused) in batch.into_iter().zip(refused) {
                 if let Some(ticket) = job.ticket
                     && answers.send(Message::RowsDone { ticket, refused }).is_err()
@@ -63,7 +66,7 @@ fn collect(first: Job, jobs: &Receiver<Job>) -> Vec<Job> {
 }
 
 /// Writes the jobs; says of each whether a row that it needs was refused.
-fn write(elements: &mut Elements, batch: &[Job]) -> Vec<bool> {
+fn write(elements: &mut Elements, batch: &[Job], warning: &mut Repeated) -> Vec<bool> {
     let changes: Vec<ElementChange> = batch.iter().flat_map(|job| &job.changes).map(apply::element).collect();
     let mut results = elements.apply(&changes).into_iter();
     let mut lost: Option<(usize, KernelError)> = None;
@@ -82,9 +85,11 @@ fn write(elements: &mut Elements, batch: &[Job]) -> Vec<bool> {
         .iter()
         .map(|job| results.by_ref().take(job.changes.len()).map(&mut refused).fold(false, |any, one| any | one))
         .collect();
-    if let Some((count, error)) = lost {
-        // One line a transaction: a full set refuses every row.
-        warn!(count, %error, "pinholes were refused: their data connections will not be expected");
+    // A full set refuses every row.
+    if let Some((count, error)) = lost
+        && let Some(kept_back) = warning.say(Instant::now())
+    {
+        warn!(count, %error, kept_back, "pinholes were refused: their data connections will not be expected");
     }
     refused
 }

@@ -19,6 +19,8 @@ pub struct ClusterCounters {
     pub unparsed: BTreeMap<&'static str, u64>,
     /// Sessions that went blind, by reason.
     pub blind: BTreeMap<&'static str, u64>,
+    /// Packets over one of the director's limits, by limit.
+    pub limited: BTreeMap<&'static str, u64>,
 }
 
 /// Everything at one instant.
@@ -32,7 +34,7 @@ pub struct Snapshot {
     pub pinholes: usize,
     /// Packets that wait for a row or for the rest of their line.
     pub held: usize,
-    /// Packets that could not be read at all (not TCP, cut short).
+    /// Packets that could not be read at all (not TCP, cut short, a wrong checksum).
     pub unreadable: u64,
     /// Control packets passed unread because `limits.sessions` was reached.
     pub over_limit: u64,
@@ -44,6 +46,10 @@ pub struct Snapshot {
     pub late_verdicts: u64,
     /// Times that the log of landed data connections overflowed.
     pub log_overruns: u64,
+    /// Data connections that the log told of: of many to one port only some.
+    pub landings_logged: u64,
+    /// Bytes that are held and kept beside the sessions.
+    pub memory: usize,
 }
 
 /// Adds one to a counter of a map.

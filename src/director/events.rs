@@ -8,8 +8,8 @@ use super::expectation::{Awaited, Expectation, Mode, Outcome};
 use super::table::{Slot, Standing};
 use super::trace::What;
 use super::{Action, Director};
-use crate::ftp::{BlindReason, Event};
-use crate::lvs::network;
+use crate::ftp::{BlindReason, Event, UnparsedReason};
+use crate::lvs::{ForwardingMethod, network};
 use crate::state::sets::{Key, Name, Set};
 use crate::steer::{Placement, Row, RowChange, active, exact, range, tls};
 use crate::time::Time;
@@ -23,6 +23,8 @@ pub(super) struct Effects {
     pub remove: Vec<RowChange>,
     /// Whether the packet opens its own door on its way out.
     pub keep_mark: bool,
+    /// The index of the server whose reply this is, if it opens the client's door (NAT).
+    pub answer: Option<u16>,
 }
 
 /// A row that is younger is not written again for a transfer verb.
@@ -38,8 +40,13 @@ impl Director {
         // A blind session keeps its door: what it says cannot be read any more.
         effects.keep_mark = self.table.entry(slot).is_some_and(|entry| entry.ftp.blind().is_some());
         let events = std::mem::take(&mut self.events);
-        for event in &events {
+        let last = events.iter().rposition(|event| names(event).is_some());
+        for (at, event) in events.iter().enumerate() {
             self.count_event(&placement, event);
+            if let Some(mode) = names(event).filter(|_| last.is_some_and(|last| at < last)) {
+                self.skip(now, slot, &placement, mode, &mut effects);
+                continue;
+            }
             match event {
                 Event::AskPassive { .. } => self.ask_passive(now, slot, &placement, &mut effects),
                 Event::ExpectPassive { said, port, .. } => {
@@ -70,10 +77,28 @@ impl Director {
         effects
     }
 
-    /// PASV, EPSV: with a range of its own the server is known by the port, and the door opens before any reply.
+    /// A data connection that a later line of the same go supersedes: its row would not be written. Sixteen PORTs cost no more
+    /// than one.
+    fn skip(&mut self, now: Time, slot: Slot, placement: &Placement, named: Named, effects: &mut Effects) {
+        self.end_expectation(now, slot, Outcome::Superseded, effects);
+        let mode = match named {
+            Named::Port(mode) => mode,
+            // Nothing is expected yet.
+            Named::Question if placement.forwarding == ForwardingMethod::Nat => return,
+            Named::Question => Mode::Passive,
+        };
+        self.count_outcome(placement.index, mode, Outcome::Superseded);
+        self.note(slot, What::Ended { mode, outcome: Outcome::Superseded });
+    }
+
+    /// PASV, EPSV. Where replies are seen nothing is expected before the server has named a port. Elsewhere a server with a
+    /// range of its own is known by the port, and the door opens now.
     fn ask_passive(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
         self.end_expectation(now, slot, Outcome::Superseded, effects);
-        let by_range = range::covers(placement, None);
+        if placement.forwarding == ForwardingMethod::Nat {
+            return;
+        }
+        let by_range = range::steers(placement);
         effects.keep_mark |= by_range;
         self.expect(now, slot, placement, Mode::Passive, Vec::new());
         if by_range {
@@ -91,22 +116,16 @@ impl Director {
         effects: &mut Effects,
     ) {
         let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return };
-        if range::covers(placement, Some(port)) {
-            // The row needs no port; to tell the sessions of one client apart it helps.
-            self.await_passive(slot, placement, port);
-            return;
-        }
         self.end_expectation(now, slot, Outcome::Superseded, effects);
-        let mut rows = vec![exact::row(self.setup.marks, placement, client, vip_port)];
-        if vip_port != port {
-            rows.push(exact::translated(placement, client, vip_port, port));
-        }
-        if rows.iter().any(|row| self.pinholes.is_taken(row, now)) {
-            // No port was free, or the reply had no room for another: this one fails rather than take another's place.
-            rows.clear();
-            if let Some(counters) = self.counters(placement) {
-                count(&mut counters.unparsed, "port_taken");
+        let mut rows = Vec::new();
+        if range::steers(placement) {
+            effects.answer = Some(placement.index);
+        } else {
+            rows.push(exact::row(self.setup.marks, placement, client, vip_port));
+            if vip_port != port {
+                rows.push(exact::translated(placement, client, vip_port, port));
             }
+            self.drop_taken(now, placement, &mut rows);
         }
         self.hold_rows(now, placement, &rows, effects);
         self.expect(now, slot, placement, Mode::Passive, rows);
@@ -123,13 +142,26 @@ impl Director {
         effects: &mut Effects,
     ) {
         self.end_expectation(now, slot, Outcome::Superseded, effects);
+        let Some(control) = self.table.entry(slot).map(|entry| entry.key.server()) else { return };
         if address.is_ipv4() != placement.vip.is_ipv4() {
             return;
         }
-        let rows = vec![active::row(self.setup.marks, placement, address)];
+        let mut rows = vec![active::row(self.setup.marks, placement, address, control)];
+        self.drop_taken(now, placement, &mut rows);
         self.hold_rows(now, placement, &rows, effects);
         self.expect(now, slot, placement, Mode::Active, rows);
         self.await_data(slot, (placement.index, address.ip(), address.port()));
+    }
+
+    /// No port was free, the reply had no room for another, or another session has named the same: this data connection fails
+    /// rather than take another's place.
+    fn drop_taken(&mut self, now: Time, placement: &Placement, rows: &mut Vec<Row>) {
+        if rows.iter().any(|row| self.pinholes.is_taken(row, now)) {
+            rows.clear();
+            if let Some(counters) = self.counters(placement) {
+                count(&mut counters.unparsed, UnparsedReason::PortTaken.name());
+            }
+        }
     }
 
     /// RETR, STOR, LIST …: the time starts again; the server of an active transfer calls only now.
@@ -154,7 +186,9 @@ impl Director {
         let index = entry.index;
         let Some(expectation) = entry.expectation.as_mut() else { return };
         expectation.used = true;
-        let mode = expectation.mode;
+        let (mode, serial, awaited) = (expectation.mode, expectation.serial, expectation.awaited.clone());
+        expectation.rows.iter().for_each(|row| self.pinholes.met(row));
+        awaited.into_iter().for_each(|awaited| self.waiting.remove(awaited, slot, serial));
         self.count_outcome(index, mode, Outcome::Used);
         self.note(slot, What::Ended { mode, outcome: Outcome::Used });
     }
@@ -166,7 +200,7 @@ impl Director {
             let mut effects = Effects::default();
             self.end_expectation(now, slot, Outcome::Expired, &mut effects);
             self.note_rows(slot, &effects);
-            actions.extend(super::rows(effects));
+            actions.extend(super::rows_of(effects));
         }
     }
 
@@ -178,6 +212,9 @@ impl Director {
         if !expectation.used {
             self.count_outcome(index, expectation.mode, outcome);
             self.note(slot, What::Ended { mode: expectation.mode, outcome });
+        }
+        if !expectation.used {
+            expectation.rows.iter().for_each(|row| self.pinholes.met(row));
         }
         let leave = expectation.used || expectation.deadline <= now;
         let pinholes = &mut self.pinholes;
@@ -192,40 +229,26 @@ impl Director {
             }
         }
         for awaited in expectation.awaited {
-            self.waiting.trim(awaited, &self.table);
+            self.waiting.remove(awaited, slot, expectation.serial);
         }
     }
 
-    /// Under TLS nothing can be expected: doors for as long as the session lives.
+    /// Under TLS nothing can be expected: doors for as long as the session lives, at first for as long as any pinhole. IPVS
+    /// must be seen to have the connection for more: two packets with a forged address must not hold a door.
     fn go_blind(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
         self.end_blindness(slot, effects);
         let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
-        let rows = tls::rows(self.setup.marks, placement, key.client(), key.server());
-        let idle = self.setup.idle;
-        effects.wait.extend(rows.iter().map(|row| self.pinholes.hold(row, now, idle)));
-        if let Some(entry) = self.table.entry_mut(slot) {
-            entry.standing = Some(Box::new(Standing { rows, refresh: now + idle / 3 }));
-        }
-    }
-
-    /// The rows of a session under TLS start their time again.
-    pub(super) fn refresh(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
-        let idle = self.setup.idle;
-        let Some(standing) = self.table.entry_mut(slot).and_then(|entry| entry.standing.as_mut()) else { return };
-        if standing.refresh > now {
-            return;
-        }
-        standing.refresh = now + idle / 3;
-        let wait = standing.rows.iter().filter_map(|row| self.pinholes.refresh(row, now, idle)).collect();
-        let effects = Effects { wait, ..Effects::default() };
-        self.note_rows(slot, &effects);
-        actions.extend(super::rows(effects));
+        let mut rows = tls::rows(self.setup.marks, placement, key.client(), key.server());
+        rows.retain(|row| !self.pinholes.is_taken(row, now));
+        let soon = self.timeout(placement);
+        effects.wait.extend(rows.iter().map(|row| self.pinholes.hold(row, now, soon)));
+        let review = now + self.confirmed_for().max(soon);
+        self.table.stand(slot, Some(Standing { rows, review, confirmed: false }));
     }
 
     /// The session ended, or can be read again (CCC).
     pub(super) fn end_blindness(&mut self, slot: Slot, effects: &mut Effects) {
-        let Some(entry) = self.table.entry_mut(slot) else { return };
-        let Some(standing) = entry.standing.take() else { return };
+        let Some(standing) = self.table.stand(slot, None) else { return };
         let placement = self.table.entry(slot).and_then(|entry| self.placement(entry.index));
         let soon = placement.map_or(Duration::from_secs(10), |placement| self.timeout(placement));
         for row in &standing.rows {
@@ -247,7 +270,7 @@ impl Director {
 
     fn expect(&mut self, now: Time, slot: Slot, placement: &Placement, mode: Mode, rows: Vec<Row>) {
         let (serial, deadline) = (self.number(), now + self.timeout(placement));
-        let by_range = mode == Mode::Passive && rows.is_empty() && range::covers(placement, None);
+        let by_range = mode == Mode::Passive && rows.is_empty() && range::steers(placement);
         if let Some(entry) = self.table.entry_mut(slot) {
             entry.expectation = Some(Box::new(Expectation {
                 mode,
@@ -270,7 +293,6 @@ impl Director {
     fn await_data(&mut self, slot: Slot, awaited: Awaited) {
         let Some(entry) = self.table.entry(slot) else { return };
         let Some(serial) = entry.expectation.as_ref().map(|expectation| expectation.serial) else { return };
-        self.waiting.trim(awaited, &self.table);
         self.waiting.add(awaited, slot, serial);
         if let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) {
             expectation.awaited.push(awaited);
@@ -286,6 +308,14 @@ impl Director {
         self.snapshot.clusters.get_mut(name)
     }
 
+    /// A packet was over a limit of the director's.
+    pub(super) fn count_limited(&mut self, cluster: usize, limit: &'static str) {
+        let name = self.setup.clusters.get(cluster).map(|cluster| &cluster.name);
+        if let Some(counters) = name.and_then(|name| self.snapshot.clusters.get_mut(name)) {
+            count(&mut counters.limited, limit);
+        }
+    }
+
     fn count_outcome(&mut self, index: u16, mode: Mode, outcome: Outcome) {
         let Some(placement) = self.placement(index).cloned() else { return };
         if let Some(counters) = self.counters(&placement) {
@@ -293,7 +323,7 @@ impl Director {
         }
     }
 
-    fn count_event(&mut self, placement: &Placement, event: &Event) {
+    pub(super) fn count_event(&mut self, placement: &Placement, event: &Event) {
         let Some(counters) = self.counters(placement) else { return };
         match event {
             Event::Command { verb } => count(&mut counters.commands, verb.name()),
@@ -306,6 +336,24 @@ impl Director {
             Event::Blind { reason } => count(&mut counters.blind, reason.name()),
             _ => {}
         }
+    }
+}
+
+/// What an event says of the one data connection that a session may expect.
+#[derive(Clone, Copy)]
+enum Named {
+    /// Where it goes to.
+    Port(Mode),
+    /// That the client has asked.
+    Question,
+}
+
+const fn names(event: &Event) -> Option<Named> {
+    match event {
+        Event::ExpectActive { .. } => Some(Named::Port(Mode::Active)),
+        Event::ExpectPassive { .. } => Some(Named::Port(Mode::Passive)),
+        Event::AskPassive { .. } => Some(Named::Question),
+        _ => None,
     }
 }
 

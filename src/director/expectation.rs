@@ -1,9 +1,9 @@
 //! What we believe will come: one data connection of one session, and which session a data connection that came was for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::table::{Slot, Table};
+use super::table::Slot;
 use crate::steer::Row;
 use crate::time::Time;
 
@@ -61,49 +61,37 @@ impl Expectation {
 /// where nobody saw it).
 pub type Awaited = (u16, IpAddr, u16);
 
-/// Which sessions wait for a data connection, oldest first.
+/// Which sessions wait for a data connection, the oldest first. One entry for each key that a session's only expectation is
+/// awaited under: what ends is taken out.
 #[derive(Default)]
 pub struct Waiting {
-    queues: HashMap<Awaited, VecDeque<(Slot, u64)>>,
+    queues: HashMap<Awaited, BTreeSet<(u64, Slot)>>,
 }
 
 impl Waiting {
-    /// Under how many keys someone waits.
+    /// How many entries there are.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.queues.len()
+        self.queues.values().map(BTreeSet::len).sum()
     }
 
     /// A session waits from now on.
     pub fn add(&mut self, awaited: Awaited, slot: Slot, serial: u64) {
-        self.queues.entry(awaited).or_default().push_back((slot, serial));
+        self.queues.entry(awaited).or_default().insert((serial, slot));
     }
 
-    /// The oldest session that still waits; it does not any more.
-    pub fn take(&mut self, awaited: Awaited, table: &Table) -> Option<Slot> {
-        let queue = self.queues.get_mut(&awaited)?;
-        let found = std::iter::from_fn(|| queue.pop_front()).find(|&(slot, serial)| waits(table, slot, serial));
-        if queue.is_empty() {
-            self.queues.remove(&awaited);
-        }
-        found.map(|(slot, _)| slot)
+    /// The session that has waited longest.
+    #[must_use]
+    pub fn first(&self, awaited: Awaited) -> Option<Slot> {
+        self.queues.get(&awaited)?.first().map(|&(_, slot)| slot)
     }
 
-    /// Forgets those at the front that no longer wait, so that a queue nobody asks for does not grow.
-    pub fn trim(&mut self, awaited: Awaited, table: &Table) {
+    /// A session waits no longer.
+    pub fn remove(&mut self, awaited: Awaited, slot: Slot, serial: u64) {
         let Some(queue) = self.queues.get_mut(&awaited) else { return };
-        while let Some(&(slot, serial)) = queue.front()
-            && !waits(table, slot, serial)
-        {
-            queue.pop_front();
-        }
+        queue.remove(&(serial, slot));
         if queue.is_empty() {
             self.queues.remove(&awaited);
         }
     }
-}
-
-fn waits(table: &Table, slot: Slot, serial: u64) -> bool {
-    let expectation = table.entry(slot).and_then(|entry| entry.expectation.as_ref());
-    expectation.is_some_and(|expectation| expectation.serial == serial && !expectation.used)
 }

@@ -1,6 +1,9 @@
 //! Packets without a verdict: those that wait for a row, and those that wait for the rest of their line.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::table::Slot;
@@ -8,6 +11,15 @@ use crate::time::Time;
 
 /// How many packets may wait at once.
 const MOST: usize = 4096;
+
+/// How many rows' acknowledgements one session may wait for.
+const MOST_TICKETS: usize = 8;
+
+/// How many the sessions of one client may wait for: a flood must leave places for others.
+const MOST_TICKETS_OF_CLIENT: usize = 512;
+
+/// How many packets of one session may stand behind one that is read in several goes.
+const MOST_RESTS: usize = 16;
 
 /// How long a packet may wait for a row. After that it is dropped: TCP repeats it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,6 +37,7 @@ pub struct Packet {
 
 struct Ticket {
     slot: Slot,
+    client: IpAddr,
     since: Time,
     packets: Vec<Packet>,
 }
@@ -41,6 +54,25 @@ pub struct Segment {
     pub seq: u32,
     /// The packet.
     pub bytes: Vec<u8>,
+    /// What reading it has come to so far, where it takes more than one go.
+    pub so_far: SoFar,
+}
+
+impl Segment {
+    /// A copy of a packet: its id, where it was queued and its mark.
+    #[must_use]
+    pub fn new((id, hook, mark): (u64, super::Hook, u32), seq: u32, bytes: &[u8], so_far: SoFar) -> Self {
+        Self { id, hook, mark, seq, bytes: bytes.to_vec(), so_far }
+    }
+}
+
+/// What the part of a packet that was read already asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SoFar {
+    /// Whether the packet opens its own door.
+    pub keep_mark: bool,
+    /// Whether its bytes were changed.
+    pub edited: bool,
 }
 
 /// All held packets.
@@ -50,7 +82,15 @@ pub struct Held {
     oldest: VecDeque<(Time, u64)>,
     latest: HashMap<Slot, u64>,
     segments: HashMap<Slot, Vec<Segment>>,
+    /// Packets that are read in several goes, the first of each session in part, and those that came behind it.
+    rests: HashMap<Slot, VecDeque<Segment>>,
+    /// Whose turn it is, and when.
+    turns: BTreeSet<(Time, Slot)>,
+    /// How many tickets of each session are open, and of each client.
+    open: HashMap<Slot, usize>,
+    open_of_client: HashMap<IpAddr, usize>,
     count: usize,
+    bytes: usize,
 }
 
 impl Held {
@@ -60,10 +100,23 @@ impl Held {
         self.count
     }
 
+    /// How many bytes of packets are kept.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether no more can be held.
     #[must_use]
     pub fn full(&self) -> bool {
         self.count >= MOST
+    }
+
+    /// Whether a session, or its client with all its sessions, has asked for rows faster than they are written.
+    #[must_use]
+    pub fn asks_too_much(&self, slot: Slot, client: IpAddr) -> bool {
+        self.open.get(&slot).is_some_and(|open| *open >= MOST_TICKETS)
+            || self.open_of_client.get(&client).is_some_and(|open| *open >= MOST_TICKETS_OF_CLIENT)
     }
 
     /// The row that a session waits for: what it sends meanwhile waits too, lest a retransmission overtake the row.
@@ -73,15 +126,18 @@ impl Held {
     }
 
     /// A session waits for `ticket` from now on.
-    pub fn open(&mut self, ticket: u64, slot: Slot, now: Time) {
-        self.tickets.insert(ticket, Ticket { slot, since: now, packets: Vec::new() });
+    pub fn open(&mut self, ticket: u64, slot: Slot, client: IpAddr, now: Time) {
+        self.tickets.insert(ticket, Ticket { slot, client, since: now, packets: Vec::new() });
+        *self.open_of_client.entry(client).or_default() += 1;
         self.oldest.push_back((now, ticket));
         self.latest.insert(slot, ticket);
+        *self.open.entry(slot).or_default() += 1;
     }
 
     /// A packet waits for `ticket`.
     pub fn hold(&mut self, ticket: u64, packet: Packet) {
         if let Some(ticket) = self.tickets.get_mut(&ticket) {
+            self.bytes = self.bytes.saturating_add(packet.bytes.as_ref().map_or(0, Vec::len));
             ticket.packets.push(packet);
             self.count = self.count.saturating_add(1);
         }
@@ -99,8 +155,16 @@ impl Held {
         if self.latest.get(&done.slot) == Some(&ticket) {
             self.latest.remove(&done.slot);
         }
-        self.count = self.count.saturating_sub(done.packets.len());
+        one_less(&mut self.open, done.slot);
+        one_less(&mut self.open_of_client, done.client);
+        self.let_go(&done.packets);
         done.packets
+    }
+
+    fn let_go(&mut self, packets: &[Packet]) {
+        let bytes: usize = packets.iter().filter_map(|packet| packet.bytes.as_ref()).map(Vec::len).sum();
+        self.count = self.count.saturating_sub(packets.len());
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// The packets whose rows did not come in time. Their tickets stay open: what TCP repeats waits for the row too.
@@ -119,7 +183,7 @@ impl Held {
             self.oldest.pop_front();
             self.oldest.push_back((now, number));
         }
-        self.count = self.count.saturating_sub(overdue.len());
+        self.let_go(&overdue);
         overdue
     }
 
@@ -137,8 +201,80 @@ impl Held {
 
     /// A packet waits for the rest of its line.
     pub fn hold_segment(&mut self, slot: Slot, segment: Segment) {
+        self.keep(&segment);
         self.segments.entry(slot).or_default().push(segment);
+    }
+
+    fn keep(&mut self, segment: &Segment) {
         self.count = self.count.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(segment.bytes.len());
+    }
+
+    fn lose<'a>(&mut self, segments: impl IntoIterator<Item = &'a Segment>) {
+        for segment in segments {
+            self.count = self.count.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(segment.bytes.len());
+        }
+    }
+
+    /// Whether a packet of this session is read in several goes, and has not come to its end.
+    #[must_use]
+    pub fn has_rest(&self, slot: Slot) -> bool {
+        self.rests.contains_key(&slot)
+    }
+
+    /// A packet that was read in part; it is read on at `turn`.
+    pub fn hold_rest(&mut self, slot: Slot, segment: Segment, turn: Time) {
+        self.keep(&segment);
+        self.rests.entry(slot).or_default().push_front(segment);
+        self.turns.insert((turn, slot));
+    }
+
+    /// A packet that came behind one; given back when there are too many.
+    ///
+    /// # Errors
+    /// The packet.
+    pub fn hold_behind(&mut self, slot: Slot, segment: Segment) -> Result<(), Segment> {
+        if self.rests.get(&slot).is_none_or(|rests| rests.len() >= MOST_RESTS) {
+            return Err(segment);
+        }
+        self.keep(&segment);
+        self.rests.entry(slot).or_default().push_back(segment);
+        Ok(())
+    }
+
+    /// The next packet whose turn it is by `now`, and whose.
+    pub fn take_rest(&mut self, now: Time) -> Option<(Slot, Segment)> {
+        while let Some(&(turn, slot)) = self.turns.first().filter(|(turn, _)| *turn <= now) {
+            self.turns.remove(&(turn, slot));
+            let Some(segment) = self.rests.get_mut(&slot).and_then(VecDeque::pop_front) else { continue };
+            self.lose([&segment]);
+            return Some((slot, segment));
+        }
+        None
+    }
+
+    /// The packet that was taken has come to its end: the next of its session gets a turn.
+    pub fn rest_done(&mut self, slot: Slot, turn: Time) {
+        match self.rests.get(&slot).map(VecDeque::is_empty) {
+            Some(true) => drop(self.rests.remove(&slot)),
+            Some(false) => drop(self.turns.insert((turn, slot))),
+            None => {}
+        }
+    }
+
+    /// When the next of them has its turn.
+    #[must_use]
+    pub fn next_turn(&self) -> Option<Time> {
+        self.turns.first().map(|&(turn, _)| turn)
+    }
+
+    /// All that a session that ends has left to read.
+    pub fn take_rests(&mut self, slot: Slot) -> VecDeque<Segment> {
+        let Some(rests) = self.rests.remove(&slot) else { return VecDeque::new() };
+        self.turns.retain(|&(_, turn)| turn != slot);
+        self.lose(&rests);
+        rests
     }
 
     /// How many packets of a session wait for the rest of their line.
@@ -154,7 +290,16 @@ impl Held {
             // Distances from any of them, as signed numbers: right across a wrap (RFC 9293 §3.4).
             segments.sort_by_key(|segment| segment.seq.wrapping_sub(first).cast_signed());
         }
-        self.count = self.count.saturating_sub(segments.len());
+        self.lose(&segments);
         segments
+    }
+}
+
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() = count.get().saturating_sub(1);
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! What goes into the core and what comes out of it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::ftp::Policy;
+use crate::lvs::PortRange;
 use crate::state::Marks;
 use crate::steer::{Placement, RowChange};
 
@@ -22,7 +24,7 @@ pub struct Packet<'a> {
     pub id: u64,
     /// Where it was queued.
     pub hook: Hook,
-    /// Its firewall mark.
+    /// Its firewall mark: a control mark, with [`Marks::BEGUN`] while the connection's SYN is less than a minute old.
     pub mark: u32,
     /// From the IP header on; changed in place when [`Decision::Accept`] says `edited`.
     pub bytes: &'a mut [u8],
@@ -70,6 +72,21 @@ pub enum Action {
         /// Which.
         id: u64,
     },
+    /// A human should look: a server names passive ports that its configuration does not declare. Said once a server.
+    OutOfRange(OutOfRange),
+}
+
+/// A server whose passive range in the configuration is not the one that it uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfRange {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The server's name.
+    pub server: String,
+    /// The port that it named.
+    pub port: u16,
+    /// What is declared.
+    pub declared: PortRange,
 }
 
 /// What the director knows of one cluster.
@@ -103,6 +120,17 @@ impl Policies {
 /// ftps, the control port under TLS from its first byte (RFC 4217 §A names it; IANA assigned it).
 pub const IMPLICIT_TLS: u16 = 990;
 
+/// What the sessions may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions. More pass unread.
+    pub sessions: usize,
+    /// Sessions of one client: an IPv4 address, an IPv6 /64. More pass unread.
+    pub client_sessions: u32,
+    /// Bytes for what is held and kept beside the sessions. What is over goes unread.
+    pub memory: usize,
+}
+
 /// What the configuration says, as the director needs it.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -112,8 +140,10 @@ pub struct Setup {
     pub clusters: Vec<Cluster>,
     /// Every (cluster, VIP, server), with how its sessions are read.
     pub placements: Vec<(Placement, Policies)>,
-    /// `limits.sessions`.
-    pub most_sessions: usize,
+    /// `limits`.
+    pub limits: Limits,
+    /// Services of others at the VIPs, and sockets that listen there (a wildcard address: at every VIP of its family).
+    pub services: Vec<SocketAddr>,
     /// How long IPVS keeps an idle TCP connection; the rows of a session under TLS stand as long.
     pub idle: Duration,
 }

@@ -48,24 +48,30 @@ pub struct Expected {
     pub used: bool,
 }
 
-/// Some sessions, and how many there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// How many there are.
+/// Some of many: whoever asks gets a page at a time, so that packets do not wait for a million sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// How many sessions there are.
     pub total: usize,
-    /// The first of them.
-    pub sessions: Vec<Listed>,
+    /// What stands on this page.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None`: this was the last.
+    pub next: Option<u32>,
 }
+
+/// How many sessions one page looks at.
+const PAGE: usize = 512;
 
 /// A dynamic row and a session that it is there for.
 pub type Holder = (Set, Key, SocketAddr);
 
 impl Director {
-    /// The first `most` sessions.
+    /// The page of sessions that begins at `from`, 0 for the first.
     #[must_use]
-    pub fn sessions(&self, now: Time, most: usize) -> Listing {
-        let listed = self.table.iter().filter_map(|entry| self.listed(entry, now));
-        Listing { total: self.table.len(), sessions: listed.take(most).collect() }
+    pub fn sessions(&self, now: Time, from: u32) -> Page<Listed> {
+        let (entries, next) = self.table.page(from, PAGE);
+        let items = entries.filter_map(|entry| self.listed(entry, now)).collect();
+        Page { total: self.table.len(), items, next }
     }
 
     fn listed(&self, entry: &Entry, now: Time) -> Option<Listed> {
@@ -85,10 +91,11 @@ impl Director {
         })
     }
 
-    /// Which sessions the rows are there for, at most `most`.
+    /// Which sessions the rows are there for, by the page of sessions that begins at `from`.
     #[must_use]
-    pub fn holders(&self, most: usize) -> Vec<Holder> {
-        let busy = self.table.iter().filter(|entry| entry.expectation.is_some() || entry.standing.is_some());
+    pub fn holders(&self, from: u32) -> Page<Holder> {
+        let (entries, next) = self.table.page(from, PAGE);
+        let busy = entries.filter(|entry| entry.expectation.is_some() || entry.standing.is_some());
         let held = busy.flat_map(|entry| {
             let expectation = entry.expectation.as_deref();
             let door = expectation.filter(|expectation| expectation.by_range).and_then(|_| self.door(entry));
@@ -97,7 +104,7 @@ impl Director {
             let held = rows.chain(standing).cloned().chain(door);
             held.map(|row| (row.set, row.key, entry.key.client()))
         });
-        held.take(most).collect()
+        Page { total: self.table.len(), items: held.collect(), next }
     }
 }
 

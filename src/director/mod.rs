@@ -5,45 +5,48 @@
 mod counters;
 mod events;
 mod expectation;
+mod greeting;
 mod held;
 mod interface;
 mod listing;
 mod pinholes;
+mod reading;
+mod reserved;
+mod silent;
 mod table;
 mod trace;
 pub mod vigil;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use counters::{ClusterCounters, Snapshot};
 pub use expectation::{Mode, Outcome};
-pub use interface::{Action, Cluster, Decision, Hook, IMPLICIT_TLS, Packet, Policies, Setup};
-pub use listing::{Expected, Holder, Listed, Listing};
+pub use interface::{Action, Cluster, Decision, Hook, IMPLICIT_TLS, Limits, OutOfRange, Packet, Policies, Setup};
+pub use listing::{Expected, Holder, Listed, Page};
 pub use trace::{Filter, TraceEvent, What};
 
-use crate::ftp::{Context, Direction, Event, Segment, Session, Syn, Told, Verb, Verdict};
+use crate::ftp::{Context, Direction, Event, Syn};
 use crate::lvs::{FirewallMark, ForwardingMethod, network};
-use crate::steer::{Placement, RowChange, range};
+use crate::state::Marks;
+use crate::state::sets::Name;
+use crate::steer::{Placement, Row, RowChange, range};
 use crate::time::Time;
 use crate::wire::{self, Flags};
 use counters::count;
 use events::Effects;
 use expectation::Waiting;
+use greeting::Greetings;
 use held::Held;
 use pinholes::Pinholes;
+use reserved::Reserved;
 use table::{Key, Slot, Table};
 
-/// A session under TLS without a queued packet for this long is forgotten; its next packet makes it known again. TCP's own keep-alive
-/// takes two hours (RFC 1122 §4.2.3.6).
-const IDLE: Duration = Duration::from_secs(2 * 3600);
-
-/// How much longer than IPVS we remember a session that is not under TLS.
+/// How much longer than IPVS we remember a session.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// How many sessions a sweep looks at, and how often there is one: a million in four minutes.
-const SWEEP: usize = 4096;
+/// How many sessions that IPVS has forgotten are forgotten at once, and how often.
+const SWEEP: usize = 1024;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The sessions and what is expected of them.
@@ -53,7 +56,13 @@ pub struct Director {
     table: Table,
     waiting: Waiting,
     pinholes: Pinholes,
+    reserved: Reserved,
+    greetings: Greetings,
     held: Held,
+    /// Bytes that the sessions own beside the table.
+    heap: usize,
+    /// Servers whose passive range was complained of, by index.
+    complained: BTreeSet<u16>,
     snapshot: Snapshot,
     events: Vec<Event>,
     next: u64,
@@ -67,12 +76,16 @@ impl Director {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let mut director = Self {
-            setup: Setup { placements: Vec::new(), clusters: Vec::new(), ..setup },
+            setup: Setup { placements: Vec::new(), clusters: Vec::new(), services: Vec::new(), ..setup },
             placements: HashMap::new(),
             table: Table::default(),
             waiting: Waiting::default(),
             pinholes: Pinholes::default(),
+            reserved: Reserved::default(),
+            greetings: Greetings::default(),
             held: Held::default(),
+            heap: 0,
+            complained: BTreeSet::new(),
             snapshot: Snapshot::default(),
             events: Vec::new(),
             next: 1,
@@ -89,25 +102,43 @@ impl Director {
         for cluster in &setup.clusters {
             self.snapshot.clusters.entry(cluster.name.clone()).or_default();
         }
+        self.reserved = Reserved::of(&setup);
+        self.greetings.configure(&setup);
         self.setup = setup;
+    }
+
+    /// The rows of the former process, and until when they stand: no session of ours takes their places.
+    pub fn found(&mut self, rows: impl IntoIterator<Item = (Row, Time)>) {
+        // Doors, and what stands for a whole session under TLS, are nobody's alone.
+        let alone = |row: &Row| {
+            matches!(row.set.name, Name::Exact | Name::Translated | Name::Active | Name::ActiveAny | Name::ActiveNat)
+        };
+        let rows = rows.into_iter().filter(|(row, _)| alone(row));
+        rows.for_each(|(row, until)| self.pinholes.find(row, until));
     }
 
     /// A packet from the queue.
     pub fn packet(&mut self, now: Time, packet: Packet<'_>, actions: &mut Vec<Action>) -> Decision {
         let Packet { id, hook, mark, bytes, truncated } = packet;
-        let Ok(parsed) = wire::Packet::parse(bytes) else {
+        let whole = wire::Packet::parse(bytes).ok();
+        // Cannot be cut short below the queue's copy range of 64 KiB; what is missing cannot be read.
+        let Some(parsed) = whole.filter(|parsed| !truncated || parsed.payload.end <= bytes.len()) else {
             self.snapshot.unreadable = self.snapshot.unreadable.saturating_add(1);
             return unread();
         };
-        let Some((slot, direction)) = self.session_of(now, hook, mark, &parsed, actions) else { return unread() };
-        if truncated && parsed.payload.end > bytes.len() {
-            // Cannot happen below the queue's copy range of 64 KiB; what is missing cannot be read.
+        if !parsed.is_intact(bytes) {
+            // The other end will not believe it, and neither may we.
             self.snapshot.unreadable = self.snapshot.unreadable.saturating_add(1);
-            return unread();
+            return unmarked(hook);
         }
+        let syn = if mark & Marks::BEGUN == 0 { Syn::Unseen } else { Syn::Seen };
+        let mark = mark & !Marks::BEGUN;
+        let Some((slot, direction)) = self.session_of(now, hook, mark, (&parsed, bytes), actions) else {
+            return unread();
+        };
         let again = self.held.segments(slot) > 0;
-        let decision =
-            self.segment(now, slot, direction, Packet { id, hook, mark, bytes, truncated }, &parsed, actions);
+        let packet = Packet { id, hook, mark, bytes, truncated };
+        let decision = self.segment(now, (slot, direction, syn), packet, &parsed, actions);
         // Also when this packet waits for its row: what it completed may go with it.
         if again {
             self.offer_again(now, slot, actions);
@@ -116,18 +147,22 @@ impl Director {
         decision
     }
 
-    /// The session that a packet belongs to. A FORWARD packet alone never makes one.
+    /// The session that a packet belongs to. Only a packet of the client makes one.
     fn session_of(
         &mut self,
         now: Time,
         hook: Hook,
         mark: u32,
-        packet: &wire::Packet,
+        (packet, bytes): (&wire::Packet, &mut [u8]),
         actions: &mut Vec<Action>,
     ) -> Option<(Slot, Direction)> {
         if hook == Hook::Forward {
-            let slot = self.table.find(&Key::new(packet.destination, packet.source))?;
-            return Some((slot, Direction::ToClient));
+            let key = Key::new(packet.destination, packet.source);
+            let slot = self.table.find(&key);
+            if slot.is_none() {
+                self.greetings.hear(now, key, packet, bytes);
+            }
+            return Some((slot?, Direction::ToClient));
         }
         let index = self.setup.marks.control_index(FirewallMark(mark))?;
         let placement = *self.placements.get(&index)?;
@@ -136,155 +171,41 @@ impl Director {
             if self.table.entry(slot).is_some_and(|entry| entry.index == index) {
                 return Some((slot, Direction::ToServer));
             }
-            // The same pair of ports on another real server is another connection.
+            // The same pair of ports on another real server is another connection: IPVS has forgotten the first.
             self.remove(now, slot, actions);
         }
-        if packet.payload.is_empty() {
+        if packet.payload.is_empty() || !self.has_room(now, placement, &key, actions) {
             return None;
         }
-        if self.table.len() >= self.setup.most_sessions {
-            self.snapshot.over_limit = self.snapshot.over_limit.saturating_add(1);
-            return None;
-        }
-        self.setup.placements.get(placement)?;
-        let slot = self.table.insert(now, key, index, Session::new());
+        let ftp = self.greetings.take(&key).unwrap_or_default();
+        let slot = self.table.insert(now, key, index, ftp);
         self.count_connection(index);
         self.note_open(slot);
         Some((slot, Direction::ToServer))
     }
 
-    /// Hands a packet to its session and does what the session says.
-    fn segment(
-        &mut self,
-        now: Time,
-        slot: Slot,
-        direction: Direction,
-        packet: Packet<'_>,
-        parsed: &wire::Packet,
-        actions: &mut Vec<Action>,
-    ) -> Decision {
-        // The row thread is a flood behind. TCP repeats what is dropped before anyone has read it; what the session knew
-        // already would get no row when it comes again.
-        if !parsed.payload.is_empty() && self.held.behind() {
-            return self.drop_held();
+    /// Whether one more session of this client may be read. When the table is full, one that IPVS has forgotten makes room.
+    fn has_room(&mut self, now: Time, placement: usize, key: &Key, actions: &mut Vec<Action>) -> bool {
+        let Some((placement, _)) = self.setup.placements.get(placement) else { return false };
+        if self.table.of_client(key) >= self.setup.limits.client_sessions {
+            let cluster = placement.cluster;
+            self.count_limited(cluster, "client_sessions");
+            return false;
         }
-        let heard = self.overhear(slot, direction, parsed, packet.bytes);
-        let Some(entry) = self.table.entry_mut(slot) else { return unread() };
-        entry.seen = now;
-        let Some((placement, policies)) =
-            self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))
-        else {
-            return unread();
-        };
-        let Packet { id, hook, mark, bytes, truncated } = packet;
-        let (marks, pinholes, client) = (self.setup.marks, &self.pinholes, entry.key.client());
-        let mut ports = |port: u16| {
-            if range::covers(placement, Some(port)) {
-                return Told::Port(port);
-            }
-            Told::Port(pinholes.place(marks, placement, client.ip(), port, now))
-        };
-        let context = Context { now, policy: policies.of(entry.key.server().port()), client, syn: Syn::Unseen };
-        self.events.clear();
-        let before = parsed.payload_sum(bytes);
-        let tcp = &parsed.tcp;
-        let mut segment =
-            Segment { direction, seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, payload: parsed.payload_mut(bytes) };
-        let verdict = entry.ftp.segment(&context, &mut segment, &mut ports, &mut self.events);
-        if verdict == Verdict::Edited {
-            parsed.amend(bytes, before);
+        if self.table.len() < self.setup.limits.sessions {
+            return true;
         }
-        self.note_events(slot, heard.as_ref());
-        let effects = self.apply_events(now, slot);
-        match verdict {
-            Verdict::Hold if !self.held.full() => {
-                self.held
-                    .hold_segment(slot, held::Segment { id, hook, mark, seq: parsed.tcp.seq, bytes: bytes.to_vec() });
-                Decision::Held
-            }
-            Verdict::Hold | Verdict::More | Verdict::Drop => self.drop_held(),
-            Verdict::Pass | Verdict::Edited => {
-                let edited = verdict == Verdict::Edited && !truncated;
-                self.accept(now, slot, (id, hook, bytes), edited, effects, actions)
-            }
+        if let Some(forgotten) = self.table.forgotten(self.forgets_before(now)) {
+            self.remove(now, forgotten, actions);
+            return true;
         }
+        self.snapshot.over_limit = self.snapshot.over_limit.saturating_add(1);
+        false
     }
 
-    /// The packet goes on, at once or when its rows stand.
-    fn accept(
-        &mut self,
-        now: Time,
-        slot: Slot,
-        (id, hook, bytes): (u64, Hook, &[u8]),
-        edited: bool,
-        effects: Effects,
-        actions: &mut Vec<Action>,
-    ) -> Decision {
-        let mark = match hook {
-            Hook::Forward => None,
-            Hook::Postrouting if effects.keep_mark => None,
-            Hook::Postrouting => Some(0),
-        };
-        self.note_door(slot, hook, &effects);
-        self.note_rows(slot, &effects);
-        let (wait, remove) = (effects.wait, effects.remove);
-        if !remove.is_empty() {
-            actions.push(Action::Rows { ticket: None, changes: remove });
-        }
-        if !wait.is_empty() {
-            self.open_ticket(now, slot, wait, actions);
-        }
-        let Some(ticket) = self.held.waits_for(slot) else { return Decision::Accept { mark, edited } };
-        if self.held.full() {
-            return self.drop_held();
-        }
-        self.held.hold(ticket, held::Packet { id, mark, bytes: edited.then(|| bytes.to_vec()) });
-        Decision::Held
-    }
-
-    /// Rows that what the session sends from now on waits for.
-    fn open_ticket(&mut self, now: Time, slot: Slot, changes: Vec<RowChange>, actions: &mut Vec<Action>) {
-        let ticket = self.number();
-        self.held.open(ticket, slot, now);
-        actions.push(Action::Rows { ticket: Some(ticket), changes });
-    }
-
-    fn drop_held(&mut self) -> Decision {
-        self.snapshot.held_dropped = self.snapshot.held_dropped.saturating_add(1);
-        Decision::Drop
-    }
-
-    /// Packets that waited for the rest of their line are looked at again, in the order of their sequence numbers, for as
-    /// long as one of them comes out and may let another go.
-    fn offer_again(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
-        loop {
-            let segments = self.held.take_segments(slot);
-            let waited = segments.len();
-            for segment in segments {
-                self.offer_segment(now, slot, segment, actions);
-            }
-            let waiting = self.held.segments(slot);
-            if waiting == 0 || waiting >= waited {
-                return;
-            }
-        }
-    }
-
-    fn offer_segment(&mut self, now: Time, slot: Slot, segment: held::Segment, actions: &mut Vec<Action>) {
-        let held::Segment { id, hook, mark, mut bytes, .. } = segment;
-        let Ok(parsed) = wire::Packet::parse(&bytes) else {
-            actions.push(Action::Release { id, mark: None, bytes: None });
-            return;
-        };
-        let direction = if hook == Hook::Forward { Direction::ToClient } else { Direction::ToServer };
-        let packet = Packet { id, hook, mark, bytes: &mut bytes, truncated: false };
-        match self.segment(now, slot, direction, packet, &parsed, actions) {
-            Decision::Accept { mark, edited } => {
-                actions.push(Action::Release { id, mark, bytes: edited.then_some(bytes) });
-            }
-            Decision::Drop => actions.push(Action::Drop { id }),
-            Decision::Held => {}
-        }
+    /// Who was last seen before this is no longer known to IPVS.
+    fn forgets_before(&self, now: Time) -> Time {
+        before(now, self.setup.idle + GRACE)
     }
 
     /// The kernel has the rows of `ticket`, or refused them: the packets that waited go on.
@@ -337,30 +258,11 @@ impl Director {
             }
             (false, _) => (network(packet.source.ip(), placement.client_prefix), packet.destination.port()),
         };
-        let exactly = self.waiting.take((index, client, port), &self.table);
-        if let Some(slot) = exactly.or_else(|| self.waiting.take((index, client, 0), &self.table)) {
+        self.snapshot.landings_logged = self.snapshot.landings_logged.saturating_add(1);
+        let exactly = self.waiting.first((index, client, port));
+        if let Some(slot) = exactly.or_else(|| self.waiting.first((index, client, 0))) {
             self.used(slot);
         }
-    }
-
-    /// Whether a control connection that is silent may have a data connection. One that cannot be read may, and one that
-    /// is not known: it began before this process.
-    #[must_use]
-    pub fn may_transfer(&self, client: SocketAddr, far_end: SocketAddr) -> bool {
-        let session = self.table.find(&Key::new(client, far_end)).and_then(|slot| self.table.entry(slot));
-        let Some(entry) = session else { return true };
-        let Some(verb) = entry.verb.filter(|_| entry.ftp.blind().is_none()) else { return true };
-        // RFC 959 §4.1.3: STAT, ABOR and QUIT may be sent during a transfer; NOOP is sent by clients.
-        verb.transfers() || matches!(verb, Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit)
-    }
-
-    /// IPVS was made to remember a control connection that is silent; so do we.
-    pub fn refreshed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr) {
-        let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };
-        if let Some(entry) = self.table.entry_mut(slot) {
-            entry.seen = now;
-        }
-        self.note(slot, What::Refreshed);
     }
 
     /// Time has passed. To be called at [`Director::due`], or any time.
@@ -375,15 +277,14 @@ impl Director {
                 entry.ftp.timeout(&context, &mut self.events);
             }
             self.note_events(slot, None);
-            let mut effects = self.apply_events(now, slot);
-            self.note_rows(slot, &effects);
-            let wait = std::mem::take(&mut effects.wait);
-            actions.extend(rows(effects));
-            if !wait.is_empty() {
-                self.open_ticket(now, slot, wait, actions);
-            }
+            let effects = self.apply_events(now, slot);
+            self.weigh(slot);
+            self.write_rows(now, slot, effects, actions);
             self.expire(now, slot, actions);
-            self.refresh(now, slot, actions);
+            if self.is_unconfirmed(now, slot) {
+                self.remove(now, slot, actions);
+                continue;
+            }
             self.offer_again(now, slot, actions);
             self.finish(now, slot, actions);
         }
@@ -393,18 +294,20 @@ impl Director {
         }
         if now.since(self.swept) >= SWEEP_EVERY {
             self.swept = now;
-            // What IPVS has forgotten cannot go on; under TLS most packets are not queued, and silence says little.
-            let limit = before(now, self.setup.idle + GRACE);
-            for slot in self.table.idle(limit, before(now, IDLE), SWEEP) {
+            let limit = self.forgets_before(now);
+            for _ in 0..SWEEP {
+                // What IPVS has forgotten cannot go on.
+                let Some(slot) = self.table.forgotten(limit) else { break };
                 self.remove(now, slot, actions);
             }
+            self.pinholes.expire_found(now);
         }
     }
 
-    /// When [`Director::tick`] should be called next.
+    /// When [`Director::tick`] should be called next, and [`Director::resume`].
     #[must_use]
     pub fn due(&self) -> Option<Time> {
-        self.table.due().into_iter().chain(self.held.due()).min()
+        self.table.due().into_iter().chain(self.held.due()).chain(self.held.next_turn()).min()
     }
 
     /// Everything that was counted, and what there is now.
@@ -416,17 +319,14 @@ impl Director {
                 snapshot.sessions.entry(names).or_default();
             }
         }
-        let mut by_index: HashMap<u16, u64> = HashMap::new();
-        for entry in self.table.iter() {
-            *by_index.entry(entry.index).or_default() += 1;
-        }
-        for (index, sessions) in by_index {
+        for (&index, &sessions) in self.table.counts() {
             if let Some(names) = self.placement(index).and_then(|placement| self.names(placement)) {
                 *snapshot.sessions.entry(names).or_default() += sessions;
             }
         }
         snapshot.pinholes = self.pinholes.len();
         snapshot.held = self.held.len();
+        snapshot.memory = self.heap.saturating_add(self.held.bytes());
         snapshot
     }
 
@@ -445,11 +345,15 @@ impl Director {
         self.end_blindness(slot, &mut effects);
         self.note_rows(slot, &effects);
         self.note_closed(slot);
-        actions.extend(rows(effects));
+        actions.extend(rows_of(effects));
         for segment in self.held.take_segments(slot) {
             actions.push(Action::Release { id: segment.id, mark: None, bytes: None });
         }
-        self.table.remove(slot);
+        // What was not read to its end comes again.
+        actions.extend(self.held.take_rests(slot).into_iter().map(|segment| Action::Drop { id: segment.id }));
+        if let Some(entry) = self.table.remove(slot) {
+            self.heap = self.heap.saturating_sub(entry.heap);
+        }
     }
 
     fn placement(&self, index: u16) -> Option<&Placement> {
@@ -482,7 +386,16 @@ const fn unread() -> Decision {
     Decision::Accept { mark: None, edited: false }
 }
 
-fn rows(effects: Effects) -> Option<Action> {
+/// How a packet passes that opens nothing.
+const fn unmarked(hook: Hook) -> Decision {
+    let mark = match hook {
+        Hook::Forward => None,
+        Hook::Postrouting => Some(0),
+    };
+    Decision::Accept { mark, edited: false }
+}
+
+fn rows_of(effects: Effects) -> Option<Action> {
     let mut changes = effects.remove;
     changes.extend(effects.wait);
     (!changes.is_empty()).then_some(Action::Rows { ticket: None, changes })

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::reserved::Reserved;
 use crate::lvs::PortRange;
 use crate::state::Marks;
 use crate::state::sets::{Key, Name, Set, Value};
@@ -14,8 +15,12 @@ use crate::time::Time;
 /// lands on another session's server.
 const NO_PORT: u16 = 9;
 
-/// How many ports of a range are tried before giving up; more than that many of one client's are open at once.
-const TRIES: u32 = 4096;
+/// How many ports of a range are tried: with half of them open for one client, 32 in a row are taken once in 2³².
+const TRIES: u32 = 32;
+
+/// From one try to the next, so that neighbours that are taken together are left at once; a prime, and no divisor of a range
+/// that people write.
+const STRIDE: u32 = 7_919;
 
 /// The dynamic ports (RFC 6335 §6): nobody offers a service there.
 const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
@@ -23,16 +28,32 @@ const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
     None => PortRange::UNPRIVILEGED,
 };
 
+/// Whose a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A session of this process asked for it.
+    Ours,
+    /// It stood when this process began. Its session may live: nobody takes it away, it ends by itself.
+    Found,
+}
+
 struct Standing {
     value: Key,
     holders: u32,
+    /// How many of them still wait for their data connection.
+    waiting: u32,
     until: Time,
+    origin: Origin,
 }
 
 /// The rows of all sessions. Sessions of one client on one server share a row; the last to leave takes it away.
 #[derive(Default)]
 pub struct Pinholes {
     rows: HashMap<(Set, Key), Standing>,
+    /// When the last row that was found ends.
+    found_until: Option<Time>,
+    /// Where the next port is looked for.
+    cursor: u32,
 }
 
 impl Pinholes {
@@ -51,18 +72,35 @@ impl Pinholes {
         })
     }
 
-    /// One more session holds `row`.
+    /// A row of the former process, which stands until `until`.
+    pub fn find(&mut self, row: Row, until: Time) {
+        let standing = Standing { value: row.value, holders: 0, waiting: 0, until, origin: Origin::Found };
+        self.rows.entry((row.set, row.key)).or_insert(standing);
+        self.found_until = self.found_until.max(Some(until));
+    }
+
+    /// Forgets the rows that were found when the last of them has ended.
+    pub fn expire_found(&mut self, now: Time) {
+        if self.found_until.is_some_and(|until| until <= now) {
+            self.found_until = None;
+            self.rows.retain(|_, standing| standing.holders > 0);
+        }
+    }
+
+    /// One more session holds `row`, which is not taken.
     pub fn hold(&mut self, row: &Row, now: Time, timeout: Duration) -> RowChange {
         let id = (row.set, row.key.clone());
-        let fresh = || Standing { value: row.value.clone(), holders: 0, until: now };
+        let fresh = || Standing { value: row.value.clone(), holders: 0, waiting: 0, until: now, origin: Origin::Ours };
         let standing = self.rows.entry(id).or_insert_with(fresh);
         if standing.value != row.value {
             *standing = fresh();
         }
         let stands = standing.until > now;
         standing.holders = standing.holders.saturating_add(1);
-        standing.until = now + timeout;
-        if stands { RowChange::Refresh(row.clone(), timeout) } else { RowChange::Put(row.clone(), timeout) }
+        standing.waiting = standing.waiting.saturating_add(1);
+        standing.until = standing.until.max(now + timeout);
+        let left = standing.until.since(now);
+        if stands { RowChange::Refresh(row.clone(), left) } else { RowChange::Put(row.clone(), left) }
     }
 
     /// A session that holds `row` starts its time again; not if another session has taken its place meanwhile.
@@ -71,16 +109,28 @@ impl Pinholes {
         if standing.value != row.value {
             return None;
         }
-        standing.until = now + timeout;
-        Some(RowChange::Refresh(row.clone(), timeout))
+        standing.until = standing.until.max(now + timeout);
+        Some(RowChange::Refresh(row.clone(), standing.until.since(now)))
     }
 
-    /// Whether the place of `row` belongs to another session's data connection, or is no place at all.
+    /// Whether the place of `row` belongs to another session's data connection, or is no place at all. A client may name a port
+    /// again on another session when the data connection that it was for has come: IPVS knows that one by now.
     #[must_use]
     pub fn is_taken(&self, row: &Row, now: Time) -> bool {
+        let again = matches!(row.set.name, Name::Active | Name::ActiveAny);
+        let needed = |standing: &Standing| !again || standing.waiting > 0 || standing.origin == Origin::Found;
         let standing = self.rows.get(&(row.set, row.key.clone()));
         row.key.contains(&Value::Port(NO_PORT))
-            || standing.is_some_and(|standing| standing.value != row.value && standing.until > now)
+            || standing.is_some_and(|there| there.value != row.value && there.until > now && needed(there))
+    }
+
+    /// A session that holds `row` waits for its data connection no longer.
+    pub fn met(&mut self, row: &Row) {
+        if let Some(standing) = self.rows.get_mut(&(row.set, row.key.clone()))
+            && standing.value == row.value
+        {
+            standing.waiting = standing.waiting.saturating_sub(1);
+        }
     }
 
     /// A session no longer holds `row`; the last one takes it away.
@@ -91,7 +141,7 @@ impl Pinholes {
             return None;
         }
         standing.holders = standing.holders.saturating_sub(1);
-        if standing.holders > 0 {
+        if standing.holders > 0 || standing.origin == Origin::Found {
             return None;
         }
         self.rows.remove(&id);
@@ -106,12 +156,17 @@ impl Pinholes {
     }
 
     /// The VIP port to name for `port` of this server: the same, or a free one while the same port of another server
-    /// stands open for this client: of the range first, since firewalls know it, then of the dynamic ports.
+    /// stands open for this client, or is somebody else's at that VIP: of the range first, since firewalls know it, then of
+    /// the dynamic ports.
     ///
     /// A row whose data connection came is not free: a retransmitted SYN would carry the other server's mark.
     #[must_use]
-    pub fn place(&self, marks: Marks, placement: &Placement, client: IpAddr, port: u16, now: Time) -> u16 {
+    pub fn place(&mut self, what: &Place<'_>, client: IpAddr, port: u16, now: Time) -> u16 {
+        let Place { marks, placement, reserved } = *what;
         let free = |candidate: u16| {
+            if reserved.keeps(placement, candidate) {
+                return false;
+            }
             let row = exact::row(marks, placement, client, candidate);
             let translated = exact::translated(placement, client, candidate, port);
             if self.rows.contains_key(&(translated.set, translated.key)) {
@@ -123,15 +178,30 @@ impl Pinholes {
         if free(port) {
             return port;
         }
-        let nearby = after(placement.passive_ports, port);
-        nearby.chain(after(DYNAMIC, port)).find(|&candidate| free(candidate)).unwrap_or(NO_PORT)
+        let nearby = tries(placement.passive_ports, port, self.cursor);
+        let found = nearby.chain(tries(DYNAMIC, port, self.cursor)).find(|&candidate| free(candidate));
+        self.cursor = self.cursor.wrapping_add(1);
+        found.unwrap_or(NO_PORT)
     }
 }
 
-/// The ports of `range` in turn, from the one after `port`, at most [`TRIES`] of them.
-fn after(range: PortRange, port: u16) -> impl Iterator<Item = u16> {
+/// What [`Pinholes::place`] chooses by.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The mark ranges.
+    pub marks: Marks,
+    /// The server.
+    pub placement: &'a Placement,
+    /// What is somebody else's at the VIPs.
+    pub reserved: &'a Reserved,
+}
+
+/// Some ports of `range`: the ones after `port`, then others all over it, from `cursor` on.
+fn tries(range: PortRange, port: u16, cursor: u32) -> impl Iterator<Item = u16> {
     let size = u32::from(range.last()) - u32::from(range.first()) + 1;
     let start = u32::from(port.clamp(range.first(), range.last()) - range.first());
-    let offsets = (1..=TRIES.min(size)).map(move |step| (start + step) % size);
+    let near = (1..=TRIES.min(size - 1)).map(move |step| start + step);
+    let far = (1..=TRIES).map(move |step| cursor.wrapping_add(step).wrapping_mul(STRIDE));
+    let offsets = near.chain(far).map(move |offset| offset % size);
     offsets.filter_map(move |offset| u16::try_from(u32::from(range.first()) + offset).ok())
 }

@@ -1,13 +1,15 @@
 //! The sessions: a slab, a hash index over it and a calendar of what is due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::expectation::Expectation;
 use crate::ftp::{Session, Verb};
+use crate::lvs::network;
 use crate::steer::Row;
 use crate::time::Time;
 
@@ -60,12 +62,14 @@ impl Key {
     }
 }
 
-/// The rows of a session under TLS, and when their time must start again.
+/// The rows of a session under TLS.
 pub struct Standing {
     /// The rows.
     pub rows: Vec<Row>,
-    /// When they are to be refreshed.
-    pub refresh: Time,
+    /// When the session goes with them, unless IPVS is seen to have its connection meanwhile.
+    pub review: Time,
+    /// Whether IPVS was ever seen to have it.
+    pub confirmed: bool,
 }
 
 /// One session.
@@ -84,14 +88,38 @@ pub struct Entry {
     pub born: Time,
     /// Its last command.
     pub verb: Option<Verb>,
-    /// When its last packet came, or IPVS was last made to remember it.
+    /// When its last packet came, or IPVS was last seen to have it.
     pub seen: Time,
+    /// Bytes that it owns beside this, when last looked at.
+    pub heap: usize,
+    /// Until when the goes that it had are paid for: see [`Entry::turn`].
+    paid: Time,
+    /// Who was seen before it, and after it.
+    older: Slot,
+    newer: Slot,
     /// When it wants to be looked at; what the calendar holds.
     due: Option<Time>,
 }
 
+/// What one more go at a packet of many lines costs a session, and how many goes it may owe: one connection gets 16,000 lines a
+/// second read that way, and 300 that are pipelined at once.
+const GO: Duration = Duration::from_millis(1);
+const GOES: u32 = 20;
+
+impl Entry {
+    /// When the session may have another go (the generic cell rate algorithm, ITU-T I.371).
+    pub fn turn(&mut self, now: Time) -> Time {
+        self.paid = self.paid.max(now) + GO;
+        let ahead = self.paid.since(now);
+        now + ahead.saturating_sub(GO * GOES)
+    }
+}
+
 /// Position of a session in the slab.
 pub type Slot = u32;
+
+/// No session.
+const NOBODY: Slot = Slot::MAX;
 
 /// All sessions.
 #[derive(Default)]
@@ -101,7 +129,21 @@ pub struct Table {
     index: HashTable<Slot>,
     hasher: DefaultHashBuilder,
     calendar: BTreeSet<(Time, Slot)>,
-    sweep: usize,
+    /// The ends of the list of sessions by when they were seen.
+    oldest: Option<Slot>,
+    newest: Option<Slot>,
+    /// How many sessions there are, by index.
+    counts: HashMap<u16, u64>,
+    /// How many there are of a client: its address, or its /64.
+    clients: HashMap<IpAddr, u32>,
+    /// How many are under TLS, and IPVS was never seen to have them.
+    unconfirmed: usize,
+}
+
+/// What counts as one client: an IPv4 address, an IPv6 /64 (who has one of its addresses has them all).
+pub fn client_of(key: &Key) -> IpAddr {
+    let address = key.client().ip();
+    if address.is_ipv4() { address } else { network(address, 64) }
 }
 
 impl Table {
@@ -132,7 +174,11 @@ impl Table {
     /// Adds a session; its key is not in the table.
     pub fn insert(&mut self, now: Time, key: Key, index: u16, ftp: Session) -> Slot {
         let (standing, expectation, verb, due) = (None, None, None, None);
-        let entry = Entry { key, ftp, index, standing, expectation, born: now, verb, seen: now, due };
+        let (older, newer, heap, paid) = (NOBODY, NOBODY, 0, Time::ZERO);
+        let entry =
+            Entry { key, ftp, index, standing, expectation, born: now, verb, seen: now, heap, paid, older, newer, due };
+        *self.counts.entry(entry.index).or_default() += 1;
+        *self.clients.entry(client_of(&key)).or_default() += 1;
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -150,12 +196,27 @@ impl Table {
             key.map_or(0, |key| hasher.hash_one(key))
         };
         index.insert_unique(hasher.hash_one(key), slot, hash_of);
+        self.append(slot);
         slot
     }
 
     /// Takes a session out.
     pub fn remove(&mut self, slot: Slot) -> Option<Entry> {
+        self.unlink(slot);
         let entry = self.entries.get_mut(slot as usize)?.take()?;
+        if let Some(count) = self.counts.get_mut(&entry.index) {
+            *count = count.saturating_sub(1);
+        }
+        let client = client_of(&entry.key);
+        if let Some(count) = self.clients.get_mut(&client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.clients.remove(&client);
+            }
+        }
+        if entry.standing.as_ref().is_some_and(|standing| !standing.confirmed) {
+            self.unconfirmed = self.unconfirmed.saturating_sub(1);
+        }
         if let Some(due) = entry.due {
             self.calendar.remove(&(due, slot));
         }
@@ -170,8 +231,8 @@ impl Table {
     pub fn schedule(&mut self, slot: Slot) {
         let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let expectation = entry.expectation.as_ref().and_then(|expectation| expectation.due());
-        let refresh = entry.standing.as_ref().map(|standing| standing.refresh);
-        let due = [entry.ftp.deadline(), expectation, refresh].into_iter().flatten().min();
+        let review = entry.standing.as_ref().map(|standing| standing.review);
+        let due = [entry.ftp.deadline(), expectation, review].into_iter().flatten().min();
         if due == entry.due {
             return;
         }
@@ -203,20 +264,96 @@ impl Table {
         self.calendar.first().map(|&(due, _)| due)
     }
 
-    /// Looks at the next `count` slots and names the sessions that were last seen before `limit`, or before `blind` if they
-    /// are under TLS.
-    pub fn idle(&mut self, limit: Time, blind: Time, count: usize) -> Vec<Slot> {
-        let mut idle = Vec::new();
-        for _ in 0..count.min(self.entries.len()) {
-            self.sweep = if self.sweep + 1 < self.entries.len() { self.sweep + 1 } else { 0 };
-            if let Some(Some(entry)) = self.entries.get(self.sweep)
-                && entry.seen < if entry.standing.is_some() { blind } else { limit }
-                && let Ok(slot) = Slot::try_from(self.sweep)
-            {
-                idle.push(slot);
-            }
+    /// A session was seen.
+    pub fn touch(&mut self, slot: Slot, now: Time) {
+        if self.newest != Some(slot) {
+            self.unlink(slot);
+            self.append(slot);
         }
-        idle
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.seen = now;
+        }
+    }
+
+    /// The session that was not seen for the longest time, if that was before `limit`.
+    #[must_use]
+    pub fn forgotten(&self, limit: Time) -> Option<Slot> {
+        self.oldest.filter(|&slot| self.entry(slot).is_some_and(|entry| entry.seen < limit))
+    }
+
+    /// How many sessions there are of each index.
+    #[must_use]
+    pub const fn counts(&self) -> &HashMap<u16, u64> {
+        &self.counts
+    }
+
+    /// How many sessions the client of `key` has.
+    #[must_use]
+    pub fn of_client(&self, key: &Key) -> u32 {
+        self.clients.get(&client_of(key)).copied().unwrap_or_default()
+    }
+
+    /// Gives a session under TLS its rows, or takes them.
+    pub fn stand(&mut self, slot: Slot, standing: Option<Standing>) -> Option<Box<Standing>> {
+        let fresh = standing.as_ref().is_some_and(|standing| !standing.confirmed);
+        let entry = self.entry_mut(slot)?;
+        let old = std::mem::replace(&mut entry.standing, standing.map(Box::new));
+        let gone = old.as_ref().is_some_and(|old| !old.confirmed);
+        self.unconfirmed = self.unconfirmed.saturating_add(usize::from(fresh)).saturating_sub(usize::from(gone));
+        old
+    }
+
+    /// IPVS was seen to have the connection of a session under TLS: its rows, which stay until `review` now.
+    pub fn confirm(&mut self, slot: Slot, review: Time) -> Option<&[Row]> {
+        let entry = self.entries.get_mut(slot as usize)?.as_mut()?;
+        let standing = entry.standing.as_mut()?;
+        if !std::mem::replace(&mut standing.confirmed, true) {
+            self.unconfirmed = self.unconfirmed.saturating_sub(1);
+        }
+        standing.review = review;
+        Some(&standing.rows)
+    }
+
+    /// Whether there is a session under TLS that IPVS was never seen to have.
+    #[must_use]
+    pub const fn any_unconfirmed(&self) -> bool {
+        self.unconfirmed > 0
+    }
+
+    fn unlink(&mut self, slot: Slot) {
+        let Some((older, newer)) = self.entry(slot).map(|entry| (entry.older, entry.newer)) else { return };
+        if let Some(entry) = self.entry_mut(older) {
+            entry.newer = newer;
+        }
+        if let Some(entry) = self.entry_mut(newer) {
+            entry.older = older;
+        }
+        let somebody = |slot| Some(slot).filter(|&slot| slot != NOBODY);
+        if self.oldest == Some(slot) {
+            self.oldest = somebody(newer);
+        }
+        if self.newest == Some(slot) {
+            self.newest = somebody(older);
+        }
+    }
+
+    fn append(&mut self, slot: Slot) {
+        let older = self.newest.replace(slot).unwrap_or(NOBODY);
+        match self.entry_mut(older) {
+            Some(entry) => entry.newer = slot,
+            None => self.oldest = Some(slot),
+        }
+        if let Some(entry) = self.entry_mut(slot) {
+            (entry.older, entry.newer) = (older, NOBODY);
+        }
+    }
+
+    /// The sessions in the slots from `from` on, at most `count` slots of them, and where to go on.
+    pub fn page(&self, from: Slot, count: usize) -> (impl Iterator<Item = &Entry>, Option<Slot>) {
+        let from = (from as usize).min(self.entries.len());
+        let to = from.saturating_add(count).min(self.entries.len());
+        let next = (to < self.entries.len()).then(|| Slot::try_from(to).unwrap_or(NOBODY));
+        (self.entries.get(from..to).unwrap_or(&[]).iter().flatten(), next)
     }
 
     /// Every session, in slot order.

@@ -9,6 +9,7 @@ use crate::state::Marks;
 use crate::state::sets::Name;
 use crate::steer::RowChange;
 
+mod hostile;
 mod late;
 mod silent;
 mod trace;
@@ -54,7 +55,8 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             pinhole_timeout: Duration::from_secs(10),
         }],
         placements: (0..3).map(placement).collect(),
-        most_sessions: 100,
+        limits: Limits { sessions: 100, client_sessions: 1000, memory: 64 << 20 },
+        services: vec![],
         idle: Duration::from_secs(900),
     })
 }
@@ -155,6 +157,13 @@ fn ticket(actions: &[Action]) -> u64 {
         _ => None,
     });
     tickets.next().expect("a ticket")
+}
+
+/// Packets of many lines are read to their end.
+fn read_on(director: &mut Director, now: Time, actions: &mut Vec<Action>) {
+    while let Some(turn) = director.held.next_turn() {
+        director.resume(now.max(turn), actions);
+    }
 }
 
 fn payload(bytes: &[u8]) -> String {
@@ -277,7 +286,8 @@ fn a_227_names_the_vip_in_as_many_bytes() {
     let _ = wire.says(&mut director, Time::ZERO, "PASV\r\n");
     let line = "227 Entering Passive Mode (10,0,0,11,121,26).\r\n";
     let (decision, bytes, actions) = wire.hears(&mut director, Time::ZERO, line);
-    assert_eq!(decision, Decision::Accept { mark: None, edited: true });
+    // The mark opens the door on its way.
+    assert_eq!(decision, Decision::Accept { mark: Some(MARKS.control(0).0), edited: true });
     assert_eq!(payload(&bytes).len(), line.len());
     assert!(payload(&bytes).contains("(192,0,2,10,121,26)"), "{}", payload(&bytes));
     assert!(puts(&actions).is_empty());

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::Director;
 use super::events::Effects;
 use super::expectation::{Mode, Outcome};
 use super::table::Slot;
-use super::{Director, Hook};
 use crate::ftp::{Direction, Event, Verb};
 use crate::steer::{Row, RowChange, range};
 use crate::wire;
@@ -240,8 +240,8 @@ impl Director {
     }
 
     /// The row that a control packet which keeps its mark writes itself.
-    pub(super) fn note_door(&mut self, slot: Slot, hook: Hook, effects: &Effects) {
-        if self.tracer.is_none() || hook != Hook::Postrouting || !effects.keep_mark {
+    pub(super) fn note_door(&mut self, slot: Slot) {
+        if self.tracer.is_none() {
             return;
         }
         let Some(entry) = self.table.entry(slot).filter(|entry| entry.ftp.blind().is_none()) else { return };

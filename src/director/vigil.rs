@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::lvs::{Connection, ConnectionState, ForwardingMethod, PortRange};
+use crate::lvs::{Connection, ConnectionState, ForwardingMethod};
 use crate::steer::Placement;
 use crate::time::Time;
 
@@ -73,7 +73,7 @@ pub struct Idle {
 pub struct Sight {
     controls: BTreeMap<SocketAddr, ForwardingMethod>,
     /// Where data connections go, by VIP and real server.
-    places: HashMap<Pair, Vec<(PortRange, Option<u16>)>>,
+    places: HashMap<Pair, Vec<Placement>>,
     idle: Idle,
     quiet: Vec<Quiet>,
     data: Vec<(Pair, Ports)>,
@@ -87,25 +87,31 @@ impl Sight {
         placements: impl IntoIterator<Item = Placement>,
         idle: Idle,
     ) -> Self {
-        let mut places: HashMap<Pair, Vec<(PortRange, Option<u16>)>> = HashMap::new();
+        let mut places: HashMap<Pair, Vec<Placement>> = HashMap::new();
         for placement in placements {
-            let ports = (placement.passive_ports, placement.active_port);
-            places.entry((placement.vip, placement.address)).or_default().push(ports);
+            places.entry((placement.vip, placement.address)).or_default().push(placement);
         }
         Self { controls, places, idle, quiet: Vec::new(), data: Vec::new() }
     }
 
-    /// IPVS lists this one.
-    pub fn connection(&mut self, connection: &Connection) {
+    /// IPVS lists this one. Returns it if it is an established control connection.
+    pub fn connection(&mut self, connection: &Connection) -> Option<Control> {
         let Connection { client, vip, server, state, expires } = *connection;
-        if let Some(&forwarding) = self.controls.get(&vip) {
-            // A quarter of the time has passed: with a look in each quarter two more come before it is over.
-            if state == ConnectionState::Established && expires < self.idle.tcp * 3 / 4 {
-                self.quiet.push(Quiet { control: Control { client, vip, server, forwarding }, expires });
+        let Some(&forwarding) = self.controls.get(&vip) else {
+            if self.lives(state, expires) && self.takes_data(vip, server.ip()) {
+                self.data.push(((client.ip(), server.ip()), (client.port(), vip.port())));
             }
-        } else if self.lives(state, expires) && self.takes_data(vip, server.ip()) {
-            self.data.push(((client.ip(), server.ip()), (client.port(), vip.port())));
+            return None;
+        };
+        let control = Control { client, vip, server, forwarding };
+        if state != ConnectionState::Established {
+            return None;
         }
+        // A quarter of the time has passed: with a look in each quarter two more come before it is over.
+        if expires < self.idle.tcp * 3 / 4 {
+            self.quiet.push(Quiet { control, expires });
+        }
+        Some(control)
     }
 
     /// In DR and TUN a data connection that has ended is half closed for IPVS: it sees the client's half only.
@@ -123,9 +129,12 @@ impl Sight {
         // RFC 959 §3.2: a server calls from its control port − 1 unless the file says otherwise.
         let control = vip.port().checked_add(1).map(|port| SocketAddr::new(vip.ip(), port));
         let below_control = control.is_some_and(|control| self.controls.contains_key(&control));
-        let calls = |active: &Option<u16>| active.map_or(below_control, |active| active == vip.port());
-        places
-            .is_some_and(|places| places.iter().any(|(passive, active)| passive.contains(vip.port()) || calls(active)))
+        let calls = |place: &Placement| match (place.active_ports, place.active_port) {
+            (Some(ports), _) => ports.contains(vip.port()),
+            (None, Some(port)) => port == vip.port(),
+            (None, None) => below_control,
+        };
+        places.is_some_and(|places| places.iter().any(|place| place.passive_ports.contains(vip.port()) || calls(place)))
     }
 
     /// A data connection that lives and that IPVS does not know, between a client, what it takes for the other end, and the

@@ -1,7 +1,7 @@
 //! What a machine looks like, as far as FTP on IPVS cares.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::firewall::Ruleset;
 use crate::config::{Cluster, Config, Problem};
@@ -42,6 +42,8 @@ pub struct Facts {
     pub policies: Vec<Policy>,
     /// Virtual services that ftpdirector did not make.
     pub foreign: Vec<ListedService>,
+    /// Where programs of this machine listen, `ss -ltn`.
+    pub listening: Vec<SocketAddr>,
     /// keepalived's files: name, text.
     pub keepalived: Vec<(String, String)>,
     /// What could not be looked at.

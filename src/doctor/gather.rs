@@ -16,7 +16,7 @@ use super::facts::{Link, Need, Policy, Route, Unseen};
 use crate::config::{self, Config, standing};
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::Ipvs;
-use crate::kernel::{KernelError, actual, probe, ruleset};
+use crate::kernel::{KernelError, actual, listening, probe, ruleset};
 use crate::lvs::ForwardingMethod;
 use crate::state::TABLE;
 
@@ -63,6 +63,7 @@ pub fn gather(file: &Path) -> Facts {
     routes(&mut facts);
     sysctls(&mut facts);
     facts.helper_ports = probe::ip_vs_ftp_ports();
+    facts.listening = listening::ports();
     if let Err(error) = probe::net_admin() {
         let lacking = |need, tried: &str| Unseen { need: Some(need), tried: tried.into(), why: error.to_string() };
         facts.unseen.push(lacking(Need::Rules, "nft list ruleset"));

@@ -23,7 +23,11 @@ impl Session {
             Role::Active(form) => return self.active(turn, verb, form, argument),
             Role::Passive => self.passive(turn, verb, argument),
             Role::Transfer => self.transfer(turn, verb),
-            Role::Abort => self.cancel(CancelReason::Abort, turn.events),
+            Role::Abort => {
+                // it is answered once or twice, and the transfer once or not at all
+                self.count.doubt();
+                self.cancel(CancelReason::Abort, turn.events);
+            }
             Role::Leave => self.leave(turn, verb),
             Role::Protect => self.protect(turn, verb, argument),
         }
@@ -60,7 +64,7 @@ impl Session {
         if verb == Verb::Epsv && argument.eq_ignore_ascii_case(b"ALL") {
             // RFC 2428 §4; an unseen reply may have been a refusal
             if replies == Replies::Seen {
-                self.epsv_all_in = self.awaiting;
+                self.count.ask_epsv_all();
             }
             return;
         }
@@ -68,8 +72,9 @@ impl Session {
             turn.events.push(Event::Refuse { verb, reason: RefuseReason::EpsvAll });
             return;
         }
-        self.asked = self.asked.saturating_add(1);
-        self.asked_by = verb;
+        if replies == Replies::Seen {
+            self.count.ask(verb);
+        }
         if verb == Verb::Epsv && !matches!(argument, b"" | b"1" | b"2") {
             turn.events.push(Event::UnparsedCommand { verb, reason: UnparsedReason::Malformed });
             return;
@@ -99,7 +104,8 @@ impl Session {
         }
         if verb == Verb::Rein {
             (self.pending, self.began, self.named) = (Pending::Nothing, false, false);
-            (self.epsv_all, self.epsv_all_in, self.auth) = (false, 0, Auth::Nothing);
+            (self.epsv_all, self.auth) = (false, Auth::Nothing);
+            self.count.forget_epsv_all();
         }
     }
 
@@ -107,7 +113,7 @@ impl Session {
         if verb == Verb::Adat {
             self.auth = Auth::Gssapi;
             if turn.context.policy.replies == Replies::Unseen {
-                self.go_blind(BlindReason::Gssapi, turn.events);
+                self.go_dark(BlindReason::Gssapi, turn.events);
             }
             return;
         }
@@ -129,6 +135,7 @@ pub(super) fn refusal(context: &Context<'_>, form: ActiveForm, argument: &[u8]) 
         Some(host) if host.is_ipv4() != client.is_ipv4() => Some(RefuseReason::Family),
         Some(host) if host != client && context.policy.bounce == Bounce::Reject => Some(RefuseReason::ThirdParty),
         Some(_) if address::is_low(form, argument) => Some(RefuseReason::LowPort),
+        _ if address::wraps(form, argument) => Some(RefuseReason::Impossible),
         _ => None,
     }
 }

@@ -53,6 +53,15 @@ pub(super) fn is_low(form: ActiveForm, argument: &[u8]) -> bool {
     }
 }
 
+/// Whether a number is settled to be one that has no place there, so that a lenient server would take it modulo 2⁸ or
+/// 2¹⁶ for another: 256 for 0, -246 for 10.
+pub(super) fn wraps(form: ActiveForm, argument: &[u8]) -> bool {
+    match form {
+        ActiveForm::Port | ActiveForm::Long => Commas::read(argument).wraps(),
+        ActiveForm::Extended => Bars::read(argument).is_some_and(|bars| bars.wraps()),
+    }
+}
+
 /// The address of a complete argument.
 pub(super) fn parse(form: ActiveForm, argument: &[u8]) -> Result<SocketAddr, UnparsedReason> {
     match form {
@@ -71,11 +80,13 @@ struct Commas {
     settled: usize,
     /// Whether nothing but blanks follows the list.
     clean: bool,
+    /// Whether a negative number does.
+    negative: bool,
 }
 
 impl Commas {
     fn read(text: &[u8]) -> Self {
-        let mut out = Self { values: [0; 21], count: 0, settled: 0, clean: true };
+        let mut out = Self { values: [0; 21], count: 0, settled: 0, clean: true, negative: false };
         let mut list = List::new(text, 0);
         for slot in &mut out.values {
             let Some(number) = list.next() else { break };
@@ -89,7 +100,13 @@ impl Commas {
         }
         // a comma with nothing behind it, or a 22nd number
         out.clean &= out.settled < out.count && list.end() == text.len();
+        out.negative = is_negative(text.get(list.end()..).unwrap_or(&[]));
         out
+    }
+
+    /// More digits make no number smaller.
+    fn wraps(&self) -> bool {
+        self.negative || self.all().iter().any(|number| *number > 255)
     }
 
     fn settled(&self) -> &[u32] {
@@ -140,6 +157,8 @@ struct Bars<'a> {
     host: &'a [u8],
     /// The port, once its closing delimiter is there.
     port: Option<u32>,
+    /// The port's text, as far as it has come.
+    port_text: &'a [u8],
 }
 
 impl<'a> Bars<'a> {
@@ -148,8 +167,14 @@ impl<'a> Bars<'a> {
         let (delimiter, rest) = argument.split_first()?;
         let mut fields = rest.split(|b| b == delimiter);
         let (family, host, port) = (fields.next()?, fields.next()?, fields.next()?);
-        let port = fields.next().is_some().then(|| decimal_only(port)).flatten();
-        Some(Self { family: trim_blanks(family), host: trim_blanks(host), port })
+        let port_text = unsigned(trim_blanks(port));
+        let port = fields.next().is_some().then(|| decimal_only(port_text)).flatten();
+        Some(Self { family: trim_blanks(family), host: trim_blanks(host), port, port_text })
+    }
+
+    fn wraps(&self) -> bool {
+        let high = decimal_only(self.port_text).is_some_and(|port| port > u32::from(u16::MAX));
+        has_impossible_octet(self.host) || is_negative(self.port_text) || high
     }
 
     fn host(&self) -> Option<Host> {
@@ -176,7 +201,9 @@ fn extended(argument: &[u8]) -> Result<SocketAddr, UnparsedReason> {
     let text = argument.splitn(4, |b| *b == delimiter).nth(3).unwrap_or(&[]);
     let mut fields = text.splitn(2, |b| *b == delimiter);
     let (digits, rest) = (fields.next().unwrap_or(&[]), fields.next().unwrap_or(&[]));
-    let port = decimal_only(digits).filter(|_| trim_blanks(rest).is_empty()).ok_or(UnparsedReason::Malformed)?;
+    let port = decimal_only(unsigned(trim_blanks(digits)))
+        .filter(|_| trim_blanks(rest).is_empty())
+        .ok_or(UnparsedReason::Malformed)?;
     match u16::try_from(port) {
         Ok(port) if port != 0 => Ok(SocketAddr::new(ip, port)),
         _ => Err(UnparsedReason::Impossible),
@@ -199,6 +226,15 @@ fn has_impossible_octet(text: &[u8]) -> bool {
         }
     }
     count == 4 && above
+}
+
+fn is_negative(text: &[u8]) -> bool {
+    matches!(text, [b'-', digit, ..] if digit.is_ascii_digit())
+}
+
+/// Without a plus, which strtol(3) and scanf(3) take.
+fn unsigned(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"+").unwrap_or(text)
 }
 
 fn decimal_only(text: &[u8]) -> Option<u32> {

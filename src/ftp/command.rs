@@ -1,16 +1,19 @@
 //! The client's half: from bytes to commands.
 
-use std::ops::Range;
-
 use super::act::refusal;
-use super::line::{Scratch, clean, is_blank, is_word, split, wipe};
-use super::session::{Mode, Session, Turn};
+use super::line::{Scratch, clean, condense, is_blank, is_word, split, wipe};
+use super::session::{Auth, Mode, Session, Turn};
+use super::sight::is_tls;
 use super::stream::{advance, distance};
 use super::verb::Role;
-use super::{BlindReason, Bounce, Direction, Event, Flags, Segment, Verb, Verdict};
+use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
 
-/// How many commands one segment may hold; who pipelines sends a handful.
-const LINES: u32 = 256;
+/// How many lines are read in one go; who pipelines sends a handful.
+const LINES: usize = 16;
+/// After how many bytes no other line is begun in one go.
+const BYTES: u32 = 4096;
+/// How many bytes are looked at as one piece of a line.
+const PIECE: usize = 2048;
 
 /// What becomes of the bytes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,126 +33,93 @@ pub(super) enum Extent {
     Rest,
 }
 
+/// How far reading came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All there is was read.
+    Done,
+    /// There is more than is read in one go.
+    More,
+}
+
 impl Session {
     pub(super) fn client_segment(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Verdict {
         self.take_up(segment);
-        if self.blind().is_some() {
-            if is_readable(segment.payload) && !turn.context.policy.implicit_tls {
-                self.regain_sight(segment, turn.events);
-            } else {
-                self.follow(segment);
+        if !self.ciphered && distance(segment.seq, self.to_server.next) > 0 {
+            if !self.keep_ahead(turn, segment) {
+                return Verdict::Drop;
             }
+        } else if !self.judge_again(turn, segment) {
+            return Verdict::Drop;
+        } else if self.read_on(turn, segment) == Progress::More {
+            self.resumes = Some(segment.seq);
+            return Verdict::More;
         }
-        let fin = segment.flags.has(Flags::FIN);
-        let before = distance(segment.seq, self.to_server.next);
-        let mut changed = false;
-        if before > 0 {
-            self.keep_ahead(turn, segment);
-        } else if self.blind().is_none() {
-            let read = usize::try_from(before.saturating_neg()).unwrap_or(usize::MAX);
-            if read < segment.payload.len() {
-                changed = self.read_on(turn, segment, read);
-            }
-        }
-        changed |= self.repeat_edits(segment);
-        let early_fin = self.heap.as_ref().and_then(|heap| heap.ahead.fin) == Some(self.to_server.next);
-        if early_fin || (fin && advance(segment.seq, segment.payload.len()) == self.to_server.next) {
-            if let Some(heap) = &mut self.heap {
-                heap.ahead.fin = None;
-            }
+        let edited = self.repeat_edits(segment);
+        if segment.flags.has(Flags::FIN) && advance(segment.seq, segment.payload.len()) == self.to_server.next {
             self.finish(Direction::ToServer, turn.context.policy.replies, turn.events);
         }
-        if changed { Verdict::Edited } else { Verdict::Pass }
+        self.meet_fin(turn);
+        if edited { Verdict::Edited } else { Verdict::Pass }
     }
 
-    /// A segment whose predecessors are missing passes; a copy of it is read in its turn.
-    fn keep_ahead(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>) {
-        if segment.flags.has(Flags::FIN) {
-            self.heap().ahead.fin = Some(advance(segment.seq, segment.payload.len()));
-        }
-        if !segment.payload.is_empty() && self.heap().ahead.keep(segment.seq, segment.payload).is_err() {
-            self.go_blind(BlindReason::Gap, turn.events);
-            self.follow(segment);
-        }
-        if self.heap.as_ref().is_some_and(|heap| !heap.ahead.is_empty()) {
-            self.await_commands(turn.context.now);
-        }
-    }
-
-    /// Reads what is new in a segment, then the copies that follow it. Says whether it overwrote something.
-    fn read_on(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>, read: usize) -> bool {
-        self.to_server.next = advance(segment.seq, segment.payload.len());
-        let mut edits: Option<Range<usize>> = None;
-        self.read_commands(turn, segment.payload, read, &mut edits);
-        // a line that begins in this segment may end in a copy; by then only this part can be overwritten
-        let line = usize::try_from(self.to_server.line).unwrap_or(usize::MAX);
-        let tail = segment.payload.len().saturating_sub(line).max(read)..segment.payload.len();
-        let mut open = line > 0 && self.to_server.mode != Mode::Overwrite;
-        while let Some((seq, mut copy)) = self.heap.as_mut().and_then(|heap| heap.ahead.take(self.to_server.next)) {
-            let known = usize::try_from(distance(self.to_server.next, seq)).unwrap_or(usize::MAX);
-            if self.blind().is_none() && known < copy.len() {
-                self.to_server.next = advance(seq, copy.len());
-                let ends = copy.get(known..).is_some_and(|new| memchr::memchr(b'\n', new).is_some());
-                let mut refused = None;
-                self.read_commands(turn, &mut copy, known, &mut refused);
-                if open && refused.is_some_and(|range| range.start == known) {
-                    overwrite(segment.payload, tail.clone(), Extent::Rest, &mut edits);
-                }
-                open &= !ends;
+    /// Reads what is new in a segment, then the copies that follow it: as many lines as are read in one go.
+    fn read_on(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Progress {
+        let begin = self.to_server.next;
+        for _ in 0..LINES {
+            let read = if self.ciphered {
+                self.look_through(turn, segment)
+            } else {
+                self.read_line(turn, segment) || self.read_copy(turn, Some(segment))
+            };
+            if !read {
+                return Progress::Done;
             }
-            wipe(&mut copy);
+            if self.to_server.next.wrapping_sub(begin) >= BYTES {
+                break;
+            }
         }
-        let Some(range) = edits else { return false };
-        let bytes = segment.payload.get(range.clone()).unwrap_or(&[]);
-        self.heap().command_patches.push(advance(segment.seq, range.start), bytes);
+        let unread = distance(advance(segment.seq, segment.payload.len()), self.to_server.next) > 0;
+        let copies = self.heap.as_ref().is_some_and(|heap| heap.ahead.has(self.to_server.next));
+        if unread || copies { Progress::More } else { Progress::Done }
+    }
+
+    /// The next line of a segment, or the part of it that has come. Says whether there was one.
+    fn read_line(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> bool {
+        let read = usize::try_from(distance(self.to_server.next, segment.seq)).unwrap_or(usize::MAX);
+        let Some(rest) = segment.payload.get(read..).filter(|rest| !rest.is_empty()) else { return false };
+        let length = line_length(rest, self.to_server.mode);
+        let chunk = rest.get(..length).unwrap_or(rest);
+        self.to_server.next = advance(self.to_server.next, length);
+        if let Fate::Overwrite(extent) = self.command_bytes(turn, chunk) {
+            self.spoil(turn.context, segment, read..read.saturating_add(length), extent);
+        }
         true
     }
 
-    fn read_commands(
-        &mut self,
-        turn: &mut Turn<'_>,
-        payload: &mut [u8],
-        from: usize,
-        edits: &mut Option<Range<usize>>,
-    ) {
-        let (mut at, mut lines) = (from, 0_u32);
-        while self.blind().is_none()
-            && let Some(rest) = payload.get(at..).filter(|rest| !rest.is_empty())
-        {
-            let end = memchr::memchr(b'\n', rest).map(|end| end.saturating_add(1));
-            let chunk = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
-            let range = at..at.saturating_add(chunk.len());
-            at = range.end;
-            if let Fate::Overwrite(extent) = self.command_bytes(turn, chunk, end.is_some()) {
-                overwrite(payload, range, extent, edits);
+    /// The next bytes of a line, perhaps with its end.
+    pub(super) fn command_bytes(&mut self, turn: &mut Turn<'_>, chunk: &[u8]) -> Fate {
+        let complete = chunk.last() == Some(&b'\n');
+        match (self.to_server.mode, chunk.first()) {
+            (Mode::Start, Some(b'\r' | b'\n')) if complete && super::line::trim_end(chunk).is_empty() => {
+                return Fate::Pass;
             }
-            lines = lines.saturating_add(1);
-            if lines > LINES {
-                self.go_blind(BlindReason::Limit, turn.events);
-            }
+            (Mode::Start, _) if is_tls(chunk) => return self.record(turn, complete),
+            _ => {}
         }
-    }
-
-    /// The next bytes of a line, up to its end if it is `complete`.
-    fn command_bytes(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
         let half = &mut self.to_server;
-        if half.mode == Mode::Start && is_tls(chunk) {
-            self.go_blind(BlindReason::Tls, turn.events);
-            return Fate::Pass;
-        }
         half.line = half.line.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
-        if usize::try_from(half.line).unwrap_or(usize::MAX) > turn.context.policy.line_limit {
-            self.go_blind(BlindReason::Overlong, turn.events);
-            return Fate::Pass;
-        }
+        let overlong = usize::try_from(half.line).unwrap_or(usize::MAX) > turn.context.policy.line_limit;
         let fate = match half.mode {
+            Mode::Start | Mode::Keep | Mode::Argument | Mode::Skip if overlong => self.overlong(turn, chunk, complete),
             Mode::Start if complete => self.command(turn, chunk),
             Mode::Start | Mode::Keep | Mode::Argument => self.keep_command(turn, chunk, complete),
             Mode::Skip if complete => self.skipped(turn),
-            Mode::Skip => Fate::Pass,
+            Mode::Discard if complete => self.unknown(),
+            Mode::Skip | Mode::Discard => Fate::Pass,
             Mode::Overwrite => Fate::Overwrite(Extent::Rest),
         };
-        if complete && self.blind().is_none() {
+        if complete && !self.ciphered {
             (self.to_server.line, self.to_server.mode, self.to_server.lenient) = (0, Mode::Start, false);
             if let Some(heap) = &mut self.heap {
                 wipe(&mut heap.command);
@@ -158,14 +128,62 @@ impl Session {
         fate
     }
 
+    /// A TLS record where a command should begin. Where the server is heard, it says when encryption begins.
+    fn record(&mut self, turn: &mut Turn<'_>, complete: bool) -> Fate {
+        if turn.context.policy.replies == Replies::Unseen && self.auth != Auth::Nothing {
+            self.go_dark(BlindReason::Tls, turn.events);
+        } else {
+            self.dim(BlindReason::Tls, turn.events);
+            self.count.doubt();
+        }
+        self.to_server.mode = if complete { Mode::Start } else { Mode::Discard };
+        Fate::Pass
+    }
+
+    /// A line that is longer than any command: what its first words refuse is refused even so. What telnet commands and
+    /// blanks make long, is not.
+    fn overlong(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
+        let mut kept = std::mem::take(&mut self.heap().command);
+        kept.extend_from_slice(chunk);
+        let mut fate = Fate::Pass;
+        if self.to_server.mode != Mode::Skip {
+            let mut text = condense(&kept);
+            if text.len() <= turn.context.policy.line_limit.wrapping_div(2) {
+                wipe(&mut kept);
+                (self.to_server.line, self.to_server.mode) =
+                    (u32::try_from(text.len()).unwrap_or(u32::MAX), Mode::Keep);
+                fate = self.keep_command(turn, &text, complete);
+                wipe(&mut text);
+                return fate;
+            }
+            fate = self.judge_early(turn, &kept);
+        }
+        wipe(&mut kept);
+        if fate == Fate::Pass {
+            self.dim(BlindReason::Overlong, turn.events);
+            self.to_server.mode = Mode::Discard;
+            if complete {
+                self.unknown();
+            }
+        }
+        fate
+    }
+
+    /// The end of a line that means nothing. The server answers it.
+    fn unknown(&mut self) -> Fate {
+        self.count.doubt();
+        _ = self.count.command(Verb::Other);
+        Fate::Pass
+    }
+
     /// Keeps the pieces of a command: only its first word, if nothing depends on the rest.
     fn keep_command(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
         let rest = if self.to_server.mode == Mode::Argument { chunk } else { self.keep_word(turn, chunk) };
-        if self.blind().is_some() {
-            return Fate::Pass;
-        }
-        if self.to_server.mode == Mode::Skip {
-            return if complete { self.skipped(turn) } else { Fate::Pass };
+        match self.to_server.mode {
+            Mode::Skip if complete => return self.skipped(turn),
+            Mode::Discard if complete => return self.unknown(),
+            Mode::Skip | Mode::Discard => return Fate::Pass,
+            _ => {}
         }
         let mut kept = std::mem::take(&mut self.heap().command);
         kept.extend_from_slice(rest);
@@ -180,7 +198,7 @@ impl Session {
     /// Keeps bytes up to the blank behind the first word, which decides about the rest; returns the rest.
     fn keep_word<'a>(&mut self, turn: &mut Turn<'_>, chunk: &'a [u8]) -> &'a [u8] {
         self.to_server.mode = Mode::Keep;
-        let (mut rest, mut scratch): (_, Scratch) = (chunk, [0; 512]);
+        let (mut rest, mut scratch) = (chunk, Scratch::default());
         let mut kept = std::mem::take(&mut self.heap().command);
         while let Some(blank) = rest.iter().position(|b| is_blank(*b)) {
             let (before, behind) = rest.split_at_checked(blank).unwrap_or((rest, &[]));
@@ -195,8 +213,9 @@ impl Session {
             wipe(&mut kept);
             if !empty {
                 (self.verb, self.to_server.mode, rest) = (verb, Mode::Skip, &[]);
-                if !readable && !self.to_server.lenient {
-                    self.go_blind(BlindReason::Garbage, turn.events);
+                if !readable {
+                    self.to_server.mode = Mode::Discard;
+                    self.note_garbage(turn);
                 }
                 break;
             }
@@ -210,14 +229,14 @@ impl Session {
     fn skipped(&mut self, turn: &mut Turn<'_>) -> Fate {
         match self.verb {
             // the end of a line whose beginning was not seen
-            Verb::Other if self.to_server.lenient => Fate::Pass,
+            Verb::Other if self.to_server.lenient => self.unknown(),
             verb => self.act(turn, verb, &[]),
         }
     }
 
     /// Refuses an unfinished command as soon as its text allows: later only its last bytes could be overwritten.
     fn judge_early(&mut self, turn: &mut Turn<'_>, kept: &[u8]) -> Fate {
-        let mut scratch: Scratch = [0; 512];
+        let mut scratch = Scratch::default();
         let (word, argument) = split(clean(kept, &mut scratch));
         let verb = Verb::parse(word);
         let Role::Active(form) = verb.role() else { return Fate::Pass };
@@ -233,54 +252,49 @@ impl Session {
 
     /// A complete line.
     fn command(&mut self, turn: &mut Turn<'_>, line: &[u8]) -> Fate {
-        let mut scratch: Scratch = [0; 512];
+        let mut scratch = Scratch::default();
         let (word, argument) = split(clean(line, &mut scratch));
         let verb = Verb::parse(word);
         match (word.is_empty(), is_word(word)) {
             (true, _) => Fate::Pass,
             // the end of a line whose beginning was not seen
-            _ if self.to_server.lenient && verb == Verb::Other => Fate::Pass,
+            _ if self.to_server.lenient && verb == Verb::Other => self.unknown(),
             (_, false) => {
-                self.go_blind(BlindReason::Garbage, turn.events);
-                Fate::Pass
+                self.note_garbage(turn);
+                self.unknown()
             }
             (_, true) => self.act(turn, verb, argument),
         }
     }
 
+    fn note_garbage(&mut self, turn: &mut Turn<'_>) {
+        if !self.to_server.lenient {
+            self.dim(BlindReason::Garbage, turn.events);
+        }
+    }
+
     pub(super) fn count_command(&mut self, turn: &mut Turn<'_>, verb: Verb) {
-        self.awaiting = self.awaiting.saturating_add(1);
-        turn.events.push(Event::Command { verb });
+        if verb != Verb::Other {
+            self.sight(turn.events);
+        }
+        let overflow = turn.context.policy.replies == Replies::Seen && self.count.command(verb).is_err();
+        if self.blind.is_none() {
+            turn.events.push(Event::Command { verb });
+        }
+        if overflow {
+            self.dim(BlindReason::Limit, turn.events);
+        }
     }
 }
 
-/// Makes a command, or the part of it that is at hand, something that no server knows, in as many bytes; the line's end
-/// stays, unless nothing else is left to change.
-fn overwrite(payload: &mut [u8], range: Range<usize>, extent: Extent, edits: &mut Option<Range<usize>>) {
-    let Some(bytes) = payload.get_mut(range.clone()) else { return };
-    let text = super::line::trim_end(bytes).len();
-    let text = if text == 0 && extent == Extent::First { bytes.len().saturating_sub(1) } else { text };
-    for byte in bytes.iter_mut().take(text).filter(|byte| **byte != b' ') {
-        *byte = b'X';
+/// How many bytes belong to the next line of a stream, or to the next piece of it. Lines that are empty are one.
+pub(super) fn line_length(bytes: &[u8], mode: Mode) -> usize {
+    let piece = bytes.get(..PIECE).unwrap_or(bytes);
+    if mode == Mode::Start {
+        let ends = piece.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        if let Some(last) = memchr::memrchr(b'\n', piece.get(..ends).unwrap_or(&[])) {
+            return last.saturating_add(1);
+        }
     }
-    if text > 0 {
-        let start = edits.as_ref().map_or(range.start, |edits| edits.start.min(range.start));
-        let end = range.start.saturating_add(text);
-        *edits = Some(start..edits.as_ref().map_or(end, |edits| edits.end.max(end)));
-    }
-}
-
-/// A TLS record where a command should begin (RFC 8446 §5.1): types 20 to 23, version 3.x.
-fn is_tls(chunk: &[u8]) -> bool {
-    matches!(chunk, [0x14..=0x17] | [0x14..=0x17, 3, ..])
-}
-
-/// Whether a segment of a connection that could not be read begins with a plain command.
-pub(super) fn is_readable(payload: &[u8]) -> bool {
-    let Some(line) = memchr::memchr(b'\n', payload).and_then(|end| payload.get(..end)) else { return false };
-    let line = super::line::trim_end(line);
-    let verb = Verb::parse(split(line).0);
-    verb != Verb::Other
-        && !matches!(verb.role(), Role::Wrapped | Role::Protect)
-        && line.iter().all(|b| *b == b'\t' || !b.is_ascii_control())
+    memchr::memchr(b'\n', piece).map_or(piece.len(), |end| end.saturating_add(1))
 }

@@ -1,7 +1,16 @@
 //! From the bytes of a line to its first word and its argument.
 
-/// Room for a cleaned line: any command whose argument matters is far shorter.
-pub(super) type Scratch = [u8; 512];
+/// Room for a cleaned line. Any command whose argument matters is shorter than the first part, unless it is hostile.
+pub(super) struct Scratch {
+    short: [u8; 512],
+    long: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { short: [0; 512], long: Vec::new() }
+    }
+}
 
 const IAC: u8 = 0xff;
 const SB: u8 = 0xfa;
@@ -13,6 +22,31 @@ pub(super) fn clean<'a>(line: &'a [u8], scratch: &'a mut Scratch) -> &'a [u8] {
     let line = trim_end(line);
     let dirty = memchr::memchr2(IAC, 0, line).is_some() || line.first().is_some_and(|b| *b >= SE);
     trim_start(if dirty { without_telnet(line, scratch) } else { line })
+}
+
+/// The beginning of a line, cleaned, with the part of a telnet command that the next bytes may complete.
+pub(super) fn condense(line: &[u8]) -> Vec<u8> {
+    let (text, unfinished) = line.split_at_checked(unfinished_telnet(line)).unwrap_or((line, &[]));
+    let mut out = clean(text, &mut Scratch::default()).to_vec();
+    out.extend(unfinished.iter().take(2));
+    out
+}
+
+/// Where a telnet command begins that is not complete; the line's length if none is.
+fn unfinished_telnet(line: &[u8]) -> usize {
+    let mut rest = line;
+    while let Some(at) = memchr::memchr(IAC, rest) {
+        let behind = rest.get(at.saturating_add(1)..).unwrap_or(&[]);
+        rest = match behind {
+            [] | [0xfb..=0xfe] => return line.len().saturating_sub(behind.len()).saturating_sub(1),
+            [SB, tail @ ..] if memchr::memmem::find(tail, &[IAC, SE]).is_none() => {
+                return line.len().saturating_sub(behind.len()).saturating_sub(1);
+            }
+            [SB, tail @ ..] => after_subnegotiation(tail),
+            [0xfb..=0xfe, _, tail @ ..] | [_, tail @ ..] => tail,
+        };
+    }
+    line.len()
 }
 
 /// Splits a cleaned line at its first blank.
@@ -73,6 +107,12 @@ fn trim_start(mut line: &[u8]) -> &[u8] {
 
 /// RFC 854, "TELNET command structure"; a lone IAC before anything that is no telnet command is dropped by itself.
 fn without_telnet<'a>(line: &[u8], scratch: &'a mut Scratch) -> &'a [u8] {
+    let out = if line.len() <= scratch.short.len() {
+        scratch.short.as_mut_slice()
+    } else {
+        scratch.long.resize(line.len(), 0);
+        scratch.long.as_mut_slice()
+    };
     let mut kept = 0_usize;
     let mut rest = line;
     while let [byte, tail @ ..] = rest {
@@ -85,13 +125,13 @@ fn without_telnet<'a>(line: &[u8], scratch: &'a mut Scratch) -> &'a [u8] {
             (byte, _) => (Some(byte), tail),
         };
         if let Some(byte) = keep {
-            let Some(slot) = scratch.get_mut(kept) else { break };
+            let Some(slot) = out.get_mut(kept) else { break };
             *slot = byte;
             kept = kept.saturating_add(1);
         }
         rest = tail;
     }
-    scratch.get(..kept).unwrap_or(&[])
+    out.get(..kept).unwrap_or(&[])
 }
 
 fn after_subnegotiation(mut rest: &[u8]) -> &[u8] {
@@ -109,7 +149,7 @@ mod tests {
     use super::*;
 
     fn words(line: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        let mut scratch = [0; 512];
+        let mut scratch = Scratch::default();
         let (word, argument) = split(clean(line, &mut scratch));
         (word.to_vec(), argument.to_vec())
     }

@@ -21,8 +21,14 @@
 
 mod act;
 mod address;
+mod asks;
 mod command;
+mod early;
+mod edits;
+mod ends;
 mod event;
+#[cfg(test)]
+mod hostile;
 mod line;
 mod naming;
 mod numbers;
@@ -30,11 +36,13 @@ mod passive;
 mod reply;
 mod rewrite;
 mod session;
+mod sight;
 mod stream;
 #[cfg(test)]
 mod testing;
 mod unfinished;
 mod verb;
+mod window;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -25,7 +25,7 @@ impl Session {
         let known = self.told.filter(|(named, _)| *named == port);
         if port < 1024 {
             if known.is_none() {
-                turn.events.push(Event::Refuse { verb: self.asked_by, reason: RefuseReason::LowPort });
+                turn.events.push(Event::Refuse { verb: self.count.asker(), reason: RefuseReason::LowPort });
             }
             self.told = Some((port, port));
             return None;
@@ -43,6 +43,16 @@ impl Session {
         Some(Named { spelling, port: told, again: known.is_some() })
     }
 
+    /// The line for the client, if its edit can be remembered.
+    pub(super) fn write(&self, naming: &Naming<'_>, line: &[u8], from: usize, released: &Released) -> Written {
+        if self.may_edit_reply(line.len()) { naming.write(line, from, released) } else { Written::Nothing }
+    }
+
+    /// Whether an edit of a line of this length can be remembered.
+    pub(super) fn may_edit_reply(&self, length: usize) -> bool {
+        self.heap.as_ref().is_none_or(|heap| heap.reply_patches.has_room(length))
+    }
+
     /// Notes what a line became.
     pub(super) fn conclude(
         &mut self,
@@ -51,7 +61,7 @@ impl Session {
         (text, written): (&[u8], Written),
         events: &mut Vec<Event>,
     ) {
-        let (verb, code, from) = (self.asked_by, naming.code, naming.said());
+        let (verb, code, from) = (self.count.asker(), naming.code, naming.said());
         let to = match written {
             Written::Whole(_) => naming.told(),
             Written::Address(_) => Endpoint { port: from.port, ..naming.told() },
@@ -107,7 +117,7 @@ impl Naming<'_> {
     }
 
     /// The line for the client.
-    pub(super) fn write(&self, line: &[u8], from: usize, released: &Released) -> Written {
+    fn write(&self, line: &[u8], from: usize, released: &Released) -> Written {
         let Named { spelling, port, .. } = self.named;
         let address = self.address().map(|address| address_text(address, spelling.style));
         let port = (*port != spelling.port).then(|| port_text(*port, spelling.style));

@@ -1,5 +1,7 @@
 //! The server's half: from bytes to replies, and what each reply means.
 
+use super::asks::Answer;
+use super::command;
 use super::line::trim_end;
 use super::naming::Naming;
 use super::numbers::decimal;
@@ -8,6 +10,9 @@ use super::session::{Auth, Mode, Session, Turn};
 use super::stream::{advance, distance};
 use super::unfinished::{CODE, Unfinished};
 use super::{BlindReason, Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
+
+/// How many lines are read in one go. They cost less than commands.
+const LINES: usize = 64;
 
 /// What a line is to a reply (RFC 959 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +50,10 @@ impl Session {
             return Verdict::Pass;
         }
         self.take_up(segment);
-        if self.blind().is_some() {
+        if self.ciphered {
             self.follow(segment);
+        } else if self.to_server.known && self.catch_up(turn, segment.ack) == command::Progress::More {
+            return Verdict::More;
         }
         let fin = segment.flags.has(Flags::FIN);
         if segment.payload.is_empty() && !fin {
@@ -56,13 +63,10 @@ impl Session {
         if missing > 0 && !self.skips_gap(segment) {
             return self.hold_behind_gap(turn.context, segment);
         }
-        let read = usize::try_from(distance(self.to_client.next, segment.seq)).unwrap_or(0);
-        let end = advance(segment.seq, segment.payload.len());
-        if self.blind().is_none() && read < segment.payload.len() {
-            self.to_client.next = end;
-            self.read_replies(turn, segment, read);
-            self.settle_holds(turn.context);
+        if self.read_replies(turn, segment) == command::Progress::More {
+            return Verdict::More;
         }
+        let end = advance(segment.seq, segment.payload.len());
         if self.is_undecided(end) {
             return Verdict::Hold;
         }
@@ -73,31 +77,61 @@ impl Session {
         if changed { Verdict::Edited } else { Verdict::Pass }
     }
 
-    fn read_replies(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>, from: usize) {
-        let mut at = from;
-        while self.blind().is_none()
-            && let Some(rest) = segment.payload.get(at..).filter(|rest| !rest.is_empty())
-        {
-            let end = memchr::memchr(b'\n', rest).map(|end| end.saturating_add(1));
-            let chunk = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
-            let seq = advance(segment.seq, at);
-            at = at.saturating_add(chunk.len());
-            if end.is_none() {
-                self.keep_reply(turn, chunk, seq);
-                continue;
+    /// Reads what is new in a segment, as many lines as are read in one go.
+    fn read_replies(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>) -> command::Progress {
+        for _ in 0..LINES {
+            let read = usize::try_from(distance(self.to_client.next, segment.seq)).unwrap_or(usize::MAX);
+            let Some(rest) = segment.payload.get(read..).filter(|rest| !rest.is_empty() && !self.ciphered) else {
+                return command::Progress::Done;
+            };
+            let length = self.read_reply(turn, rest);
+            self.to_client.next = advance(self.to_client.next, length);
+            if self.ciphered {
+                self.follow(segment);
             }
-            let before = self.heap.as_mut().and_then(|heap| heap.reply.take());
-            match (before, self.to_client.mode) {
-                (None, _) => self.reply(turn, trim_end(chunk), Unfinished::new(seq)),
-                (Some(mut line), mode) => {
-                    if mode != Mode::Skip {
-                        line.raw.extend_from_slice(chunk);
-                    }
-                    let raw = std::mem::take(&mut line.raw);
-                    self.reply(turn, trim_end(&raw), line);
+            self.settle_holds(turn.context);
+        }
+        command::Progress::More
+    }
+
+    /// Reads the next line of a stream, or the part of it that has come. Returns its length.
+    fn read_reply(&mut self, turn: &mut Turn<'_>, rest: &[u8]) -> usize {
+        let seq = self.to_client.next;
+        if self.to_client.mode == Mode::Start {
+            self.expect_greeting(rest);
+            let skipped = self.ends.remainder(rest);
+            if skipped > 0 {
+                return skipped;
+            }
+        }
+        let end = self.ends.end(rest);
+        let chunk = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
+        if end.is_none() {
+            self.keep_reply(turn, chunk, seq);
+            return chunk.len();
+        }
+        let before = self.heap.as_mut().and_then(|heap| heap.reply.take());
+        match (before, self.to_client.mode) {
+            (None, Mode::Start) => self.reply(turn, trim_end(chunk), Unfinished::new(seq)),
+            // a line whose beginning was not kept
+            (None, _) | (_, Mode::Discard) => self.count.doubt(),
+            (Some(mut line), mode) => {
+                if mode != Mode::Skip {
+                    line.raw.extend_from_slice(chunk);
                 }
+                let raw = std::mem::take(&mut line.raw);
+                self.reply(turn, trim_end(&raw), line);
             }
-            (self.to_client.mode, self.to_client.lenient) = (Mode::Start, false);
+        }
+        (self.to_client.mode, self.to_client.lenient) = (Mode::Start, false);
+        chunk.len()
+    }
+
+    /// How lines end is learned from a greeting, if the stream begins with one.
+    fn expect_greeting(&mut self, first: &[u8]) {
+        let begins = |code: &[u8]| first.iter().zip(code).all(|(a, b)| a == b);
+        if self.ends.is_new() && !(self.count.awaits_greeting() && (begins(b"220") || begins(b"120"))) {
+            self.ends.settle();
         }
     }
 
@@ -145,7 +179,7 @@ impl Session {
         };
         let Some(named) = named else { return Ok(()) };
         let naming = Naming { code: class.code(), named: &named, policy: turn.context.policy };
-        let out = naming.write(text, class.text_from(), &line.released);
+        let out = self.write(&naming, text, class.text_from(), &line.released);
         self.conclude(&naming, line.seq, (text, out), turn.events);
         Ok(())
     }
@@ -154,38 +188,31 @@ impl Session {
     fn replied(&mut self, turn: &mut Turn<'_>, code: u16) {
         self.multiline = 0;
         self.told = None;
-        if is_passive(code) {
-            self.asked = self.asked.saturating_sub(1);
-        }
         turn.events.push(Event::Reply { code });
-        if code >= 200 {
-            self.awaiting = self.awaiting.saturating_sub(1);
-            self.epsv_all |= self.epsv_all_in == 1 && code < 300;
-            self.epsv_all_in = self.epsv_all_in.saturating_sub(1);
+        if self.count.reply(code) == Answer::EpsvAll {
+            self.epsv_all = true;
         }
         match (code, self.auth) {
-            (234, Auth::Tls) => self.go_blind(BlindReason::Tls, turn.events),
-            (234 | 235, Auth::Gssapi) => self.go_blind(BlindReason::Gssapi, turn.events),
+            (234, Auth::Tls) => self.go_dark(BlindReason::Tls, turn.events),
+            (234 | 235, Auth::Gssapi) => self.go_dark(BlindReason::Gssapi, turn.events),
             (500.., Auth::Tls | Auth::Gssapi) => self.auth = Auth::Nothing,
             _ => {}
         }
     }
 
     /// Whether a line may name the port that the client asked for.
-    pub(super) const fn is_awaited(&self, class: Class) -> bool {
-        self.asked > 0 && is_passive(class.code())
+    pub(super) fn is_awaited(&self, class: Class) -> bool {
+        self.count.awaits(class.code())
     }
 
     pub(super) fn classify(&self, line: &[u8]) -> Class {
-        let awaited = |code| self.asked > 0 && is_passive(code);
         match (self.multiline, code_of(line)) {
             (0, Some((code, Mark::More))) => Class::First(code),
             (0, Some((code, Mark::Last))) => Class::Last(code),
             (0, None) => Class::NoCode,
             (open, Some((code, Mark::Last))) if code == open => Class::Last(code),
-            // a reply of several lines that never ended
-            (open, Some((code, Mark::Last))) if awaited(code) && !is_passive(open) => Class::Last(code),
-            (open, Some((code, Mark::More))) if awaited(code) && !is_passive(open) => Class::First(code),
+            // a refusal that never ended, and then the transfer began
+            (400.., Some((code @ 100..200, Mark::Last))) => Class::Last(code),
             (open, _) => Class::Between(open),
         }
     }

@@ -4,21 +4,37 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-use super::command::is_readable;
-use super::stream::{Ahead, Patches, advance, distance, is_elsewhere};
+use super::asks::Count;
+use super::edits::Edits;
+use super::ends::Ends;
+use super::stream::{Ahead, Patches};
 use super::unfinished::Unfinished;
-use super::{BlindReason, CancelReason, Context, Direction, Event, Flags, Replies, Segment, Told, Verb, Verdict};
+use super::window::Belonging;
+use super::{BlindReason, CancelReason, Context, Direction, Event, Flags, Segment, Told, Verb, Verdict};
 use crate::time::Time;
 
-/// How long a client's bytes may be missing before the session goes blind: a few of its retransmissions.
+/// How long a client's bytes may be missing before they are given up: a few of its retransmissions.
 const GAP: Duration = Duration::from_secs(30);
 
 /// The state of one control connection. Idle it owns no memory but itself.
 #[derive(Debug, Default)]
 pub struct Session {
     pub(super) to_server: Half,
+    /// Where replies are not seen, `next` is what the client has acknowledged of them.
     pub(super) to_client: Half,
     pub(super) heap: Option<Box<Heap>>,
+    /// Commands and their replies.
+    pub(super) count: Count,
+    /// Where reading of the client's half began.
+    pub(super) begin: u32,
+    /// What the client sends again from before here is dropped: it may lack an edit, or never have been read.
+    pub(super) forgotten: u32,
+    /// The segment of the client of which more is to be read.
+    pub(super) resumes: Option<u32>,
+    /// When it began, in seconds.
+    pub(super) since: u32,
+    /// How many segments of the client brought something.
+    pub(super) heard: Heard,
     /// The expectation that the last PORT, PASV or transfer made.
     pub(super) pending: Pending,
     /// Whether a transfer verb came after it.
@@ -27,24 +43,20 @@ pub struct Session {
     pub(super) named: bool,
     /// Whether EPSV ALL was accepted (RFC 2428 §4).
     pub(super) epsv_all: bool,
-    /// Final replies until the one that answers EPSV ALL; 0 if none is awaited.
-    pub(super) epsv_all_in: u8,
-    /// Commands without a final reply.
-    pub(super) awaiting: u8,
-    /// Passive commands without a 227, 228 or 229.
-    pub(super) asked: u8,
-    /// The last of them.
-    pub(super) asked_by: Verb,
     /// The verb of the unfinished command, once known.
     pub(super) verb: Verb,
     /// A security mechanism that was asked for (RFC 2228 §3).
     pub(super) auth: Auth,
+    /// How the server ends its lines.
+    pub(super) ends: Ends,
     /// The code of a reply of several lines that is being read; 0 if none is.
     pub(super) multiline: u16,
     /// The port that this reply named, and the one that the client is told.
     pub(super) told: Option<(u16, u16)>,
-    blind: Option<BlindReason>,
-    closed: bool,
+    pub(super) blind: Option<BlindReason>,
+    /// Whether it is blind because what it says is encrypted.
+    pub(super) ciphered: bool,
+    pub(super) closed: bool,
 }
 
 /// One direction.
@@ -60,7 +72,8 @@ pub(super) struct Half {
     pub known: bool,
     /// Whether reading began somewhere in the middle: the first line may be half a line.
     pub lenient: bool,
-    fin: bool,
+    /// Whether a FIN came behind `next`.
+    pub fin: bool,
 }
 
 /// What is done with the bytes of an unfinished line.
@@ -75,8 +88,19 @@ pub(super) enum Mode {
     Argument,
     /// Everything that matters is known; they are not kept.
     Skip,
+    /// They mean nothing, nor will the line.
+    Discard,
     /// They are overwritten: the command is refused.
     Overwrite,
+}
+
+/// How many segments of the client brought something new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Heard {
+    #[default]
+    Nothing,
+    Once,
+    More,
 }
 
 /// Which kind of data connection is expected.
@@ -107,7 +131,7 @@ pub(super) struct Heap {
     /// Commands that came too early.
     pub ahead: Ahead,
     /// Edits of commands.
-    pub command_patches: Patches,
+    pub edits: Edits,
     /// Edits of replies.
     pub reply_patches: Patches,
     /// The lowest sequence number of the replies that are held because others are missing before them.
@@ -118,6 +142,8 @@ pub(super) struct Heap {
     pub hold_until: Option<Time>,
     /// When missing commands are given up.
     pub gap_until: Option<Time>,
+    /// When edits are forgotten, where acknowledgements are not seen.
+    pub edits_until: Option<Time>,
 }
 
 impl Heap {
@@ -125,7 +151,7 @@ impl Heap {
         self.command.is_empty()
             && self.reply.is_none()
             && self.ahead.is_empty()
-            && self.command_patches.is_empty()
+            && self.edits.is_empty()
             && self.reply_patches.is_empty()
             && self.held.is_none()
             && self.hold_until.is_none()
@@ -169,23 +195,28 @@ impl Session {
         ports: &mut dyn FnMut(u16) -> Told,
         events: &mut Vec<Event>,
     ) -> Verdict {
-        if !self.belongs(segment) {
-            self.restart(events);
-        }
         if segment.flags.has(Flags::RST) {
             self.reset(segment, events);
             return Verdict::Pass;
         }
+        match self.belonging(context, segment) {
+            Belonging::Own => {}
+            Belonging::Another => self.restart(events),
+            Belonging::Nobody => return Verdict::Pass,
+            Belonging::Beyond => return Verdict::Drop,
+        }
+        self.note(context, segment);
         if segment.flags.has(Flags::SYN) {
-            self.begin(segment);
             return Verdict::Pass;
         }
-        self.acknowledge(segment);
+        if self.is_forgotten(context, segment) {
+            return Verdict::Drop;
+        }
         if self.closed {
             return if self.repeat_edits(segment) { Verdict::Edited } else { Verdict::Pass };
         }
         if context.policy.implicit_tls && self.blind.is_none() {
-            self.go_blind(BlindReason::Tls, events);
+            self.go_dark(BlindReason::Tls, events);
         }
         let mut turn = Turn { context, ports, events };
         let verdict = match segment.direction {
@@ -200,7 +231,7 @@ impl Session {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let heap = self.heap.as_ref()?;
-        heap.hold_until.into_iter().chain(heap.gap_until).min()
+        [heap.hold_until, heap.gap_until, heap.edits_until].into_iter().flatten().min()
     }
 
     /// Gives up what was waited for, if its time is up. Held segments are then to be offered again, and come out.
@@ -211,7 +242,10 @@ impl Session {
             self.release(context, events);
         }
         if self.heap.as_ref().and_then(|heap| heap.gap_until).is_some_and(|at| at <= context.now) {
-            self.go_blind(BlindReason::Gap, events);
+            self.give_up_gap(events);
+        }
+        if self.heap.as_ref().and_then(|heap| heap.edits_until).is_some_and(|at| at <= context.now) {
+            self.age_edits(context.now);
         }
         self.tidy();
     }
@@ -222,10 +256,10 @@ impl Session {
         self.closed
     }
 
-    /// Commands without a final reply; where replies are not seen it only grows.
+    /// Commands without a final reply, at most 255; where replies are not seen, 0.
     #[must_use]
-    pub const fn awaiting(&self) -> u8 {
-        self.awaiting
+    pub fn awaiting(&self) -> u8 {
+        u8::try_from(self.count.outstanding()).unwrap_or(u8::MAX)
     }
 
     /// Why it cannot be read at present.
@@ -242,7 +276,7 @@ impl Session {
                 .saturating_add(heap.command.capacity())
                 .saturating_add(heap.reply.as_ref().map_or(0, Unfinished::bytes))
                 .saturating_add(heap.ahead.bytes())
-                .saturating_add(heap.command_patches.bytes())
+                .saturating_add(heap.edits.bytes())
                 .saturating_add(heap.reply_patches.bytes())
         })
     }
@@ -259,129 +293,11 @@ impl Session {
         }
     }
 
-    /// Whether a segment can belong to the connection that was followed so far.
-    fn belongs(&mut self, segment: &Segment<'_>) -> bool {
-        let (closed, blind) = (self.closed, self.blind.is_some());
-        let half = self.half(segment.direction);
-        if segment.flags.has(Flags::SYN) {
-            return !half.known || (!closed && !is_elsewhere(segment.seq.wrapping_add(1), half.next));
-        }
-        // of a blind connection not every segment need come here
-        let silent = segment.payload.is_empty() || (blind && !is_readable(segment.payload));
-        !half.known || (silent && !closed) || segment.flags.has(Flags::RST) || !is_elsewhere(segment.seq, half.next)
-    }
-
-    /// Another connection on the same ports.
-    fn restart(&mut self, events: &mut Vec<Event>) {
-        if !self.closed {
-            self.close(events);
-        }
-        *self = Self::default();
-    }
-
-    fn begin(&mut self, segment: &Segment<'_>) {
-        let half = self.half(segment.direction);
-        if !half.known {
-            (half.known, half.next) = (true, segment.seq.wrapping_add(1));
-        }
-    }
-
-    /// RST ends the connection, unless somebody far outside the window made it up.
-    fn reset(&mut self, segment: &Segment<'_>, events: &mut Vec<Event>) {
-        let half = self.half(segment.direction);
-        let forged = half.known && is_elsewhere(segment.seq, half.next) && self.blind.is_none();
-        if !self.closed && !forged {
-            self.close(events);
-        }
-    }
-
-    /// Makes remembered edits in a retransmission; says whether that changed it.
-    pub(super) fn repeat_edits(&self, segment: &mut Segment<'_>) -> bool {
-        let Some(heap) = &self.heap else { return false };
-        match segment.direction {
-            Direction::ToServer => heap.command_patches.apply(segment.seq, segment.payload),
-            Direction::ToClient => heap.reply_patches.apply(segment.seq, segment.payload),
-        }
-    }
-
-    /// Forgets edits that need not be made again.
-    fn acknowledge(&mut self, segment: &Segment<'_>) {
-        if let Some(heap) = &mut self.heap
-            && segment.flags.has(Flags::ACK)
-        {
-            match segment.direction {
-                Direction::ToServer => heap.reply_patches.acknowledge(segment.ack),
-                Direction::ToClient => heap.command_patches.acknowledge(segment.ack),
-            }
-        }
-    }
-
-    /// Takes the stream up at a segment if nothing of it is known: the SYN may never have been seen.
-    pub(super) fn take_up(&mut self, segment: &Segment<'_>) {
-        let silent = segment.payload.is_empty() && !segment.flags.has(Flags::FIN);
-        let half = self.half(segment.direction);
-        if !half.known && !silent {
-            (half.known, half.next, half.lenient) = (true, segment.seq, true);
-        }
-    }
-
-    /// Notes a FIN that ends everything up to `next`.
-    pub(super) fn finish(&mut self, direction: Direction, replies: Replies, events: &mut Vec<Event>) {
-        let half = self.half(direction);
-        half.fin = true;
-        if direction == Direction::ToServer && !self.began {
-            self.cancel(CancelReason::Fin, events);
-        }
-        let both = self.to_server.fin && self.to_client.fin;
-        if !self.closed && (both || (direction == Direction::ToServer && replies == Replies::Unseen)) {
-            self.close(events);
-        }
-    }
-
-    fn close(&mut self, events: &mut Vec<Event>) {
-        self.cancel(CancelReason::Close, events);
-        self.closed = true;
-        events.push(Event::End);
-    }
-
     /// Ends the pending expectation, if there is one.
     pub(super) fn cancel(&mut self, reason: CancelReason, events: &mut Vec<Event>) {
         if self.pending != Pending::Nothing {
             self.pending = Pending::Nothing;
             events.push(Event::Cancel { reason });
-        }
-    }
-
-    /// Stops reading. What is expected stays expected, and edits are still repeated.
-    pub(super) fn go_blind(&mut self, reason: BlindReason, events: &mut Vec<Event>) {
-        self.blind = Some(reason);
-        events.push(Event::Blind { reason });
-        for half in [&mut self.to_server, &mut self.to_client] {
-            (half.line, half.mode) = (0, Mode::Start);
-        }
-        (self.asked, self.awaiting, self.epsv_all_in, self.multiline) = (0, 0, 0, 0);
-        (self.auth, self.told) = (Auth::Nothing, None);
-        if let Some(heap) = &mut self.heap {
-            super::line::wipe(&mut heap.command);
-            heap.ahead = Ahead::default();
-            (heap.reply, heap.held, heap.hold_until, heap.gap_until, heap.overdue) = (None, None, None, None, false);
-        }
-    }
-
-    /// Reads again, from a segment of the client on.
-    pub(super) fn regain_sight(&mut self, segment: &Segment<'_>, events: &mut Vec<Event>) {
-        self.blind = None;
-        events.push(Event::Sighted);
-        (self.to_server.next, self.to_server.lenient) = (segment.seq, false);
-        self.to_client.known = false;
-    }
-
-    /// Follows a stream that is not read.
-    pub(super) fn follow(&mut self, segment: &Segment<'_>) {
-        let end = advance(segment.seq, segment.payload.len());
-        let half = self.half(segment.direction);
-        if distance(end, half.next) > 0 || segment.flags.has(Flags::FIN) {
-            half.next = end;
         }
     }
 
@@ -395,9 +311,8 @@ impl Session {
         if heap.ahead.is_empty() {
             heap.gap_until = None;
         }
-        if heap.hold_until.is_none() {
-            heap.command_patches.trim();
-            heap.reply_patches.trim();
+        if heap.edits.is_empty() {
+            heap.edits_until = None;
         }
         if heap.is_idle() {
             self.heap = None;

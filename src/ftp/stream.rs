@@ -11,8 +11,10 @@ const AHEAD_BYTES: usize = 16 * 1024;
 /// In how many pieces.
 const AHEAD_PIECES: usize = 32;
 
-/// How many edits are remembered per direction, until they are acknowledged.
+/// How many edits of replies are remembered, until they are acknowledged.
 const PATCHES: usize = 16;
+/// How many bytes they may have.
+const PATCH_BYTES: usize = 16 * 1024;
 
 /// How far `seq` lies behind (< 0) or ahead of `other` (RFC 9293 §3.4: modulo 2³²).
 pub(super) const fn distance(seq: u32, other: u32) -> i32 {
@@ -62,6 +64,43 @@ impl Ahead {
         Ok(())
     }
 
+    /// Puts a piece back of which the last bytes are still to be read.
+    pub(super) fn put_back(&mut self, seq: u32, piece: Vec<u8>) {
+        self.pieces.push((seq, piece));
+    }
+
+    /// Whether there is something behind `next` that follows it.
+    pub(super) fn has(&self, next: u32) -> bool {
+        self.pieces
+            .iter()
+            .any(|(seq, piece)| distance(*seq, next) <= 0 && distance(advance(*seq, piece.len()), next) > 0)
+    }
+
+    /// Whether a segment says otherwise than a piece where both have bytes. Which of them a server takes is its own
+    /// choice.
+    pub(super) fn contradicts(&self, seq: u32, payload: &[u8]) -> bool {
+        self.pieces.iter().any(|(at, piece)| {
+            let offset = distance(*at, seq);
+            let ours = piece.get(usize::try_from(offset.saturating_neg()).unwrap_or(0)..);
+            let theirs = payload.get(usize::try_from(offset).unwrap_or(0)..);
+            ours.zip(theirs).is_some_and(|(ours, theirs)| ours.iter().zip(theirs).any(|(a, b)| a != b))
+        })
+    }
+
+    /// Where the first piece begins.
+    pub(super) fn first(&self) -> Option<u32> {
+        let mut begins = self.pieces.iter().map(|(seq, _)| *seq);
+        let one = begins.next()?;
+        Some(begins.fold(one, |first, seq| if distance(seq, first) < 0 { seq } else { first }))
+    }
+
+    /// Where the last piece ends.
+    pub(super) fn last(&self) -> Option<u32> {
+        let mut ends = self.pieces.iter().map(|(seq, piece)| advance(*seq, piece.len()));
+        let one = ends.next()?;
+        Some(ends.fold(one, |last, end| if distance(end, last) > 0 { end } else { last }))
+    }
+
     /// Takes a piece that begins at or before `next`; the caller skips what it has.
     pub(super) fn take(&mut self, next: u32) -> Option<(u32, Vec<u8>)> {
         let at = self.pieces.iter().position(|(seq, _)| distance(*seq, next) <= 0)?;
@@ -93,9 +132,9 @@ impl Patches {
         self.0.push((seq, bytes.into()));
     }
 
-    /// Forgets the oldest of too many.
-    pub(super) fn trim(&mut self) {
-        self.0.drain(..self.0.len().saturating_sub(PATCHES));
+    /// Whether another edit of a line of this length can be remembered.
+    pub(super) fn has_room(&self, length: usize) -> bool {
+        self.0.len() < PATCHES && self.bytes().saturating_add(length) <= PATCH_BYTES
     }
 
     /// Remembers how `new` differs from `old`.

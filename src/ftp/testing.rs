@@ -14,6 +14,7 @@ pub(super) struct Wire {
     pub next: [u32; 2],
     pub events: Vec<Event>,
     pub port_shift: u16,
+    pub syn: Syn,
 }
 
 impl Wire {
@@ -34,6 +35,7 @@ impl Wire {
             next: [1000, 9000],
             events: vec![],
             port_shift: 0,
+            syn: Syn::Unseen,
         };
         for (direction, seq) in [(Direction::ToServer, 999), (Direction::ToClient, 8999)] {
             let _ = wire.raw(direction, seq, Flags::SYN, &mut []);
@@ -49,8 +51,19 @@ impl Wire {
     }
 
     pub fn raw(&mut self, direction: Direction, seq: u32, flags: Flags, payload: &mut [u8]) -> Verdict {
-        let context = Context { now: self.now, policy: &self.policy, client: self.client, syn: Syn::Unseen };
-        let mut segment = Segment { direction, seq, ack: 0, flags, payload };
+        let ack = self.next[1 - direction as usize];
+        self.numbered(direction, (seq, ack), flags, payload)
+    }
+
+    pub fn numbered(
+        &mut self,
+        direction: Direction,
+        (seq, ack): (u32, u32),
+        flags: Flags,
+        payload: &mut [u8],
+    ) -> Verdict {
+        let context = Context { now: self.now, policy: &self.policy, client: self.client, syn: self.syn };
+        let mut segment = Segment { direction, seq, ack, flags, payload };
         let shift = self.port_shift;
         self.session.segment(&context, &mut segment, &mut |port| Told::Port(port + shift), &mut self.events)
     }
@@ -60,15 +73,15 @@ impl Wire {
         let mut payload = bytes.to_vec();
         let seq = self.next[direction as usize];
         self.next[direction as usize] = seq.wrapping_add(u32::try_from(bytes.len()).unwrap());
-        match self.raw(direction, seq, Flags::ACK, &mut payload) {
-            Verdict::Hold | Verdict::More | Verdict::Drop => None,
-            Verdict::Pass => {
-                assert_eq!(payload, bytes);
-                Some(payload)
-            }
-            Verdict::Edited => {
-                assert_ne!(payload, bytes);
-                Some(payload)
+        loop {
+            match self.raw(direction, seq, Flags::ACK, &mut payload) {
+                Verdict::More => {}
+                Verdict::Hold | Verdict::Drop => return None,
+                Verdict::Pass => {
+                    assert_eq!(payload, bytes);
+                    return Some(payload);
+                }
+                Verdict::Edited => return Some(payload),
             }
         }
     }

@@ -75,6 +75,9 @@ impl Session {
         }
         let half = &mut self.to_client;
         (half.next, half.lenient, half.mode) = (segment.seq, true, Mode::Start);
+        self.ends.settle();
+        self.ends.skip();
+        self.count.doubt();
         if let Some(heap) = &mut self.heap {
             (heap.reply, heap.held, heap.hold_until, heap.overdue) = (None, None, None, false);
         }
@@ -125,14 +128,18 @@ impl Session {
         if let Some(named) = line.named.take() {
             let text = trim_end(&line.raw);
             let naming = Naming { code: class.code(), named: &named, policy: context.policy };
-            let out = naming.write(text, class.text_from(), &line.released);
+            let out = self.write(&naming, text, class.text_from(), &line.released);
             self.conclude(&naming, line.seq, (text, out), events);
             line.done = Some(Ok(()));
             self.to_client.mode = Mode::Skip;
         } else if line.released.bytes.len() < line.raw.len() {
             // with others missing before its end, the rest may never be seen: better the server's own words
             let lost = self.heap().held.is_some() && line.released.address_at.is_none();
-            let begun = if lost { None } else { begin_or_extend(context.policy, class, line, Filler::Zeros) };
+            let begun = if lost || !self.may_edit_reply(line.raw.len()) {
+                None
+            } else {
+                begin_or_extend(context.policy, class, line, Filler::Zeros)
+            };
             let begun = begun.unwrap_or_else(|| {
                 let mut released = std::mem::take(&mut line.released);
                 released.bytes.extend_from_slice(line.raw.get(released.bytes.len()..).unwrap_or(&[]));
@@ -146,7 +153,7 @@ impl Session {
 
     /// Keeps the pieces of a line as long as it may name a port, and decides early what can be decided.
     pub(super) fn keep_reply(&mut self, turn: &mut Turn<'_>, chunk: &[u8], seq: u32) {
-        if self.to_client.mode == Mode::Skip {
+        if matches!(self.to_client.mode, Mode::Skip | Mode::Discard) {
             return;
         }
         let mut line = self.heap().reply.take().unwrap_or_else(|| Unfinished::new(seq));
@@ -193,7 +200,8 @@ impl Session {
             Progress::Address { .. } if line.released.address_at.is_none() => {}
             Progress::Port { port_from, .. } if line.released.address_at.is_none() && port_from < whole => {}
             Progress::Address { .. } | Progress::Port { .. } => {
-                if let Some(begun) = begin_or_extend(policy, class, line, Filler::Nothing) {
+                let room = self.may_edit_reply(line.raw.len());
+                if let Some(begun) = begin_or_extend(policy, class, line, Filler::Nothing).filter(|_| room) {
                     self.heap().reply_patches.push_difference(line.seq, &line.raw, &begun.bytes);
                     (line.released, line.decided) = (begun, whole);
                 }
@@ -209,7 +217,7 @@ impl Session {
             return;
         };
         let naming = Naming { code: class.code(), named: &named, policy: turn.context.policy };
-        let out = naming.write(&line.raw, class.text_from(), &line.released);
+        let out = self.write(&naming, &line.raw, class.text_from(), &line.released);
         let tail = line.raw.get(named.spelling.port_at.end..).unwrap_or(&[]);
         if matches!(&out, Written::Whole(out) if out.ends_with(tail)) {
             self.conclude(&naming, line.seq, (&line.raw, out), turn.events);

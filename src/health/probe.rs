@@ -17,6 +17,7 @@ use super::reply::{Flaw, Replies, Reply};
 use super::{Failure, Outcome, Report, Step};
 use crate::config::{HealthCheck, HealthCheckKind};
 use crate::ftp::named_port;
+use crate::lvs::PortRange;
 pub(super) use secret::Secret;
 use transfer::{ENOUGH, Mode, Transfer};
 
@@ -41,13 +42,21 @@ pub struct Script {
     password: Option<Secret>,
     /// What the server can be asked for.
     family: Family,
+    /// Where its passive ports must lie.
+    passive_ports: Option<PortRange>,
 }
 
 impl Script {
     /// `password` is the content of the password file: its first line counts.
     #[must_use]
     pub fn new(check: HealthCheck, password: Option<&[u8]>, family: Family) -> Self {
-        Self { check, password: password.map(Secret::first_line), family }
+        Self { check, password: password.map(Secret::first_line), family, passive_ports: None }
+    }
+
+    /// The server's passive range, if it has declared one: a port outside of it is no good to any client.
+    #[must_use]
+    pub fn within(self, passive_ports: Option<PortRange>) -> Self {
+        Self { passive_ports, ..self }
     }
 }
 
@@ -232,6 +241,9 @@ impl Probe {
             let Some(port) = named_port(code, &reply.last) else {
                 return self.fail(format!("no port in {:?}", reply.words), elapsed);
             };
+            if let Some(range) = self.script.passive_ports.filter(|range| !range.contains(port)) {
+                return self.fail(transfer::outside(port, range), elapsed);
+            }
             self.transfer = Transfer { port, ..Transfer::default() };
             self.enter(mode.connect(), elapsed);
             self.actions.push_back(Action::ConnectData(port));

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::KernelError;
 use super::elements::{Element, Elements};
 use super::ipvs::{Ipvs, ListedService};
 use super::rules::{self, Print};
+use super::sets::{self, Standing};
+use super::{Errno, KernelError};
 use crate::lvs::{FirewallMark, PortRange, ServiceKey};
 use crate::state::sets::{Family, Field, Key, Kind, Name, Set, Value};
 use crate::state::{Entry, Marks, Service, State};
@@ -22,6 +23,8 @@ pub struct Table {
     pub version: BTreeSet<u32>,
     /// What its rules are; `None` when there is no table, or nobody can tell at present.
     pub rules: Option<Print>,
+    /// Its sets, also those that we do not declare; empty while the ruleset changes faster than it can be listed.
+    pub sets: Vec<Standing>,
     /// Whether it is there.
     pub there: bool,
     /// The number of the last commit before it was read; `None` when there was another meanwhile.
@@ -42,6 +45,10 @@ pub fn table(elements: &mut Elements, last: Option<Table>) -> Result<Table, Kern
     let mut table = Table { there: elements.table_exists()?, ..Table::default() };
     if table.there {
         table.rules = rules::read(elements)?;
+        table.sets = match sets::standing(elements) {
+            Err(KernelError::Refused { errno: Errno(libc::EINTR), .. }) => Vec::new(),
+            listed => listed?,
+        };
         let version = dump(elements, Set::once(Name::Version))?;
         table.version = version
             .keys()
@@ -84,8 +91,12 @@ fn dump(elements: &mut Elements, set: Set) -> Result<BTreeMap<Key, Key>, KernelE
     Ok(rows.filter_map(|element| row(set, element)).collect())
 }
 
-fn listed(elements: &mut Elements, set: Set) -> Result<Vec<Element>, KernelError> {
-    // A table of an older version may lack a set; the rules' version differs then, and the set is declared.
+/// The elements of a set; none where it does not exist.
+///
+/// # Errors
+/// When the kernel refuses to list.
+pub fn listed(elements: &mut Elements, set: Set) -> Result<Vec<Element>, KernelError> {
+    // A table of another version may lack it; the rules' version differs then, and the set is declared.
     match elements.dump(set.text()) {
         Err(KernelError::Refused { errno, .. }) if errno.0 == libc::ENOENT => Ok(Vec::new()),
         dumped => dumped,
@@ -144,11 +155,17 @@ fn ours(state: &State, key: &ServiceKey, marks: Marks) -> bool {
 /// An element as the kernel's bytes have it; `None` when they do not fit the set's declaration.
 #[must_use]
 pub fn row(set: Set, element: &Element) -> Option<(Key, Key)> {
+    row_with(set, set.name.spec().key, element)
+}
+
+/// As [`row`], of a set that was declared with `key` instead of our key.
+#[must_use]
+pub fn row_with(set: Set, key: &[Field], element: &Element) -> Option<(Key, Key)> {
     let spec = set.name.spec();
-    let mut key = fields(spec.key, set.family, &element.key)?;
+    let (declared, mut key) = (key, fields(key, set.family, &element.key)?);
     if spec.kind == Kind::Interval {
         let end = match &element.key_end {
-            Some(end) => fields(spec.key, set.family, end)?,
+            Some(end) => fields(declared, set.family, end)?,
             None => key.clone(),
         };
         for (first, last) in key.iter_mut().zip(end) {

@@ -19,6 +19,7 @@ pub mod queue;
 pub mod raw;
 pub mod rules;
 pub mod ruleset;
+pub mod sets;
 pub mod wait;
 
 mod error;

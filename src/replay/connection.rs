@@ -88,8 +88,15 @@ impl Connection {
     }
 
     fn offer(&mut self, now: Time, direction: Direction, tcp: &Tcp, payload: &mut [u8]) -> Verdict {
+        // a capture shows the SYN itself
         let context = Context { now, policy: &self.policy, client: self.ends.client, syn: Syn::Unseen };
-        let mut segment = Segment { direction, seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, payload };
-        self.session.segment(&context, &mut segment, &mut |port| Told::Port(port), &mut self.events)
+        loop {
+            let mut segment =
+                Segment { direction, seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, payload: &mut *payload };
+            let verdict = self.session.segment(&context, &mut segment, &mut |port| Told::Port(port), &mut self.events);
+            if verdict != Verdict::More {
+                return verdict;
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::ruleset::{FULL, Rules};
 use super::sets::Family;
-use crate::lvs::netmask;
+use crate::lvs::{FirewallMark, netmask};
 
 /// A length of network that doors are opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,22 @@ pub struct Network {
     pub family: Family,
     /// The length of the prefix: less than 32 (IPv4) or 128 (IPv6).
     pub length: u8,
+}
+
+/// Which end of a packet the client is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Source,
+    Destination,
+}
+
+/// Restricts a rule to the servers of a timeout; the default, which comes last, is for all.
+fn only(number: usize, marks: &[FirewallMark]) -> String {
+    if number == 0 {
+        return String::new();
+    }
+    let marks: Vec<_> = marks.iter().map(ToString::to_string).collect();
+    format!("meta mark {{ {} }} ", marks.join(", "))
 }
 
 impl Network {
@@ -29,20 +45,22 @@ impl Network {
 
     /// Matches the control marks of the servers that it is for. nft takes no constant into a concatenation, but
     /// `saddr & M | M` is M whatever the address.
-    fn servers(self) -> String {
+    fn servers(self, client: End) -> String {
         let mask = self.mask();
-        match self.family {
-            Family::V4 => format!("meta mark . ip saddr & {mask} | {mask} @networks4"),
-            Family::V6 => format!("meta mark . ip6 saddr & {mask} | {mask} @networks6"),
-        }
+        format!("meta mark . {} | {mask} @networks{}", self.address(client), self.suffix())
     }
 
-    /// The network of the packet's source.
-    fn source(self) -> String {
-        let mask = self.mask();
+    /// The network of the packet's client.
+    fn address(self, client: End) -> String {
+        let ip = if self.family == Family::V4 { "ip" } else { "ip6" };
+        let end = if client == End::Source { "saddr" } else { "daddr" };
+        format!("{ip} {end} & {}", self.mask())
+    }
+
+    const fn suffix(self) -> &'static str {
         match self.family {
-            Family::V4 => format!("ip saddr & {mask}"),
-            Family::V6 => format!("ip6 saddr & {mask}"),
+            Family::V4 => "4",
+            Family::V6 => "6",
         }
     }
 
@@ -60,18 +78,14 @@ impl Rules {
     pub(super) fn open(&self) -> String {
         let mut text = String::from("\tchain open {\n");
         for (number, (timeout, marks)) in self.pinhole_timeouts.iter().enumerate().rev() {
-            let only = if number == 0 {
-                String::new()
-            } else {
-                let marks: Vec<_> = marks.iter().map(ToString::to_string).collect();
-                format!("meta mark {{ {} }} ", marks.join(", "))
-            };
+            let only = only(number, marks);
             let ms = timeout.as_millis();
             for network in &self.networks {
-                let (servers, source) = (network.servers(), network.source());
-                let (suffix, tunnelled, inner) = match network.family {
-                    Family::V4 => ("4", "ip protocol 4", network.raw("@nh,256,32")),
-                    Family::V6 => ("6", "ip6 nexthdr 41", network.raw("@nh,384,128")),
+                let (servers, source) = (network.servers(End::Source), network.address(End::Source));
+                let suffix = network.suffix();
+                let (tunnelled, inner) = match network.family {
+                    Family::V4 => ("ip protocol 4", network.raw("@nh,256,32")),
+                    Family::V6 => ("ip6 nexthdr 41", network.raw("@nh,384,128")),
                 };
                 let _ = write!(
                     text,
@@ -92,11 +106,36 @@ impl Rules {
         text
     }
 
+    /// The chain by which a reply that names a port opens the client's door (NAT); the mark has done its work then.
+    pub(super) fn answer(&self) -> String {
+        let mut text = String::from("\tchain answer {\n");
+        for (number, (timeout, marks)) in self.pinhole_timeouts.iter().enumerate().rev() {
+            let only = only(number, marks);
+            let ms = timeout.as_millis();
+            for network in &self.networks {
+                let (servers, client) = (network.servers(End::Destination), network.address(End::Destination));
+                let suffix = network.suffix();
+                let _ = writeln!(
+                    text,
+                    "\t\t{only}{servers} update @open{suffix} {{ {client} . meta mark timeout {ms}ms }} meta mark set 0x0 accept"
+                );
+            }
+            let _ = write!(
+                text,
+                "\t\t{only}update @open4 {{ ip daddr . meta mark timeout {ms}ms }} meta mark set 0x0 accept\n\
+                 \t\t{only}update @open6 {{ ip6 daddr . meta mark timeout {ms}ms }} meta mark set 0x0 accept\n"
+            );
+        }
+        let _ = write!(text, "\t\tcounter name {FULL} meta mark set 0x0\n\t}}\n");
+        text
+    }
+
     /// Lines of the chain `ranged` of a family: the door of a network lets a data SYN in.
     pub(super) fn through_networks(&self, family: Family) -> String {
         let of_family = self.networks.iter().filter(|network| network.family == family);
         let lines = of_family.map(|network| {
-            let (servers, source, raw) = (network.servers(), network.source(), network.raw("$raw_saddr"));
+            let (servers, source) = (network.servers(End::Source), network.address(End::Source));
+            let raw = network.raw("$raw_saddr");
             format!(
                 "\t\t{source} . meta mark @open$4 {servers} meta mark set meta mark & $to_data return\n\
                  \t\t{raw} . meta mark @tunnel_open$4 {servers} meta mark set meta mark & $to_data return\n"
@@ -109,7 +148,7 @@ impl Rules {
     pub(super) fn blind_networks(&self, family: Family) -> String {
         let of_family = self.networks.iter().filter(|network| network.family == family);
         let lines = of_family.map(|network| {
-            let (servers, source) = (network.servers(), network.source());
+            let (servers, source) = (network.servers(End::Source), network.address(End::Source));
             format!(
                 "\t\t{servers} update @blind$4 {{ $ip saddr . tcp sport . $ip daddr . tcp dport timeout $idle }} \
                  update @open$4 {{ {source} . meta mark timeout $idle }} meta mark set 0x0 return\n"
@@ -126,10 +165,10 @@ mod tests {
     #[test]
     fn a_netmask_is_written_as_nft_reads_it() {
         let network = Network { family: Family::V4, length: 20 };
-        assert_eq!(network.servers(), "meta mark . ip saddr & 255.255.240.0 | 255.255.240.0 @networks4");
+        assert_eq!(network.servers(End::Source), "meta mark . ip saddr & 255.255.240.0 | 255.255.240.0 @networks4");
         assert_eq!(network.raw("@nh,96,32"), "@nh,96,32 & 0xfffff000");
         let network = Network { family: Family::V6, length: 64 };
-        assert_eq!(network.source(), "ip6 saddr & ffff:ffff:ffff:ffff::");
+        assert_eq!(network.address(End::Source), "ip6 saddr & ffff:ffff:ffff:ffff::");
         assert_eq!(network.raw("@nh,64,128"), "@nh,64,128 & 0xffffffffffffffff0000000000000000");
         let everyone = Network { family: Family::V6, length: 0 };
         assert_eq!(everyone.raw("@nh,64,128"), "@nh,64,128 & 0x00000000000000000000000000000000");

@@ -4,6 +4,7 @@ mod address;
 mod change;
 mod diff;
 mod doors;
+mod exchange;
 mod ruleset;
 pub mod sets;
 
@@ -13,6 +14,7 @@ pub use address::{LocalAddress, PROTOCOL};
 pub use change::Change;
 pub use diff::diff;
 pub use doors::Network;
+pub use exchange::{Exchange, Kept, is_name};
 pub use ruleset::{FULL, Marks, Rules, TABLE};
 
 use crate::lvs::{Destination, ServiceKey, VirtualService};

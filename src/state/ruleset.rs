@@ -26,6 +26,8 @@ impl Marks {
     pub const CLASS: u32 = 0xffff_0000;
     /// The highest index (clear of kube-proxy's 0x4000 and 0x8000).
     pub const MAX_INDEX: u16 = 0x3fff;
+    /// The bit of a queued packet whose connection's SYN came within the last minute.
+    pub const BEGUN: u32 = 0x4000;
     const TAG: u32 = 0x1_0000;
     const PERSISTENCE: u32 = 0x2_0000;
     const CONTROL: u32 = 0x3_0000;
@@ -99,6 +101,10 @@ pub struct Rules {
     pub pinhole_timeouts: Vec<(Duration, Vec<FirewallMark>)>,
     /// The networks that doors are opened for, other than single addresses; each once.
     pub networks: Vec<Network>,
+    /// `limits.connection_packets`.
+    pub connection_packets: u32,
+    /// `limits.client_packets`.
+    pub client_packets: u32,
 }
 
 impl Rules {
@@ -134,6 +140,8 @@ impl Rules {
         }
         text.push('\n');
         text.push_str(&self.open());
+        text.push('\n');
+        text.push_str(&self.answer());
         if self.nat {
             text.push('\n');
             text.push_str(&self.fill(include_str!("nat.nft")));
@@ -154,7 +162,15 @@ impl Rules {
 
     fn fill(&self, template: &str) -> String {
         let class = |bits: u32| FirewallMark(self.marks.base | bits).to_string();
+        let over = |rate: u32| format!("limit rate over {rate}/second burst {} packets", rate.saturating_mul(2));
         template
+            // A client that opens one port again and again, and one that opens all of a range: see `landed`.
+            .replace("$over_port", "limit rate over 10/second burst 50 packets")
+            .replace("$over_landings", "limit rate over 1000/second burst 2000 packets")
+            .replace("$over_connection", &over(self.connection_packets))
+            .replace("$over_client", &over(self.client_packets))
+            .replace("$begun", &FirewallMark(Marks::BEGUN).to_string())
+            .replace("$not_begun", &FirewallMark(!Marks::BEGUN).to_string())
             .replace("$idle", &format!("{}s", self.idle.as_secs().max(1)))
             .replace("$queue", &self.queue.to_string())
             .replace("$log", &self.queue.to_string())
@@ -170,11 +186,12 @@ impl Rules {
 }
 
 fn of_family(template: &str, family: Family) -> String {
-    let (ip, suffix, raw_saddr) = match family {
-        Family::V4 => ("ip", "4", "@nh,96,32"),
-        Family::V6 => ("ip6", "6", "@nh,64,128"),
+    let (ip, suffix, raw_saddr, client_daddr) = match family {
+        Family::V4 => ("ip", "4", "@nh,96,32", "ip daddr"),
+        Family::V6 => ("ip6", "6", "@nh,64,128", "ip6 daddr & ffff:ffff:ffff:ffff::"),
     };
-    template.replace("$raw_saddr", raw_saddr).replace("$ip", ip).replace("$4", suffix)
+    let template = template.replace("$raw_saddr", raw_saddr).replace("$client_daddr", client_daddr);
+    template.replace("$ip", ip).replace("$4", suffix)
 }
 
 #[cfg(test)]
@@ -191,6 +208,8 @@ mod tests {
             idle: Duration::from_secs(900),
             pinhole_timeouts: vec![ten, thirty],
             networks: vec![Network { family: Family::V4, length: 24 }, Network { family: Family::V6, length: 0 }],
+            connection_packets: 100,
+            client_packets: 5000,
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Kind {
     Timeout,
     /// Written by packets (`update @set { … }`); each element carries a timeout.
     Dynamic,
+    /// As [`Kind::Dynamic`], with a token bucket in each element. Nobody reads or keeps it.
+    Bucket,
 }
 
 /// The sets, without their address family.
@@ -69,6 +71,8 @@ pub enum Name {
     Vips,
     /// VIP . control port of the address services that we made.
     Owned,
+    /// VIP . control port, of all clusters.
+    Controls,
     /// VIP . control port → tag.
     Tags,
     /// tag . server → control mark.
@@ -81,8 +85,10 @@ pub enum Name {
     Persistent,
     /// server . active port → VIP: the source of active data connections in a NAT cluster with persistence.
     PersistentActive,
-    /// VIP . active port → tag (DR, TUN); a SYN-ACK to it that nobody expects is unexpected.
+    /// VIP . active port → tag (DR, TUN); a SYN-ACK to it that nobody expects is unexpected, and so is any SYN.
     ActivePorts,
+    /// data mark . VIP's ports that the server calls from (`active_ports`, DR, TUN).
+    ActiveRanges,
     /// server . active port → tag (NAT); a SYN from it that nobody expects would leak its private source.
     NatActive,
     /// VIP . server → data mark (NAT): what the source translation made of an active data connection.
@@ -101,6 +107,16 @@ pub enum Name {
     PassTags,
     /// control marks with `on_failure: hold`.
     Hold,
+    /// control marks; counts control packets over `limits.connection_packets`.
+    OverConnection,
+    /// control marks; counts control packets over `limits.client_packets`.
+    OverClient,
+    /// server . control port (NAT); counts replies over `limits.connection_packets`.
+    OverReplies,
+    /// server . control port (NAT); counts replies over `limits.client_packets`.
+    OverClientReplies,
+    /// tags; counts fragments to a control port.
+    Fragments,
     /// control mark . netmask: servers whose doors let the client's whole network in (`client_match`). No element: the
     /// client alone.
     Networks,
@@ -116,8 +132,12 @@ pub enum Name {
     Exact,
     /// client . VIP . port → server . port: when another server's same port has taken the `exact` row.
     Translated,
-    /// client . client port . VIP → data mark: the SYN-ACK of an active data connection (DR, TUN).
+    /// client . client port . VIP . active port → data mark: the SYN-ACK of an active data connection (DR, TUN).
     Active,
+    /// client . client port . VIP → data mark: the same where the server calls from any of its `active_ports`.
+    ActiveAny,
+    /// client . client port . VIP . VIP's port: SYN-ACKs that `active_any` let in. Where the server called from, nobody calls.
+    Answered,
     /// server . client . client port → VIP: the source of an active data connection (NAT).
     ActiveNat,
     /// client . client port . server's end . its port: control connections under TLS, which need not be queued.
@@ -126,6 +146,26 @@ pub enum Name {
     ActiveTls,
     /// server . active port . client → VIP: active data connections of a TLS session (NAT).
     ActiveTlsNat,
+    /// client . client port . VIP . control port: a SYN was seen within the last minute.
+    Begun,
+    /// client . client port . server's end . its port: a token bucket for the control packets of a connection.
+    ConnectionPackets,
+    /// As [`Name::ConnectionPackets`], for tunnelled control packets: client . both ports.
+    TunnelConnectionPackets,
+    /// client (IPv6: its /64): a token bucket for its control packets.
+    ClientPackets,
+    /// As [`Name::ClientPackets`], for tunnelled control packets.
+    TunnelClientPackets,
+    /// As [`Name::ConnectionPackets`], for replies (NAT).
+    ConnectionReplies,
+    /// As [`Name::ClientPackets`], for replies (NAT).
+    ClientReplies,
+    /// client . port: a token bucket for the log of first packets of data connections.
+    Landings,
+    /// client: the same for all its ports.
+    ClientLandings,
+    /// As [`Name::ClientLandings`], for tunnelled packets.
+    TunnelLandings,
 }
 
 /// What a set is made of.
@@ -146,7 +186,7 @@ pub struct Spec {
 }
 
 use Field::{Address, Mark, Port};
-use Kind::{Counted, Dynamic, Interval, Stamp, Static, Timeout};
+use Kind::{Bucket, Counted, Dynamic, Interval, Stamp, Static, Timeout};
 
 /// A set that exists once a family. A macro, because only `concat!` makes a `&'static str` of two.
 macro_rules! both {
@@ -170,6 +210,7 @@ const fn once(name: Name, text: &'static str, kind: Kind) -> Spec {
 pub const SETS: &[Spec] = &[
     both!(Vips, "vips", &[Address], &[], Static),
     both!(Owned, "owned", &[Address, Port], &[], Static),
+    both!(Controls, "controls", &[Address, Port], &[], Static),
     both!(Tags, "tags", &[Address, Port], &[Mark], Static),
     both!(ServerMarks, "server_marks", &[Mark, Address], &[Mark], Static),
     both!(Ranges, "ranges", &[Address, Port], &[Mark], Interval),
@@ -177,6 +218,7 @@ pub const SETS: &[Spec] = &[
     both!(Persistent, "persistent", &[Address, Port], &[Mark], Interval),
     both!(PersistentActive, "persistent_active", &[Address, Port], &[Address], Static),
     both!(ActivePorts, "active_ports", &[Address, Port], &[Mark], Static),
+    Spec { key: &[Mark, Port], ..once(Name::ActiveRanges, "active_ranges", Interval) },
     both!(NatActive, "nat_active", &[Address, Port], &[Mark], Static),
     both!(ActiveServers, "active_servers", &[Address, Address], &[Mark], Static),
     both!(NatServers, "nat_servers", &[Address, Port], &[], Static),
@@ -186,6 +228,11 @@ pub const SETS: &[Spec] = &[
     once(Name::RejectTags, "reject_tags", Static),
     once(Name::PassTags, "pass_tags", Static),
     once(Name::Hold, "hold", Static),
+    once(Name::OverConnection, "over_connection", Counted),
+    once(Name::OverClient, "over_client", Counted),
+    both!(OverReplies, "over_replies", &[Address, Port], &[], Counted),
+    both!(OverClientReplies, "over_client_replies", &[Address, Port], &[], Counted),
+    once(Name::Fragments, "fragments", Counted),
     both!(Networks, "networks", &[Mark, Address], &[], Static),
     once(Name::Drained, "drained", Static),
     once(Name::Version, "version", Stamp),
@@ -193,11 +240,23 @@ pub const SETS: &[Spec] = &[
     both!(TunnelOpen, "tunnel_open", &[Address, Mark], &[], Dynamic),
     both!(Exact, "exact", &[Address, Address, Port], &[Mark], Timeout),
     both!(Translated, "translated", &[Address, Address, Port], &[Address, Port], Timeout),
-    both!(Active, "active", &[Address, Port, Address], &[Mark], Timeout),
+    both!(Active, "active", &[Address, Port, Address, Port], &[Mark], Timeout),
+    both!(ActiveAny, "active_any", &[Address, Port, Address], &[Mark], Timeout),
+    both!(Answered, "answered", &[Address, Port, Address, Port], &[], Bucket),
     both!(ActiveNat, "active_nat", &[Address, Address, Port], &[Address], Timeout),
     both!(Blind, "blind", &[Address, Port, Address, Port], &[], Dynamic),
     both!(ActiveTls, "active_tls", &[Address, Address, Port], &[Mark], Timeout),
     both!(ActiveTlsNat, "active_tls_nat", &[Address, Port, Address], &[Address], Timeout),
+    both!(Begun, "begun", &[Address, Port, Address, Port], &[], Bucket),
+    both!(ConnectionPackets, "connection_packets", &[Address, Port, Address, Port], &[], Bucket),
+    both!(TunnelConnectionPackets, "tunnel_connection_packets", &[Address, Mark], &[], Bucket),
+    both!(ClientPackets, "client_packets", &[Address], &[], Bucket),
+    both!(TunnelClientPackets, "tunnel_client_packets", &[Address], &[], Bucket),
+    both!(ConnectionReplies, "connection_replies", &[Address, Port, Address, Port], &[], Bucket),
+    both!(ClientReplies, "client_replies", &[Address], &[], Bucket),
+    both!(Landings, "landings", &[Address, Port], &[], Bucket),
+    both!(ClientLandings, "client_landings", &[Address], &[], Bucket),
+    both!(TunnelLandings, "tunnel_landings", &[Address], &[], Bucket),
 ];
 
 impl Name {
@@ -266,7 +325,7 @@ impl Set {
     /// Whether its rows come from the configuration and are diffed.
     #[must_use]
     pub fn is_static(self) -> bool {
-        !matches!(self.name.spec().kind, Stamp | Timeout | Dynamic)
+        !matches!(self.name.spec().kind, Stamp | Timeout | Dynamic | Bucket)
     }
 
     /// Whether its rows come and go with sessions.
@@ -279,11 +338,6 @@ impl Set {
     #[must_use]
     pub fn declaration(self) -> String {
         let spec = self.name.spec();
-        // The tunnelled client's address is read from inside the packet: raw payload has a type of its own.
-        let raw = match self.family {
-            Family::V4 => "@nh,96,32",
-            Family::V6 => "@nh,64,128",
-        };
         let of = |fields: &[Field]| {
             let names = fields.iter().map(|field| match (field, self.family) {
                 (Address, Family::V4) => "ipv4_addr",
@@ -293,11 +347,7 @@ impl Set {
             });
             names.collect::<Vec<_>>().join(" . ")
         };
-        let key = if self.name == Name::TunnelOpen {
-            format!("typeof {raw} . meta mark")
-        } else {
-            format!("type {}", of(spec.key))
-        };
+        let key = self.raw_key().map_or_else(|| format!("type {}", of(spec.key)), |key| format!("typeof {key}"));
         let (noun, value) =
             if spec.value.is_empty() { ("set", String::new()) } else { ("map", format!(" : {}", of(spec.value))) };
         let flags = match spec.kind {
@@ -306,8 +356,23 @@ impl Set {
             Counted => " counter;",
             Timeout => " size 1048576; flags timeout;",
             Dynamic => " size 1048576; flags timeout,dynamic;",
+            // Where one is full its packets pass without it: a stranger's many addresses must not stop anybody.
+            Bucket => " size 65536; flags timeout,dynamic;",
         };
         format!("{noun} {self} {{ {key}{value};{flags} }}")
+    }
+
+    /// A tunnelled client's address and ports are read from inside the packet: raw payload has a type of its own.
+    fn raw_key(self) -> Option<&'static str> {
+        Some(match (self.name, self.family) {
+            (Name::TunnelOpen, Family::V4) => "@nh,96,32 . meta mark",
+            (Name::TunnelOpen, Family::V6) => "@nh,64,128 . meta mark",
+            (Name::TunnelConnectionPackets, Family::V4) => "@nh,256,32 . @nh,320,32",
+            (Name::TunnelConnectionPackets, Family::V6) => "@nh,384,128 . @nh,640,32",
+            (Name::TunnelClientPackets | Name::TunnelLandings, Family::V4) => "@nh,256,32",
+            (Name::TunnelClientPackets | Name::TunnelLandings, Family::V6) => "@nh,384,64",
+            _ => return None,
+        })
     }
 }
 

@@ -11,20 +11,21 @@ use crate::state::Marks;
 use crate::state::sets::{Name, Set, Value};
 
 /// NAT: `nft add element inet ftpdirector active_nat4 { SERVER . CLIENT . PORT timeout 10s : VIP }`;
-/// DR, TUN: `nft add element inet ftpdirector active4 { CLIENT . PORT . VIP timeout 10s : MARK }`.
+/// DR, TUN: `nft add element inet ftpdirector active4 { CLIENT . PORT . VIP . ACTIVE-PORT timeout 10s : MARK }`, or
+/// `active_any4 { CLIENT . PORT . VIP timeout 10s : MARK }` where the server calls from any of its `active_ports`.
+///
+/// The VIP's port is part of it: a SYN-ACK that its client sends to another port of the VIP must not reach that port of the
+/// server. `control` is the server's end of the control connection.
 #[must_use]
-pub fn row(marks: Marks, placement: &Placement, client: SocketAddr) -> Row {
+pub fn row(marks: Marks, placement: &Placement, client: SocketAddr, control: SocketAddr) -> Row {
     let (address, port, vip) = (Value::Address(client.ip()), Value::Port(client.port()), Value::Address(placement.vip));
-    match placement.forwarding {
-        ForwardingMethod::Nat => Row {
-            set: Set::of(Name::ActiveNat, client.ip()),
-            key: vec![Value::Address(placement.address), address, port],
-            value: vec![vip],
-        },
-        ForwardingMethod::Dr | ForwardingMethod::Tun => Row {
-            set: Set::of(Name::Active, client.ip()),
-            key: vec![address, port, vip],
-            value: vec![Value::Mark(marks.data(placement.index))],
-        },
+    let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value: vec![value] };
+    let mark = Value::Mark(marks.data(placement.index));
+    match (placement.forwarding, placement.active_ports) {
+        (ForwardingMethod::Nat, _) => row(Name::ActiveNat, vec![Value::Address(placement.address), address, port], vip),
+        (ForwardingMethod::Dr | ForwardingMethod::Tun, Some(_)) => row(Name::ActiveAny, vec![address, port, vip], mark),
+        (ForwardingMethod::Dr | ForwardingMethod::Tun, None) => {
+            row(Name::Active, vec![address, port, vip, Value::Port(placement.calls_from(control.port()))], mark)
+        }
     }
 }

@@ -34,7 +34,7 @@ pub struct Placement {
     pub own_range: Option<crate::lvs::PortRange>,
     /// Where the server's active data connections come from; `None`: from its control port − 1.
     pub active_port: Option<u16>,
-    /// Where they come from instead, where the server calls from any port: nothing of it listens there.
+    /// Where they may come from besides, if the server calls from any port: nothing of it listens there.
     pub active_ports: Option<crate::lvs::PortRange>,
     /// Whether no other server of the cluster calls from the same port.
     pub own_active_port: bool,
@@ -43,6 +43,22 @@ pub struct Placement {
     pub client_prefix: u8,
     /// Where a free port is looked for when the server's own is taken.
     pub passive_ports: crate::lvs::PortRange,
+}
+
+impl Placement {
+    /// The port that the server's active data connections come from. RFC 959 §3.2: the server counts from its own control
+    /// port, which is the far end's in every method.
+    #[must_use]
+    pub fn calls_from(&self, control_port: u16) -> u16 {
+        self.active_port.unwrap_or_else(|| control_port.saturating_sub(1))
+    }
+
+    /// Whether an operator has declared that passive data connections to `port` are this server's to take. Nothing is opened
+    /// below 1024.
+    #[must_use]
+    pub const fn declares(&self, port: u16) -> bool {
+        port >= 1024 && self.passive_ports.contains(port)
+    }
 }
 
 /// A dynamic row: it makes one expectation true.

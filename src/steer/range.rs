@@ -1,7 +1,9 @@
 //! Disjoint passive ranges: the port says which server, the door says which client may come.
 //!
-//! The daemon writes no row here (but under TLS, and when someone has flushed the set). Its verdict leaves the control mark on the packet, and the chain `open` does
-//! `update @open4 { ip saddr . meta mark timeout 10s }` before that packet leaves the director.
+//! The daemon writes no row here (but under TLS, and when someone has flushed the set). In DR and TUN its verdict leaves the control
+//! mark on PASV and EPSV, and the chain `open` does `update @open4 { ip saddr . meta mark timeout 10s }` before that packet leaves
+//! the director. In NAT it is the server's 227 or 229 that gets the mark and opens the door, in the chain `answer`: a PASV that
+//! the server refuses opens nothing.
 
 use std::net::IpAddr;
 
@@ -20,12 +22,8 @@ pub fn door(marks: Marks, placement: &Placement, client: IpAddr) -> Row {
     Row { set: Set::of(name, client), key, value: vec![] }
 }
 
-/// Whether a passive data connection to `port` (`None`: not seen) is steered by the range of the server alone.
+/// Whether passive data connections to this server are steered by its range alone.
 #[must_use]
-pub fn covers(placement: &Placement, port: Option<u16>) -> bool {
-    match (placement.own_range, port) {
-        (Some(range), Some(port)) => range.contains(port),
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
+pub const fn steers(placement: &Placement) -> bool {
+    placement.own_range.is_some()
 }

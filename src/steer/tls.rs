@@ -19,8 +19,7 @@ use crate::state::sets::{Name, Set, Value};
 pub fn rows(marks: Marks, placement: &Placement, client: SocketAddr, server: SocketAddr) -> Vec<Row> {
     let (address, port) = (Value::Address(client.ip()), Value::Port(client.port()));
     let vip = Value::Address(placement.vip);
-    // RFC 959 §3.2: the server counts from its own control port, which is the far end's in every method.
-    let active = Value::Port(placement.active_port.unwrap_or_else(|| server.port().saturating_sub(1)));
+    let active = Value::Port(placement.calls_from(server.port()));
     let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value };
     let mut rows = Vec::new();
     if placement.own_range.is_some() {

@@ -126,6 +126,15 @@ impl Packet {
         }
     }
 
+    /// Whether the TCP checksum is right: of a segment whose checksum is wrong the other end believes nothing (RFC 9293
+    /// §3.1).
+    #[must_use]
+    pub fn is_intact(&self, bytes: &[u8]) -> bool {
+        let segment = bytes.get(self.tcp_at..self.payload.end).unwrap_or(&[]);
+        let ends = checksum::pseudo_header(&self.source, &self.destination, segment.len());
+        checksum::add(ends, checksum::sum(segment)) == u16::MAX
+    }
+
     /// Writes the TCP checksum anew, for a packet whose checksum was left to the hardware (`CHECKSUM_PARTIAL`,
     /// `NFQA_SKB_CSUMNOTREADY`): there the field holds no sum that could be amended.
     pub fn complete(&self, bytes: &mut [u8]) {

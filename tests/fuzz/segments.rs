@@ -7,7 +7,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use ftpdirector::ftp::{Bounce, Direction, Event, Flags, Replies};
+use ftpdirector::ftp::{BlindReason, Bounce, Direction, Event, Flags, Replies};
 
 use super::transcript::{Run, Setting, Step, Transcript};
 
@@ -41,6 +41,21 @@ pub(super) const WORDS: &[&str] = &[
     "255,255",
     "(|||",
     "(|1|10.0.0.1|",
+    "\u{1}\r\n",
+    "\u{16}\r\n",
+    "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n",
+    "NOOP\r\n",
+    "X\n227\t(1,1,1,1,12,234)\r\n",
+    "220 hello\n",
+    "331 x\n",
+    "\r",
+    "PORT 266,0,0,1,4,1\r\n",
+    "EPRT |1|198.51.100.7|-65456|\r\n",
+    "ADAT x\r\n",
+    "500 no\r\n",
+    "250 extra\r\n",
+    "213-x\r\n",
+    "213 y\r\n",
 ];
 
 /// The transcripts, as inputs.
@@ -84,6 +99,8 @@ pub(super) fn run(input: &[u8]) -> Vec<u64> {
     // what to send again: direction, sequence number, bytes
     let mut sent: Vec<(Direction, u32, Vec<u8>)> = vec![];
     let mut skip = 0_u32;
+    let start = run.next(Direction::ToServer);
+    let mut jumped = false;
     while let [what, argument, tail @ ..] = rest {
         rest = tail;
         let direction = if *argument & 1 == 0 { Direction::ToServer } else { Direction::ToClient };
@@ -100,10 +117,13 @@ pub(super) fn run(input: &[u8]) -> Vec<u64> {
                     run.segment(direction, seq, Flags::ACK, bytes.to_vec());
                 }
             }
-            JUMP => run.jump(direction, u32::from(*argument) << 15),
+            JUMP => {
+                jumped = true;
+                run.jump(direction, u32::from(*argument) << 15);
+            }
             FIN => {
                 let seq = run.next(direction);
-                run.segment(direction, seq, Flags::FIN, vec![]);
+                run.segment(direction, seq, Flags::FIN.with(Flags::ACK), vec![]);
             }
             WAIT => run.pass(u64::from(*argument) * 4),
             REPEAT => {
@@ -113,22 +133,78 @@ pub(super) fn run(input: &[u8]) -> Vec<u64> {
                     run.segment(direction, seq, Flags::ACK, bytes[cut..].to_vec());
                 }
             }
+            SKIP if *argument == u8::MAX => run.give_up_memory(),
             SKIP => skip = u32::from(*argument),
             ODD => {
                 let flags = Flags::from_bits(*argument);
                 let seq = run.next(direction).wrapping_sub(u32::from(*argument >> 6));
-                run.segment(direction, seq, flags, b"\n"[..usize::from(*argument & 2) / 2].to_vec());
+                let released = run.released.len();
+                run.segment(direction, seq, flags, b"\n"[..usize::from(*argument & 32) / 32].to_vec());
+                if !flags.has(Flags::ACK) || flags.has(Flags::RST) || flags.has(Flags::SYN) {
+                    run.released.truncate(released); // no server reads it
+                }
             }
             _ => {}
         }
         let bytes = run.session.heap_bytes();
-        assert!(bytes <= 256 * 1024, "{bytes} bytes in one session");
+        assert!(bytes <= MOST, "{bytes} bytes in one session");
     }
-    run.pass(60_000);
+    // of other numbers the server reads nothing
+    if !jumped {
+        obeys(&run, start);
+    }
+    run.pass(180_000);
     assert!(!run.is_holding(), "held for ever: {:?} after {:?}", run.session, run.events);
     assert_eq!(run.session.deadline(), None);
     features(&run.events)
 }
+
+/// How many bytes a session may own.
+const MOST: usize = 64 * 1024;
+
+/// Of what the client says, the server gets no command that must be refused.
+fn obeys(run: &Run, start: u32) {
+    let policy = &run.setting.policy;
+    let ended = run.events.contains(&Event::End);
+    // encrypted, by the server's word or as far as one knows who does not hear it: not put in order
+    let encrypted = |event: &Event| match event {
+        Event::Blind { reason } => {
+            policy.replies == Replies::Unseen && matches!(reason, BlindReason::Tls | BlindReason::Gssapi)
+        }
+        Event::Reply { code } => matches!(code, 234 | 235),
+        _ => false,
+    };
+    let dark = run.events.iter().any(encrypted);
+    if policy.bounce == Bounce::Allow || ended || dark {
+        return;
+    }
+    let mut stream: Vec<Option<u8>> = vec![];
+    for (_, seq, bytes, _) in run.released.iter().filter(|(direction, ..)| *direction == Direction::ToServer) {
+        let Ok(at) = usize::try_from(seq.wrapping_sub(start).cast_signed()) else { continue };
+        if at > 1 << 17 {
+            continue;
+        }
+        stream.resize(stream.len().max(at + bytes.len()), None);
+        for (slot, byte) in stream[at..].iter_mut().zip(bytes) {
+            slot.get_or_insert(*byte);
+        }
+    }
+    let stream: Vec<u8> = stream.into_iter().map_while(|byte| byte).collect();
+    for line in stream.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+        let line = String::from_utf8_lossy(line);
+        for refused in REFUSED {
+            assert!(!line.starts_with(refused), "the server gets {line:?}: {:?}", run.events);
+        }
+    }
+}
+
+const REFUSED: &[&str] = &[
+    "PORT 10,0,0,1,4,1",
+    "PORT 266,0,0,1,4,1",
+    "EPRT |1|198.51.100.7|80|",
+    "EPRT |2|::1|5000|",
+    "EPRT |1|198.51.100.7|-65456|",
+];
 
 fn setting(bits: u8) -> Setting {
     let mut setting = Setting::default();

@@ -156,6 +156,29 @@ fn ipv6_servers_are_probed_too() {
 }
 
 #[test]
+fn a_port_that_the_file_does_not_expect_fails_its_step() {
+    let server = Server::start("127.0.7.1", Manner::Fine);
+    let with = |range: &str| {
+        let mut config = config("kind: transfer, interval: 20ms, timeout: 2s", &[&server]);
+        config.clusters[0].real_servers[0].passive_ports = range.parse().unwrap();
+        config
+    };
+    let mut checks = Checks::start(&with("1024-65534"));
+    checks.wait("s0", Standing::Up);
+
+    // The system gives nobody this one unasked (net.ipv4.ip_local_port_range).
+    checks.health.configure(&with("1024"));
+    let found = checks.wait("s0", Standing::Down);
+    let said = found.last_error.unwrap();
+    assert_eq!(found.last_step, Some(Step::Pasv), "{said}");
+    assert!(said.contains("outside passive_ports 1024: ") && said.contains("pasv_min_port"), "{said}");
+
+    // Not declared: not compared.
+    checks.health.configure(&with("1024-65535"));
+    checks.wait("s0", Standing::Up);
+}
+
+#[test]
 fn a_failing_server_is_reported_once_and_so_is_its_return() {
     let server = Server::start("127.0.4.1", Manner::Fine);
     let mut checks = Checks::start(&config("interval: 20ms, timeout: 2s", &[&server]));

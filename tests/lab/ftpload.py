@@ -21,8 +21,9 @@ FILE = "server.txt"
 class Session(ftplib.FTP):
     """A control connection. `announce` and `fetch` are apart, so that a test can do something in between."""
 
-    def __init__(self, host, timeout=20.0, port=21, tls=False):
-        super().__init__(timeout=timeout)
+    def __init__(self, host, timeout=20.0, port=21, tls=False, source=None):
+        """`source`: the address it comes from, where the host has more than one."""
+        super().__init__(timeout=timeout, source_address=source and (source, 0))
         # Bytes over data connections, so far.
         self.received = 0
         self.tls = _tls_context() if tls else None
@@ -115,7 +116,14 @@ class Session(ftplib.FTP):
             yield chunk
 
     def _connect(self, host, port):
-        return socket.create_connection((host, port), timeout=self.timeout)
+        return socket.create_connection((host, port), timeout=self.timeout, source_address=self.source_address)
+
+
+def session_at(vip, server, tls=False):
+    """A session at this server; the scheduler gives each in its turn."""
+    while (session := Session(vip, timeout=60.0, tls=tls)).server != server:
+        session.close()
+    return session
 
 
 class _Accept:
@@ -198,12 +206,13 @@ def _outcome(transfer):
 class Load:
     """Concurrent sessions of one client, in threads of their own. Start it inside `client.enter()`."""
 
-    def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21, think=0.0):
+    def __init__(self, host, sessions=30, rounds=2, modes=MODES, timeout=20.0, together=False, tls=False, port=21, think=0.0,
+                 sources=(None,)):
         """`together`: every session announces before the first data connection is opened, in each step. `rounds=None`: until
-        `stop`. `think`: seconds from one transfer to the session's next."""
+        `stop`. `think`: seconds from one transfer to the session's next. `sources`: addresses of the host, taken in turn."""
         self.over, self.think = threading.Event(), think
         self.host, self.rounds, self.modes, self.timeout = host, rounds, modes, timeout
-        self.together, self.tls, self.port = together, tls, port
+        self.together, self.tls, self.port, self.sources = together, tls, port, sources
         self.report = Report()
         # Nobody transfers before all are logged in: the sessions exist at the same time.
         self.barrier = threading.Barrier(sessions)
@@ -221,9 +230,12 @@ class Load:
             thread.join()
         return self.report
 
+    def _open(self, number):
+        return Session(self.host, self.timeout, self.port, self.tls, self.sources[number % len(self.sources)])
+
     def _session(self, number):
         try:
-            session = Session(self.host, self.timeout, self.port, self.tls)
+            session = self._open(number)
             self.report.servers.append(session.server)
             self.barrier.wait()
         except (OSError, EOFError, ftplib.Error, threading.BrokenBarrierError) as error:
@@ -241,7 +253,7 @@ class Load:
         """Does one transfer and returns the session for the next: none if it was lost, as a client would notice."""
         started = transfer.began = time.monotonic()
         try:
-            session = session or Session(self.host, self.timeout, self.port, self.tls)
+            session = session or self._open(transfer.session)
             transfer.control = session.server
             opening = session.announce(transfer.mode)
             if self.together:

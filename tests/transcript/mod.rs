@@ -11,11 +11,12 @@
 //! @ tell 31002 31500        a port that the client is told instead of the server's
 //! C> EPSV                   a line of the client, with CR LF
 //! S| 229 (|||31\x30         bytes of the server, as they are: \r \n \\ and \xNN
-//! C! fin                    a segment without payload: fin, rst, syn
+//! C! fin                    a segment without payload: fin, rst, rst ack, syn
 //! .. 200                    milliseconds pass
 //! => command EPSV           what the session tells
 //! => S| 227 (192,…          what it makes of the bytes, if something else
 //! => held                   the segment is not released yet; `=> S| …` when it is
+//! => dropped                TCP has to send it again, which it does behind every further segment
 //! ```
 
 #![allow(clippy::expect_used, dead_code, reason = "a helper of several tests, none of which uses all of it")]
@@ -150,6 +151,7 @@ fn flag(name: &str) -> Flags {
     match name {
         "fin" => Flags::FIN.with(Flags::ACK),
         "rst" => Flags::RST,
+        "rst ack" => Flags::RST.with(Flags::ACK),
         "syn" => Flags::SYN,
         other => panic!("unknown flag {other:?}"),
     }
@@ -201,6 +203,12 @@ pub struct Run {
     next: [u32; 2],
     /// What each side has acknowledged of the other's bytes: by direction of the acknowledgement.
     pub acked: [u32; 2],
+    /// Up to where each direction's bytes have reached the other side, and what has beyond that.
+    received: [u32; 2],
+    beyond: Vec<(Direction, u32, u32)>,
+    /// What TCP has to send again.
+    pub dropped: Vec<(Direction, u32, Flags, Vec<u8>)>,
+    pub syn: Syn,
 }
 
 impl Run {
@@ -216,6 +224,10 @@ impl Run {
             held: vec![],
             next: [u32::MAX - 20, 0x8000_0000],
             acked: [0x8000_0000, u32::MAX - 20],
+            received: [u32::MAX - 20, 0x8000_0000],
+            beyond: vec![],
+            dropped: vec![],
+            syn: Syn::Unseen,
         };
         for direction in [Direction::ToServer, Direction::ToClient] {
             let syn = run.next[direction as usize].wrapping_sub(1);
@@ -243,6 +255,7 @@ impl Run {
     pub fn send(&mut self, direction: Direction, bytes: &[u8]) {
         let seq = self.next(direction);
         self.next[direction as usize] = seq.wrapping_add(u32::try_from(bytes.len()).expect("a segment"));
+        self.acked[direction as usize] = self.received[1 - direction as usize];
         self.segment(direction, seq, Flags::ACK, bytes.to_vec());
     }
 
@@ -255,6 +268,44 @@ impl Run {
             self.released.extend(held.map(|(seq, _, bytes)| (Direction::ToClient, seq, bytes, false)));
         }
         self.offer_held();
+        self.repeat_dropped();
+    }
+
+    /// What is in order is acknowledged.
+    fn receive(&mut self, direction: Direction, seq: u32, length: usize) {
+        let end = seq.wrapping_add(u32::try_from(length).expect("a segment"));
+        self.beyond.push((direction, seq, end));
+        let mut before = usize::MAX;
+        while self.beyond.len() < before {
+            before = self.beyond.len();
+            let received = &mut self.received;
+            self.beyond.retain(|(direction, seq, end)| {
+                let next = &mut received[*direction as usize];
+                let (behind, ahead) = (seq.wrapping_sub(*next).cast_signed(), end.wrapping_sub(*next).cast_signed());
+                if behind <= 0 && ahead > 0 {
+                    *next = *end;
+                }
+                behind > 0 && behind < 1 << 18
+            });
+        }
+    }
+
+    /// There is no memory left.
+    pub fn give_up_memory(&mut self) {
+        self.session.give_up_memory(&mut self.events);
+        self.offer_held();
+    }
+
+    /// TCP sends again what was dropped.
+    fn repeat_dropped(&mut self) {
+        let mut before = usize::MAX;
+        while self.dropped.len() < before {
+            before = self.dropped.len();
+            for (direction, seq, flags, bytes) in std::mem::take(&mut self.dropped) {
+                self.offer(direction, seq, flags, bytes);
+            }
+        }
+        self.dropped.truncate(16);
     }
 
     /// Time passes; deadlines are met on the way.
@@ -266,7 +317,7 @@ impl Run {
                 now: Time::from_millis(self.now),
                 policy: &self.setting.policy,
                 client: self.setting.client,
-                syn: Syn::Unseen,
+                syn: self.syn,
             };
             self.session.timeout(&context, &mut self.events);
             self.offer_held();
@@ -286,19 +337,12 @@ impl Run {
 
     fn offer(&mut self, direction: Direction, seq: u32, flags: Flags, mut bytes: Vec<u8>) -> bool {
         let length = bytes.len();
-        let context = Context {
-            now: Time::from_millis(self.now),
-            policy: &self.setting.policy,
-            client: self.setting.client,
-            syn: Syn::Unseen,
+        let verdict = loop {
+            match self.verdict(direction, seq, flags, &mut bytes) {
+                Verdict::More => {}
+                verdict => break verdict,
+            }
         };
-        let mut segment = Segment { direction, seq, ack: self.acked[direction as usize], flags, payload: &mut bytes };
-        let (tell, asked) = (&self.setting.tell, &mut self.asked);
-        let mut ports = |port| {
-            *asked += 1;
-            Told::Port(tell.get(&port).copied().unwrap_or(port))
-        };
-        let verdict = self.session.segment(&context, &mut segment, &mut ports, &mut self.events);
         assert_eq!(bytes.len(), length);
         match verdict {
             Verdict::Hold => {
@@ -307,16 +351,43 @@ impl Run {
                 self.held.insert(at, (seq, flags, bytes));
                 false
             }
-            Verdict::More | Verdict::Drop => unreachable!("not yet"),
+            Verdict::More => unreachable!("it was offered until it was read"),
+            Verdict::Drop => {
+                self.dropped.push((direction, seq, flags, bytes));
+                false
+            }
             Verdict::Pass | Verdict::Edited => {
+                self.receive(direction, seq, bytes.len());
                 self.released.push((direction, seq, bytes, verdict == Verdict::Edited));
                 true
             }
         }
     }
 
+    /// What the session says to one segment.
+    pub fn verdict(&mut self, direction: Direction, seq: u32, flags: Flags, bytes: &mut [u8]) -> Verdict {
+        let context = Context {
+            now: Time::from_millis(self.now),
+            policy: &self.setting.policy,
+            client: self.setting.client,
+            syn: self.syn,
+        };
+        let ack = self.acked[direction as usize];
+        let mut segment = Segment { direction, seq, ack, flags, payload: bytes };
+        let (tell, asked) = (&self.setting.tell, &mut self.asked);
+        let mut ports = |port| {
+            *asked += 1;
+            Told::Port(tell.get(&port).copied().unwrap_or(port))
+        };
+        let before = self.events.len();
+        let verdict = self.session.segment(&context, &mut segment, &mut ports, &mut self.events);
+        let told = self.events.len() - before;
+        assert!(told <= 300, "{told} events in one go");
+        verdict
+    }
+
     fn step(&mut self, step: &Step) -> Vec<String> {
-        let holding = self.held.len();
+        let (holding, dropped) = (self.held.len(), self.dropped.len());
         let plain = match step {
             Step::Bytes(direction, bytes) => {
                 self.send(*direction, bytes);
@@ -335,6 +406,9 @@ impl Run {
         let mut told: Vec<String> = self.events.drain(..).map(|event| event.to_string()).collect();
         if self.held.len() > holding {
             told.push("held".to_owned());
+        }
+        if self.dropped.len() > dropped {
+            told.push("dropped".to_owned());
         }
         for (direction, _, bytes, edited) in self.released.drain(..) {
             if !bytes.is_empty() && (edited || plain != Some(&bytes)) {

@@ -1,4 +1,4 @@
-//! Active connections that no session's row covers: under TLS, and while the daemon is away.
+//! Where active data connections come from, and those that no session's row covers: under TLS, and while the daemon is away.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,6 +7,51 @@ use super::{Checker, One};
 use crate::config::file::Origin;
 use crate::config::{Config, standing};
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
+
+/// VIP → control port → whose it is.
+type Control<'a> = BTreeMap<IpAddr, BTreeMap<u16, &'a str>>;
+
+/// `active_ports`, of the servers that call from any port of a range.
+pub(super) fn declared(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
+    let mut control = Control::new();
+    for cluster in &config.clusters {
+        for vip in &cluster.vips {
+            control.entry(*vip).or_default().extend(cluster.ports.iter().map(|port| (*port, cluster.name.as_str())));
+        }
+    }
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        let one = One { cluster, origin, checker };
+        for (index, server) in cluster.real_servers.iter().enumerate() {
+            if let Some(range) = server.active_ports {
+                calls_from(&control, &one, index, range);
+            }
+        }
+    }
+}
+
+fn calls_from(control: &Control<'_>, one: &One<'_, '_, '_>, index: usize, range: PortRange) {
+    let (server, path) = (&one.cluster.real_servers[index], one.server_path(index, "active_ports"));
+    let Some((method, name)) = one.forwarding() else { return };
+    if method == ForwardingMethod::Nat {
+        let what = format!("no effect in {name}: there a server may call from any port, for the director sees its SYN");
+        return one.warning(&path, what, "remove it");
+    }
+    let mut behind = one.cluster.vips.iter().filter(|vip| is_ipv6(**vip) == is_ipv6(server.address));
+    let held = behind.find_map(|vip| Some((vip, control.get(vip)?.range(range.first()..=range.last()).next()?)));
+    if let Some((vip, (port, holder))) = held {
+        let what = format!("{range} holds {port}, a control port of {holder} at {vip}");
+        let cure = format!("a range without {port}, as net.ipv4.ip_local_port_range of the server has it");
+        one.error(&path, what, cure);
+    }
+    // A row for the whole range would lead everyone to all of it, with or without a session.
+    if one.cluster.persistence.is_some() && server.active_port.is_none() && one.sound("persistence") {
+        let what = format!(
+            "persistence does not cover these ports: active data connections of {} under TLS are not steered",
+            server.name
+        );
+        one.warning(&path, what, "passive clients under TLS; or a server that calls from one port, its `active_port`");
+    }
+}
 
 /// With persistence, the cluster's mark stands for its active ports too. The ports of everybody else at that VIP must be others.
 pub(super) fn ports(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {

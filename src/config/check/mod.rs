@@ -3,6 +3,7 @@
 mod active;
 mod clients;
 mod failing;
+mod limits;
 mod ranges;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         one.combinations();
         failing::within(&one);
     }
+    limits::check(&config.limits, checker);
     let fits = indexes(config, checker);
     names(config, origins, checker);
     marks(config, origins, checker);
@@ -79,6 +81,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     active::sources(config, origins, checker);
     active::ports(config, origins, checker);
     if fits {
+        active::declared(config, origins, checker);
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
             ranges::within(&One { cluster, origin, checker });
         }

@@ -49,16 +49,24 @@ pub(super) fn within(one: &One<'_, '_, '_>) {
         }
         return;
     }
-    if method == ForwardingMethod::Nat {
-        return;
-    }
     let mut free = Free::new(one.cluster);
     let (default, declared): (Vec<usize>, Vec<usize>) = (0..real_servers.len()).partition(undeclared);
     if let Some(&first) = default.first() {
         let names: Vec<&str> = default.iter().map(|&index| real_servers[index].name.as_str()).collect();
-        let who = all_of(&names);
-        let what = format!("{who} may use any unprivileged port; in {name} the director does not see which one it is");
-        one.checker.error(&range_path(one, first), what, free.cure(&default, real_servers));
+        let (who, path, cure) = (all_of(&names), range_path(one, first), free.cure(&default, real_servers));
+        if method == ForwardingMethod::Nat {
+            let what = format!(
+                "{who} may use any unprivileged port: whatever listens above 1023 there is open to a client that gets the server to name it in a 227 or 229"
+            );
+            one.checker.warning(&path, what, cure);
+        } else {
+            let what =
+                format!("{who} may use any unprivileged port; in {name} the director does not see which one it is");
+            one.checker.error(&path, what, cure);
+        }
+    }
+    if method == ForwardingMethod::Nat {
+        return;
     }
     for (at, &index) in declared.iter().enumerate().filter(|(_, index)| real_servers[**index].shared) {
         let server = &real_servers[index];

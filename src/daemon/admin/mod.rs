@@ -12,7 +12,7 @@
 //!
 //! Everything else, and whatever goes wrong, is a status of 400 or more with [`shape::Failure`]: 400 a query that makes
 //! no sense, 404 no such server or path, 405 another method, 422 a reload or drain that was refused (nothing changed),
-//! 429 eight traces are listening already, 503 the daemon is ending.
+//! 429 too many connections are open or eight traces are listening already, 503 the daemon is ending.
 //!
 //! ```text
 //! curl --unix-socket /run/ftpdirector/admin.sock http://ftpdirector/status
@@ -36,19 +36,22 @@ mod traced;
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 pub use facts::{Facts, Kernels};
@@ -58,16 +61,36 @@ use super::control::Command;
 use super::listeners::{BEHIND, Listener};
 use super::observe::Observed;
 use super::packets::{Message, Packets};
+use super::places::Places;
+use super::repeated::Repeated;
+use crate::director::Page;
 use crate::director::{Filter, Snapshot};
 use facts::Belief;
 use lines::Lines;
 use query::Query;
 use status::Sources;
 
-/// How many connections are served at once; more wait.
-const MOST: usize = 32;
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many are served at once.
+    most: usize,
+    /// How many of one user.
+    each: usize,
+    /// How long one may say nothing, or half a request, from its first moment on.
+    silence: Duration,
+    /// How long one may last that is no trace; the answer that is under way then may take `silence` more.
+    whole: Duration,
+}
 
-/// How many of them may be traces, which do not end by themselves.
+/// Those of `admin.socket`.
+pub const LIMITS: Limits =
+    Limits { most: 32, each: 24, silence: Duration::from_secs(5), whole: Duration::from_secs(60) };
+
+/// How many of those beyond the limit are told so at once; the rest is closed.
+const REFUSALS: usize = 8;
+
+/// How many connections may be traces, which do not end by themselves.
 const TRACES: usize = 8;
 
 /// How long the packet thread may take to answer.
@@ -104,32 +127,80 @@ type Answer = Response<Either<Full<Bytes>, Lines>>;
 struct Refusal(StatusCode, String);
 
 /// Answers until the runtime ends.
-pub async fn serve<F: Facts>(listener: UnixListener, state: State<F>) {
-    let places = Arc::new(Semaphore::new(MOST));
+pub async fn serve<F: Facts>(listener: UnixListener, limits: Limits, state: State<F>) {
+    let places = Places::new(limits.most, limits.each);
+    let refusals = Places::new(REFUSALS, REFUSALS);
+    let mut deaf = Repeated::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of descriptors, mostly: it passes when a connection ends.
-                warn!(%error, "the admin socket cannot accept");
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                if let Some(kept_back) = deaf.say(Instant::now()) {
+                    warn!(%error, kept_back, "the admin socket cannot accept");
+                }
+                sleep(Duration::from_millis(200)).await;
                 continue;
             }
         };
-        let (state, places) = (state.clone(), Arc::clone(&places));
-        tokio::spawn(async move {
-            let Ok(_place) = places.acquire().await else { return };
-            let service = service_fn(move |request| {
-                let state = state.clone();
-                async move { Ok::<_, Infallible>(state.answer(&request).await) }
+        // Root and the group's members are all who may connect.
+        let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
+        if let Some(place) = places.take(user) {
+            let state = state.clone();
+            tokio::spawn(async move {
+                let _place = place;
+                let streams = AtomicBool::new(false);
+                connection(stream, limits, &streams, async |request| {
+                    let answer = state.answer(&request).await;
+                    streams.store(matches!(answer.body(), Either::Right(_)), Ordering::Relaxed);
+                    answer
+                })
+                .await;
             });
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(5));
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-                debug!(%error, "an admin connection ended");
-            }
-        });
+        } else if let Some(place) = refusals.take(user) {
+            tokio::spawn(async move {
+                let _place = place;
+                let short = Limits { whole: limits.silence, ..limits };
+                connection(stream, short, &AtomicBool::new(false), async |_| crowded(limits)).await;
+            });
+        }
     }
+}
+
+/// One connection, to its end; only one that `streams`, a trace, may last.
+async fn connection<A>(
+    stream: UnixStream,
+    limits: Limits,
+    streams: &AtomicBool,
+    answer: impl Fn(Request<Incoming>) -> A,
+) where
+    A: Future<Output = Answer>,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.silence);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = match timeout(limits.whole, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) if streams.load(Ordering::Relaxed) => connection.await,
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(limits.silence, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "an admin connection ended");
+    }
+}
+
+fn crowded(Limits { most, each, .. }: Limits) -> Answer {
+    let error = format!("{each} connections of one user, or {most} in all, are open already: end one of them");
+    let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &shape::Failure { error });
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 impl<F: Facts> State<F> {
@@ -152,8 +223,8 @@ impl<F: Facts> State<F> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/status") => self.status().await,
             (&Method::GET, "/sessions") => {
-                let listing = self.ask(|answer| Message::Sessions(rows::MOST, answer)).await?;
-                Ok(good(&rows::sessions(listing)))
+                let (total, listed) = self.pages(Message::Sessions, rows::MOST).await?;
+                Ok(good(&rows::sessions(total, listed)))
             }
             (&Method::GET, "/pinholes") => self.pinholes().await,
             (&Method::GET, "/trace") => self.trace(query.filter().map_err(bad)?),
@@ -177,8 +248,27 @@ impl<F: Facts> State<F> {
         Ok(good(&sources.status(&self.file, self.started.elapsed().as_secs())))
     }
 
+    /// What the packet thread lists, page by page so that packets do not wait for the whole: at most `most`, and how many
+    /// sessions there are.
+    async fn pages<T>(
+        &self,
+        page: fn(u32, oneshot::Sender<Page<T>>) -> Message,
+        most: usize,
+    ) -> Result<(usize, Vec<T>), Refusal> {
+        let (mut items, mut from) = (Vec::new(), 0);
+        loop {
+            let Page { total, items: more, next } = self.ask(|answer| page(from, answer)).await?;
+            items.extend(more);
+            let Some(next) = next.filter(|_| items.len() < most) else {
+                items.truncate(most);
+                return Ok((total, items));
+            };
+            from = next;
+        }
+    }
+
     async fn pinholes(&self) -> Result<Answer, Refusal> {
-        let holders = self.ask(|answer| Message::Holders(rows::MOST.saturating_mul(10), answer)).await?;
+        let (_, holders) = self.pages(Message::Holders, rows::MOST.saturating_mul(10)).await?;
         let facts = Arc::clone(&self.facts);
         let pinholes = blocking(move || {
             let dumps = facts.dynamic()?;
@@ -247,7 +337,7 @@ impl<F: Facts> State<F> {
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Refusal> {
         let late = |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "the packet thread does not answer".into());
-        tokio::time::timeout(ANSWER, self.packets.ask(question)).await.map_err(late)?.ok_or_else(gone)
+        timeout(ANSWER, self.packets.ask(question)).await.map_err(late)?.ok_or_else(gone)
     }
 }
 

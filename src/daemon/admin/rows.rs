@@ -7,7 +7,7 @@ use super::facts::{Belief, Dump};
 use super::shape::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use super::traced::{fields, mode_name};
 use crate::config::standing;
-use crate::director::{Expected, Holder, Listed, Listing};
+use crate::director::{Expected, Holder, Listed};
 use crate::kernel::actual;
 use crate::state::sets::{Key, Set, Value};
 use crate::steer::Placement;
@@ -70,11 +70,8 @@ fn names(belief: &Belief, key: &[Value], value: &[Value]) -> Option<(String, Str
 
 /// The packet thread's sessions.
 #[must_use]
-pub fn sessions(listing: Listing) -> Sessions {
-    Sessions {
-        total: u64::try_from(listing.total).unwrap_or(u64::MAX),
-        sessions: listing.sessions.into_iter().map(session).collect(),
-    }
+pub fn sessions(total: usize, listed: Vec<Listed>) -> Sessions {
+    Sessions { total: u64::try_from(total).unwrap_or(u64::MAX), sessions: listed.into_iter().map(session).collect() }
 }
 
 fn session(listed: Listed) -> Session {

@@ -2,16 +2,21 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use socket2::{Domain, SockAddr, Socket as Socket2, Type};
 use tracing::warn;
 
 use crate::daemon::RunError;
 
 /// The owner and the group may connect; the group is the process's own.
 const MODE: u32 = 0o660;
+
+/// Connections that the kernel may hold for us: they are taken at once, or else the daemon is stuck.
+const BACKLOG: i32 = 32;
 
 /// The socket; its file goes when this is dropped, unless another daemon has put its own there.
 #[derive(Debug)]
@@ -67,7 +72,10 @@ fn listen(path: &Path) -> io::Result<(Socket, UnixListener)> {
     DirBuilder::new().mode(0o700).create(&private)?;
     let made = private.join("s");
     let bound = || {
-        let listener = UnixListener::bind(&made)?;
+        let listener = Socket2::new(Domain::UNIX, Type::STREAM, None)?;
+        listener.bind(&SockAddr::unix(&made)?)?;
+        listener.listen(BACKLOG)?;
+        let listener = UnixListener::from(OwnedFd::from(listener));
         fs::set_permissions(&made, Permissions::from_mode(MODE))?;
         listener.set_nonblocking(true)?;
         fs::rename(&made, path)?;

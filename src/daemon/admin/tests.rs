@@ -89,8 +89,8 @@ fn packets(mut director: Director, inbox: &Receiver<Message>) {
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Snapshot(answer) => drop(answer.send(director.snapshot())),
-            Message::Sessions(most, answer) => drop(answer.send(director.sessions(Time::from_millis(2000), most))),
-            Message::Holders(most, answer) => drop(answer.send(director.holders(most))),
+            Message::Sessions(from, answer) => drop(answer.send(director.sessions(Time::from_millis(2000), from))),
+            Message::Holders(from, answer) => drop(answer.send(director.holders(from))),
             Message::Listen(listener) => {
                 listeners.add(listener, &mut director);
                 says(&mut director, seq, "EPSV\r\n");
@@ -111,6 +111,7 @@ fn says(director: &mut Director, seq: u32, line: &str) {
     packet.extend(line.as_bytes());
     let length = u16::try_from(packet.len()).expect("short");
     packet[2..4].copy_from_slice(&length.to_be_bytes());
+    crate::wire::Packet::parse(&packet).expect("a packet").complete(&mut packet);
     let offered = Packet { id: 1, hook: Hook::Postrouting, mark: 0x0f73_0000, bytes: &mut packet, truncated: false };
     let _ = director.packet(Time::ZERO, offered, &mut Vec::new());
 }
@@ -138,12 +139,16 @@ impl Drop for Place {
 
 /// Runs `test` beside a server on a socket of its own.
 fn served(name: &str, test: impl FnOnce(&Path)) {
+    served_within(LIMITS, name, test);
+}
+
+fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
     let place = Place::new(name);
     let (socket, listener) = bind(&place.socket()).expect("nobody else").expect("a socket");
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
     let fake = Fake(Arc::default());
     let belief = fake.belief();
-    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised));
+    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised, &[]));
     says(&mut director, 975, "PORT 203,0,113,5,200,10\r\n");
     let packet_thread = thread::spawn(move || packets(director, &inbox));
     let ending = line.clone();
@@ -154,7 +159,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
             let (commands, mut told) = mpsc::channel(4);
             let drained = Arc::clone(&fake.0);
             let listener = UnixListener::from_std(listener).expect("a listener");
-            tokio::spawn(serve(listener, State::new(fake, line, commands, Path::new("/etc/f.yaml"))));
+            tokio::spawn(serve(listener, limits, State::new(fake, line, commands, Path::new("/etc/f.yaml"))));
             tokio::spawn(async move {
                 while let Some(command) = told.recv().await {
                     match command {
@@ -284,11 +289,56 @@ fn traces_leave_places_for_others() {
     });
 }
 
+/// Until the other side closes, or resets; fails when it does not.
+fn ends(mut stream: UnixStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut text = String::new();
+    match stream.read_to_string(&mut text) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("it is open still"),
+        _ => text,
+    }
+}
+
+#[test]
+fn who_says_nothing_and_who_stays_is_closed_but_for_a_trace() {
+    let short = Duration::from_millis(50);
+    let limits = Limits { silence: short, whole: short, ..LIMITS };
+    served_within(limits, "silence", |socket| {
+        let connect = || UnixStream::connect(socket).expect("a connection");
+        let mut trace = connect();
+        trace.write_all(b"GET /trace HTTP/1.1\r\nHost: ftpdirector\r\n\r\n").expect("a request");
+        let mut status = [0; 12];
+        trace.read_exact(&mut status).expect("an answer");
+        ends(connect());
+        let mut again = connect();
+        while again.write_all(b"GET /pinholes HTTP/1.1\r\nHost: ftpdirector\r\n\r\n").is_ok() {}
+        trace.set_read_timeout(Some(short)).expect("a timeout");
+        let told = std::iter::repeat_with(|| trace.read(&mut [0; 1024])).find(|told| !matches!(told, Ok(1..)));
+        assert!(told.is_some_and(|told| told.is_err()), "the trace is open still");
+    });
+}
+
+#[test]
+fn who_comes_beyond_the_limit_is_told_or_closed_at_once() {
+    let long = Duration::from_secs(60);
+    let limits = Limits { most: 2, silence: long, whole: long, ..LIMITS };
+    served_within(limits, "crowd", |socket| {
+        let connect = || UnixStream::connect(socket).expect("a connection");
+        let (_first, second) = (connect(), connect());
+        let refused = asked(socket, &Ask::Status, Format::Text).expect_err("no place");
+        assert!(refused.to_string().contains("or 2 in all, are open already: end one of them"), "{refused}");
+        let held: Vec<_> = (0..REFUSALS).map(|_| connect()).collect();
+        ends(connect());
+        drop((held, second));
+        while asked(socket, &Ask::Status, Format::Text).is_err() {}
+    });
+}
+
 #[test]
 fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
     let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
-    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default()));
+    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default(), &[]));
     let mut listeners = crate::daemon::listeners::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);
     listeners.add(Listener::new(Filter::default(), line), &mut director);

@@ -24,11 +24,12 @@ fn of_pipelined_ports_only_the_last_is_written() {
     let mut director = director(ForwardingMethod::Dr, false);
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
     let lines: String = (0..40).map(|port| format!("PORT 203,0,113,5,200,{port}\r\n")).collect();
-    let (decision, _, actions) = wire.says(&mut director, Time::ZERO, &lines);
+    let (decision, _, mut actions) = wire.says(&mut director, Time::ZERO, &lines);
     assert_eq!(decision, Decision::Held);
+    read_on(&mut director, Time::ZERO, &mut actions);
     let rows = puts(&actions);
-    assert_eq!(rows.len(), 1, "{rows:?}");
-    assert_eq!(rows[0].key[1].to_string(), (200 * 256 + 39).to_string());
+    assert_eq!(rows.len(), 3, "one for each sixteen lines: {rows:?}");
+    assert_eq!(rows[2].key[1].to_string(), (200 * 256 + 39).to_string());
     assert_eq!(director.snapshot().pinholes, 1);
 }
 
@@ -38,7 +39,8 @@ fn nothing_is_awaited_after_the_last_expectation() {
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
     for port in 0..50 {
         let now = Time::from_millis(port * 1000);
-        let _ = wire.says(&mut director, now, &format!("PORT 203,0,113,5,201,{port}\r\n"));
+        let (_, _, actions) = wire.says(&mut director, now, &format!("PORT 203,0,113,5,201,{port}\r\n"));
+        director.rows_done(ticket(&actions), false, &mut Vec::new());
     }
     assert_eq!(director.waiting.len(), 1);
     let _ = wire.says(&mut director, Time::from_millis(50_000), "QUIT\r\n");
@@ -86,10 +88,13 @@ fn a_reply_without_room_does_not_take_anothers_port() {
 #[test]
 fn what_is_dropped_in_a_flood_gets_its_row_when_it_comes_again() {
     let mut director = director(ForwardingMethod::Dr, false);
-    let mut flood = Wire::new(client(), 1, ForwardingMethod::Dr);
+    director.setup.limits.sessions = 10_000;
+    director.setup.limits.client_sessions = 10_000;
     let mut tickets = Vec::new();
-    for port in 0..4096 {
-        let line = format!("PORT 203,0,113,5,{},{}\r\n", 100 + port / 256, port % 256);
+    for port in 0..4096_u16 {
+        let [high, low] = port.to_be_bytes();
+        let mut flood = Wire::new(SocketAddr::from(([198, 51, high, low], 20_000)), 1, ForwardingMethod::Dr);
+        let line = format!("PORT 198,51,{high},{low},200,10\r\n");
         tickets.push(ticket(&flood.says(&mut director, Time::ZERO, &line).2));
     }
     let line = "PORT 203,0,113,5,200,10\r\n";

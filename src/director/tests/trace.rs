@@ -126,20 +126,20 @@ fn filters_choose_sessions() {
 }
 
 #[test]
-fn a_listing_is_bounded_and_knows_what_is_expected() {
+fn a_listing_comes_in_pages_and_knows_what_is_expected() {
     let mut director = director(ForwardingMethod::Nat, false);
     for port in 0..5 {
         let mut wire = Wire::new(SocketAddr::new(client().ip(), 40000 + port), 1, ForwardingMethod::Nat);
         let _ = wire.says(&mut director, Time::from_millis(1000), "EPRT |1|203.0.113.5|51210|\r\n");
     }
-    let listing = director.sessions(Time::from_millis(4000), 2);
-    assert_eq!((listing.total, listing.sessions.len()), (5, 2));
-    let listed = &listing.sessions[0];
+    let listing = director.sessions(Time::from_millis(4000), 3);
+    assert_eq!((listing.total, listing.items.len(), listing.next), (5, 2, None));
+    let listed = &listing.items[0];
     assert_eq!((listed.age.as_secs(), listed.pending, listed.server.as_str()), (3, Some(true), "rs1"));
     assert_eq!(listed.verb.map(crate::ftp::Verb::name), Some("EPRT"));
     let expected = listed.expectation.expect("an expectation");
     assert_eq!((expected.mode, expected.port, expected.remaining.as_secs()), (Mode::Active, Some(51210), 7));
-    let holders = director.holders(100);
+    let holders = director.holders(0).items;
     assert_eq!(holders.len(), 5, "one row, five sessions");
     assert!(holders.iter().all(|(set, key, _)| *set == holders[0].0 && *key == holders[0].1));
 }

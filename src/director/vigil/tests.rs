@@ -1,4 +1,5 @@
 use super::*;
+use crate::lvs::PortRange;
 
 const IDLE: Idle = Idle { tcp: Duration::from_secs(900), tcp_fin: Duration::from_secs(300) };
 /// From one look to the next.
@@ -41,7 +42,9 @@ fn sight(connections: &[Connection]) -> Sight {
     };
     let second = Placement { server: 1, address: at("10.0.0.12:0").ip(), ..placement };
     let mut sight = Sight::new(controls, [placement, second], IDLE);
-    connections.iter().for_each(|connection| sight.connection(connection));
+    for connection in connections {
+        let _ = sight.connection(connection);
+    }
     sight.pair();
     sight
 }

@@ -68,27 +68,42 @@ fn finding(place: &Place, trouble: &Trouble) -> Finding {
 
 /// Accepts the packets before the rule that drops them.
 fn cure(place: &Place, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> String {
-    let lines = accept.iter().map(|(start, ports)| match place.iptables() {
-        Some((command, table, chain)) => iptables(command, table, chain, (start, ports)),
-        None => {
-            let listed: Vec<String> = ports.iter().map(ToString::to_string).collect();
-            let matched = match &listed[..] {
-                [] => start.clone(),
-                [one] => format!("{start} {one}"),
-                _ => format!("{start} {{ {} }}", listed.join(", ")),
-            };
-            match place.handle {
-                Some(handle) => {
-                    format!("nft insert rule {} position {handle} {matched} accept", place.chain)
+    let lines =
+        accept.iter().map(|(start, ports)| (start, merged(ports))).map(|(start, ports)| match place.iptables() {
+            Some((command, table, chain)) => iptables(command, table, chain, (start, &ports)),
+            None => {
+                let listed: Vec<String> = ports.iter().map(ToString::to_string).collect();
+                let matched = match &listed[..] {
+                    [] => start.clone(),
+                    [one] => format!("{start} {one}"),
+                    _ => format!("{start} {{ {} }}", listed.join(", ")),
+                };
+                match place.handle {
+                    Some(handle) => {
+                        format!("nft insert rule {} position {handle} {matched} accept", place.chain)
+                    }
+                    None => format!("nft add rule {} {matched} accept", place.chain),
                 }
-                None => format!("nft add rule {} {matched} accept", place.chain),
             }
-        }
-    });
+        });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn iptables(command: &str, table: &str, chain: &str, (start, ports): (&str, &BTreeSet<PortRange>)) -> String {
+/// Without overlaps: nft takes none between braces.
+fn merged(ports: &BTreeSet<PortRange>) -> Vec<PortRange> {
+    let mut merged: Vec<PortRange> = Vec::new();
+    for &range in ports {
+        match merged.last_mut() {
+            Some(last) if last.overlaps(range) => {
+                *last = PortRange::new(last.first(), last.last().max(range.last())).unwrap_or(*last);
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+fn iptables(command: &str, table: &str, chain: &str, (start, ports): (&str, &[PortRange])) -> String {
     let table = if table == "filter" { String::new() } else { format!("-t {table} ") };
     let words: Vec<&str> = start.split(' ').collect();
     let side = |word: &str| if word.starts_with('s') { ("-s", "--sports") } else { ("-d", "--dports") };

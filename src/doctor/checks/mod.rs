@@ -5,6 +5,7 @@ mod firewall;
 mod machine;
 mod marks;
 mod network;
+mod occupied;
 mod paths;
 mod services;
 mod tracking;
@@ -79,6 +80,12 @@ pub const ALL: &[Check] = &[
         good: "passive ranges tell the servers apart where they must",
         needs: CONFIG,
         run: clusters::ranges,
+    },
+    Check {
+        name: "occupied",
+        good: "nobody else serves a passive port at the VIPs",
+        needs: SERVICES,
+        run: occupied::ports,
     },
     Check { name: "tls", good: "TLS sessions can be steered", needs: CONFIG, run: clusters::tls },
     Check { name: "conn-reuse", good: "reused client ports find a live server", needs: BOTH, run: clusters::reuse },

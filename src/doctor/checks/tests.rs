@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::super::{Facts, Finding, Severity, examine, sample};
 use super::ALL;
+use crate::lvs::PortRange;
 
 mod rows;
 
@@ -69,6 +70,15 @@ fn harmless_things_are_no_findings() {
             rule(f, "input", json!([ssh, {"drop": null}]));
         }),
         (sample::dr, |f| rule(f, "prerouting", json!([{"notrack": null}]))),
+        // Other addresses, other ports, and no range that anyone has declared.
+        (sample::nat, |f| {
+            let servers = &mut f.config.as_mut().expect("a configuration").clusters[0].real_servers;
+            servers[0].active_ports = PortRange::new(40000, 60999);
+            servers[1].passive_ports = PortRange::UNPRIVILEGED;
+            f.listening = ["192.0.2.11:31500", "[2001:db8::10]:31500", "192.0.2.10:30999", "192.0.2.10:40000"]
+                .map(|text| text.parse().expect("an address and a port"))
+                .into();
+        }),
     ];
     for (number, (machine, change)) in rows.iter().enumerate() {
         let mut facts = machine();

@@ -100,9 +100,12 @@ fn control_ports(cluster: &Cluster, server: &RealServer) -> BTreeSet<u16> {
 }
 
 /// Where its active data connections come from.
-pub fn active_ports(cluster: &Cluster, server: &RealServer) -> BTreeSet<u16> {
+fn active_ports(cluster: &Cluster, server: &RealServer) -> BTreeSet<PortRange> {
+    if let Some(range) = server.active_ports {
+        return [range].into();
+    }
     let ports = control_ports(cluster, server).into_iter();
-    ports.map(|port| server.active_port.unwrap_or_else(|| port.saturating_sub(1))).collect()
+    ports.filter_map(|port| single(server.active_port.unwrap_or_else(|| port.saturating_sub(1)))).collect()
 }
 
 /// From a client to the VIP.
@@ -138,12 +141,13 @@ fn incoming(side: &Side<'_>, legs: &mut Vec<Leg>) {
         leg("a client's passive data SYN", range, ("new", SYN), "passive transfers hang");
     }
     if cluster.forwarding != ForwardingMethod::Nat {
-        let active: BTreeSet<u16> = side.servers.iter().flat_map(|server| active_ports(cluster, server)).collect();
-        for port in active.into_iter().filter_map(single) {
+        let active: BTreeSet<PortRange> =
+            side.servers.iter().flat_map(|server| active_ports(cluster, server)).collect();
+        for ports in active {
             let state = ("invalid", SYN_ACK);
             leg(
                 "a client's active data SYN-ACK (INVALID for conntrack, which never saw the SYN)",
-                port,
+                ports,
                 state,
                 "active transfers hang",
             );
@@ -174,8 +178,8 @@ fn replies(facts: &Facts, cluster: &Cluster, server: &RealServer, states: &State
         leg("a server's SYN-ACK", port, (states.reply, SYN_ACK), "clients never see the 220");
     }
     leg("a server's passive data SYN-ACK", server.passive_ports, (states.reply, SYN_ACK), "passive transfers hang");
-    for port in active_ports(cluster, server).into_iter().filter_map(single) {
-        leg("a server's active data SYN", port, ("new", SYN), "active transfers hang");
+    for ports in active_ports(cluster, server) {
+        leg("a server's active data SYN", ports, ("new", SYN), "active transfers hang");
     }
 }
 

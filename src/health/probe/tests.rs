@@ -231,6 +231,34 @@ fn ipv6_servers_are_asked_for_epsv_only() {
 }
 
 #[test]
+fn a_port_outside_the_declared_range_fails_its_step() {
+    let transfer = ["D", "150 Here", "E", "226 Done"];
+    let words = || logged_in(&[PASV]).into_iter().chain(transfer).chain([EPSV]).chain(transfer).chain(["221 Bye"]);
+    let words: Vec<&str> = words().collect();
+    for (first, last, failure) in [
+        (31000, 31001, None),
+        (1024, 65534, None),
+        (32000, 32999, Some((Step::Pasv, "names port 31000, outside passive_ports 32000-32999"))),
+        (30000, 30999, Some((Step::Pasv, "names port 31000, outside passive_ports 30000-30999"))),
+        (31000, 31000, Some((Step::Epsv, "names port 31001, outside passive_ports 31000: "))),
+    ] {
+        let range = PortRange::new(first, last);
+        let script = Script::new(check(HealthCheckKind::Transfer), None, Family::V4).within(range);
+        let (done, report) = play(Probe::new(script), &words);
+        let report = report.unwrap();
+        let Some((step, said)) = failure else {
+            assert_eq!(report.outcome, Outcome::Good, "{range:?}: {report:?}");
+            continue;
+        };
+        let found = report.failure.unwrap();
+        assert_eq!((report.outcome, found.step), (Outcome::Bad, step), "{range:?}: {found:?}");
+        assert!(found.error.contains(said) && found.error.contains("pasv_min_port"), "{found:?}");
+        let gone = format!("connect {}", if step == Step::Pasv { 31000 } else { 31001 });
+        assert!(!done.contains(&gone), "{done:?}");
+    }
+}
+
+#[test]
 fn of_a_big_file_only_the_beginning_is_read() {
     let mut check = check(HealthCheckKind::Transfer);
     check.path = "/pub/big.iso".into();

@@ -1,6 +1,7 @@
 //! One transfer over a passive data connection.
 
 use super::super::Step;
+use crate::lvs::PortRange;
 
 /// How much of a file is read: then the data connection is closed.
 pub(super) const ENOUGH: u64 = 1 << 20;
@@ -50,6 +51,14 @@ impl Mode {
             Self::Epsv => Step::EpsvTransfer,
         }
     }
+}
+
+/// What is wrong with a port that the server names and nobody else expects there. It may well be open from the director.
+pub(super) fn outside(port: u16, range: PortRange) -> String {
+    format!(
+        "the server names port {port}, outside passive_ports {range}: clients do not get through to it; \
+         make the server's range (vsftpd: pasv_min_port, pasv_max_port) and passive_ports agree"
+    )
 }
 
 /// What is known of a transfer: it is over when the data connection is closed and the final reply is there.

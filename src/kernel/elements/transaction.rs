@@ -152,22 +152,32 @@ impl Elements {
         }
     }
 
-    /// Sends what was written and collects answers until the one to `last`, or to `begin`: that refuses the whole.
+    /// Sends what was written and collects its answers, all of them: nfnetlink works a batch off within sendmsg(2), so they
+    /// are there when that returns. A commit that fails is answered twice, for `begin` and for `last`; what is left in the
+    /// buffer would be read as an answer to the next batch.
     fn answers(&mut self, begin: u32, last: u32) -> io::Result<Vec<(u32, Answer)>> {
         self.netlink.send(self.out.as_bytes())?;
         let mut answers = Vec::new();
         loop {
-            let datagram = self.netlink.receive(0)?;
-            for message in messages(datagram) {
-                let Some(answer) = message.answer(datagram) else { continue };
-                let of = message.seq;
-                answers.push((of, answer));
-                if of == last || of == begin {
-                    return Ok(answers);
-                }
+            match self.netlink.receive(libc::MSG_DONTWAIT) {
+                Ok(datagram) => answers.extend(answers_to(begin, last, datagram)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
             }
         }
+        if answers.iter().any(|(of, _)| *of == last || *of == begin) {
+            Ok(answers)
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ENOBUFS))
+        }
     }
+}
+
+/// The answers in a datagram to messages from `begin` to `last`; others are of another batch.
+fn answers_to(begin: u32, last: u32, datagram: &[u8]) -> impl Iterator<Item = (u32, Answer)> {
+    messages(datagram)
+        .filter(move |message| message.seq.wrapping_sub(begin) <= last.wrapping_sub(begin))
+        .filter_map(|message| Some((message.seq, message.answer(datagram)?)))
 }
 
 fn outcome(begin: u32, halves: &[(usize, Half)], answers: Vec<(u32, Answer)>) -> Outcome {
@@ -226,6 +236,8 @@ fn refusal(change: &ElementChange, answer: Option<&Answer>) -> KernelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::abi::nfnetlink::{NLM_F_CAPPED, NLMSG_ERROR};
+    use crate::kernel::netlink::Writer;
 
     fn pending(steps: &[Step]) -> Vec<Pending> {
         steps.iter().enumerate().map(|(index, &step)| Pending { index, step, refused: None }).collect()
@@ -259,6 +271,37 @@ mod tests {
         let faults = vec![(0, Half::Delete, no(Errno::ENOENT)), (0, Half::Add, no(Errno::ENOENT))];
         assert_eq!(after(&mut all, faults).len(), 1);
         assert!(all.is_empty());
+    }
+
+    /// NLMSG_ERROR for a message, capped.
+    fn answered(seq: u32, errno: i32) -> Vec<u8> {
+        let mut out = Writer::default();
+        let open = out.begin(NLMSG_ERROR, NLM_F_CAPPED, seq);
+        out.raw(&(-errno).to_ne_bytes());
+        out.raw(&[0; 16]);
+        out.end(open);
+        out.as_bytes().to_vec()
+    }
+
+    /// As Linux answers a batch whose commit failed (ENOMEM): its head, and its last message, in datagrams of their own.
+    #[test]
+    fn a_failed_commit_leaves_nothing_for_the_next_batch() {
+        let halves = [(0, Half::Add)];
+        let datagrams = [answered(5, libc::ENOMEM), answered(6, 0)];
+        let read = |begin, last, datagrams: &[Vec<u8>]| -> Vec<(u32, Answer)> {
+            datagrams.iter().flat_map(|datagram| answers_to(begin, last, datagram)).collect()
+        };
+        for datagrams in [datagrams.clone(), [datagrams[1].clone(), datagrams[0].clone()]] {
+            let answers = read(5, 6, &datagrams);
+            assert_eq!(answers.len(), 2, "all of them");
+            assert!(
+                matches!(outcome(5, &halves, answers), Outcome::Broken(answer) if answer == no(Errno(libc::ENOMEM)))
+            );
+        }
+        // What another batch left behind is none of ours.
+        let next = [answered(6, libc::EEXIST), answered(5, libc::ENOMEM), answered(9, 0)];
+        assert_eq!(read(8, 9, &next), [(9, no(Errno(0)))]);
+        assert_eq!(read(u32::MAX, 0, &[answered(u32::MAX - 1, 1), answered(0, 2), answered(1, 3)]).len(), 1);
     }
 
     #[test]

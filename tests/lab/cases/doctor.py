@@ -1,6 +1,7 @@
 """`ftpdirector doctor` finds what breaks FTP on this director, and names the cure."""
 
 import json
+import socket
 import subprocess
 
 from daemon import config_file, ftpdirector
@@ -138,6 +139,24 @@ def test_foreign_service():
     with Topology("nat") as net:
         net.plain_ipvs()
         cure(net, only(net, "services"))
+
+
+def test_a_program_in_a_passive_range():
+    """Nobody is told of what listens elsewhere: at another address, or outside of the range."""
+    with Topology("nat", servers=2) as net:
+        server = net.servers[1]
+        low, high = server.passive_ports
+        with net.director.enter():
+            sockets = [socket.create_server(at) for at in ((VIP, low), ("127.0.0.1", low), (VIP, high + 1))]
+        status, findings = doctor(net)
+        (found,) = findings["occupied"]
+        assert status == 0 and found["severity"] == "warning", findings
+        assert f"{VIP}:{low}; {server.name}: passive_ports {low}-{high}" in found["evidence"], found
+        command = found["cure"].splitlines()[0]
+        assert f"{VIP}:{low}" in net.director.run(["sh", "-c", command]).stdout, command
+        for each in sockets:
+            each.close()
+        assert doctor(net)[1]["occupied"][0]["severity"] == "good"
 
 
 def test_dr_server_behind_a_router():

@@ -112,6 +112,19 @@ def test_transfer_names_a_firewalled_passive_range():
         poll(lambda: weights(net)[deaf.address] == 1, what=f"the weight of {deaf.name} back")
 
 
+def test_transfer_names_a_port_outside_of_the_declared_range():
+    """Nothing is firewalled, and the probe could connect: it is the director that would let no client in."""
+    with Topology("dr") as net:
+        other = net.servers[1]
+        low, high = other.passive_ports
+        config = checked(net, "kind: transfer").replace(f"passive_ports: {low}-{high}", "passive_ports: 42000-42999")
+        daemon = net.start_daemon(config).wait_ready()
+        poll(lambda: weights(net)[other.address] == 0, what=f"weight 0 of {other.name}")
+        said = warnings(daemon, other)
+        assert any("pasv" in line and "outside passive_ports 42000-42999" in line for line in said), daemon.log()
+        assert all(weights(net)[server.address] == 1 for server in net.servers if server is not other)
+
+
 def test_banner_does_not_see_a_firewalled_passive_range():
     with Topology("dr") as net:
         daemon = net.start_daemon(checked(net)).wait_ready()

@@ -4,7 +4,7 @@ import ftplib
 import threading
 from pathlib import Path
 
-from ftpload import Session
+from ftpload import session_at
 from hosts import poll
 from realserver import BIG, TLS, make_certificate
 from selection import long
@@ -102,13 +102,6 @@ class Transfer:
         self.thread.join()
         assert self.error is None, f"{self.name}: {self.error!r} after {self.session.received} bytes"
         assert self.session.received == BIG, f"{self.name}: {self.session.received} bytes"
-
-
-def session_at(vip, server, tls=False):
-    """A session at this server; the scheduler gives each in its turn."""
-    while (session := Session(vip, timeout=60.0, tls=tls)).server != server:
-        session.close()
-    return session
 
 
 def both_families(net):

@@ -14,6 +14,10 @@ fn address(text: &str) -> std::net::IpAddr {
     text.parse().expect("an address")
 }
 
+fn socket(text: &str) -> std::net::SocketAddr {
+    text.parse().expect("an address and a port")
+}
+
 fn route(facts: &mut Facts, to: &str, gateway: Option<&str>, local: bool) {
     facts.routes.insert(address(to), Route { device: "eth0".into(), gateway: gateway.map(address), local });
 }
@@ -40,6 +44,10 @@ pub fn second_interface(facts: &mut Facts, mtu: u32) {
     facts.links[1].addresses.retain(|(own, _)| *own != address("192.0.2.10"));
     facts.links[2].addresses.push((address("192.0.2.10"), 32));
 }
+
+/// A server of which every unprivileged port can be opened.
+const UNDECLARED: &str =
+    "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, real_servers: [{address: 10.0.0.11}]}]\n";
 
 /// Check, machine, what is wrong, severity, part of the evidence, part of the cure.
 pub const ROWS: &[Row] = &[
@@ -80,6 +88,14 @@ pub const ROWS: &[Row] = &[
         Severity::Fatal,
         "uname",
         "upgrade",
+    ),
+    (
+        "configuration",
+        sample::nat,
+        |f| f.problems = config::parse(UNDECLARED, "x.yaml").expect("a file with a warning").warnings,
+        Severity::Warning,
+        "x.yaml:1:",
+        "vsftpd     pasv_min_port=31000",
     ),
     (
         "modules",
@@ -230,6 +246,33 @@ pub const ROWS: &[Row] = &[
         "advmss 1460",
     ),
     ("ranges", sample::dr, share_ranges, Severity::Fatal, "rs1 40000-40099", "passive_ports"),
+    (
+        "occupied",
+        sample::nat,
+        |f| f.listening = ["192.0.2.10:31500", "192.0.2.10:31500", "127.0.0.1:31501"].map(socket).into(),
+        Severity::Warning,
+        "ss -ltn: 192.0.2.10:31500; rs1: passive_ports 31000-31999",
+        "ss -ltnp 'sport = :31500'",
+    ),
+    (
+        "occupied",
+        sample::dr,
+        |f| f.listening = ["0.0.0.0:33000", "10.0.0.10:33001", "0.0.0.0:22"].map(socket).into(),
+        Severity::Note,
+        "ss -ltn: 0.0.0.0:33000; rs3: passive_ports",
+        "sport = :33000",
+    ),
+    (
+        "occupied",
+        sample::nat,
+        |f| {
+            foreign_service(f);
+            f.foreign[0].service.key = ServiceKey::Tcp(socket("192.0.2.10:32999"));
+        },
+        Severity::Warning,
+        "TCP 192.0.2.10:32999 wlc; rs2: passive_ports",
+        "another port",
+    ),
     ("tls", sample::nat, share_ranges, Severity::Warning, "rs1, rs2, rs3", "passive_ports"),
     (
         "conn-reuse",
@@ -273,6 +316,17 @@ pub const ROWS: &[Row] = &[
         Severity::Fatal,
         "SYN-ACK",
         "nft insert rule inet filter input position 10 ip daddr 192.0.2.10 tcp dport { 20, 21 } accept",
+    ),
+    (
+        "firewall",
+        sample::dr,
+        |f| {
+            cluster(f).real_servers[0].active_ports = PortRange::new(32500, 60999);
+            sample::chain(f, "input", "drop", &[]);
+        },
+        Severity::Fatal,
+        "SYN-ACK (INVALID for conntrack, which never saw the SYN) to 192.0.2.10:32500-60999",
+        "tcp dport { 20, 21, 31000-31999, 32000-60999 } accept",
     ),
     (
         "firewall",

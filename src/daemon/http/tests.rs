@@ -1,0 +1,79 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Runs `test` beside an endpoint.
+fn served<T: Future<Output = ()>>(limits: Limits, test: impl FnOnce(SocketAddr) -> T) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        tokio::spawn(serve(listener, limits, async || Ok("up 1\n".to_owned()), async || Ok(())));
+        timeout(LONG, test(address)).await.expect("an end");
+    });
+}
+
+async fn connect(to: SocketAddr) -> TcpStream {
+    TcpStream::connect(to).await.expect("a connection")
+}
+
+/// Asks on a connection; whether there was an answer.
+async fn scrape(stream: &mut TcpStream) -> bool {
+    let request = b"GET /metrics HTTP/1.1\r\nHost: director\r\n\r\n";
+    if stream.write_all(request).await.is_err() {
+        return false;
+    }
+    let mut read = Vec::new();
+    while !read.ends_with(b"up 1\n") {
+        if !matches!(stream.read_buf(&mut read).await, Ok(1..)) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Until the other side closes, or resets.
+async fn ends(mut stream: TcpStream) {
+    let mut read = Vec::new();
+    let _ = stream.read_to_end(&mut read).await;
+}
+
+#[test]
+fn who_says_nothing_is_closed() {
+    served(Limits { silence: SHORT, whole: LONG * 2, ..LIMITS }, async |address| {
+        ends(connect(address).await).await;
+        let mut half = connect(address).await;
+        half.write_all(b"GET /metrics HTTP/1.1\r\n").await.expect("half a request");
+        ends(half).await;
+    });
+}
+
+#[test]
+fn who_comes_beyond_the_limit_is_closed_at_once_and_the_others_are_served() {
+    for limits in [Limits { each: 2, ..LIMITS }, Limits { most: 2, ..LIMITS }] {
+        served(Limits { silence: LONG * 2, whole: LONG * 2, ..limits }, async |address| {
+            let (mut scraper, idle) = (connect(address).await, connect(address).await);
+            assert!(scrape(&mut scraper).await);
+            for _ in 0..40 {
+                ends(connect(address).await).await;
+            }
+            assert!(scrape(&mut scraper).await, "on the same connection");
+            // A place that is free again is somebody else's.
+            drop(idle);
+            while !scrape(&mut connect(address).await).await {}
+        });
+    }
+}
+
+#[test]
+fn nobody_stays_for_ever() {
+    served(Limits { whole: SHORT, ..LIMITS }, async |address| {
+        let mut scraper = connect(address).await;
+        assert!(scrape(&mut scraper).await);
+        while scrape(&mut scraper).await {}
+        assert!(scrape(&mut connect(address).await).await, "on another connection");
+    });
+}

@@ -1,0 +1,76 @@
+//! Servers speak first, and only a packet of the client makes a session: what a server says before that is heard here (NAT).
+//!
+//! How a server ends its lines can be learned from nothing else: later it repeats what clients say.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use super::interface::Setup;
+use super::table::Key;
+use crate::ftp::{Context, Direction, Policy, Segment, Session, Syn, Told, UnparsedReason, Verdict};
+use crate::time::Time;
+use crate::wire::Packet;
+
+/// How many clients may be silent after their greeting; of more the first are forgotten, and then read as those whose
+/// greeting was not seen.
+const MOST: usize = 4096;
+
+/// Sessions whose client has not spoken.
+#[derive(Default)]
+pub struct Greetings {
+    sessions: HashMap<Key, Session>,
+    order: VecDeque<Key>,
+    policies: HashMap<IpAddr, Policy>,
+}
+
+impl Greetings {
+    /// Another configuration.
+    pub fn configure(&mut self, setup: &Setup) {
+        let of = setup.placements.iter().map(|(placement, policies)| (placement.address, policies.explicit.clone()));
+        self.policies = of.collect();
+    }
+
+    /// A server said something on a connection that is not known.
+    pub fn hear(&mut self, now: Time, key: Key, packet: &Packet, bytes: &mut [u8]) {
+        if packet.payload.is_empty() {
+            return;
+        }
+        if !self.policies.contains_key(&packet.source.ip()) {
+            return;
+        }
+        let begins = matches!(packet.payload(bytes), [b'1' | b'2', b'2', b'0', ..]);
+        if !self.sessions.contains_key(&key) {
+            if !begins {
+                return;
+            }
+            self.make_room();
+            self.order.push_back(key);
+        }
+        let Some(policy) = self.policies.get(&packet.source.ip()) else { return };
+        let session = self.sessions.entry(key).or_default();
+        let context = Context { now, policy, client: key.client(), syn: Syn::Unseen };
+        let tcp = &packet.tcp;
+        // A copy: the packet itself passes as it is.
+        let mut payload = packet.payload(bytes).to_vec();
+        let (direction, seq, ack, flags) = (Direction::ToClient, tcp.seq, tcp.ack, tcp.flags);
+        let mut segment = Segment { direction, seq, ack, flags, payload: &mut payload };
+        let mut events = Vec::new();
+        let nothing = &mut |_| Told::Refuse(UnparsedReason::Unasked);
+        if session.segment(&context, &mut segment, nothing, &mut events) != Verdict::Pass || session.closed() {
+            self.sessions.remove(&key);
+        }
+    }
+
+    /// The session, when its client speaks.
+    pub fn take(&mut self, key: &Key) -> Option<Session> {
+        self.sessions.remove(key)
+    }
+
+    fn make_room(&mut self) {
+        while self.order.len() >= MOST {
+            if let Some(oldest) = self.order.pop_front() {
+                self.sessions.remove(&oldest);
+            }
+        }
+    }
+}

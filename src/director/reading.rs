@@ -1,0 +1,280 @@
+//! How a packet is read: offered to its session, in one go or several, held, and let go when its rows stand.
+
+use super::events::Effects;
+use super::held::{self, SoFar};
+use super::interface::{Action, Decision, Hook, OutOfRange, Packet};
+use super::pinholes::Place;
+use super::table::{self, Slot};
+use super::{Director, unread};
+use crate::ftp::{Context, Direction, Segment, Syn, Told, UnparsedReason, Verdict};
+use crate::steer::{Placement, RowChange, range};
+use crate::time::Time;
+use crate::wire;
+
+impl Director {
+    /// Hands a packet to its session, unless it must wait for its turn or come again.
+    pub(super) fn segment(
+        &mut self,
+        now: Time,
+        (slot, direction, syn): (Slot, Direction, Syn),
+        packet: Packet<'_>,
+        parsed: &wire::Packet,
+        actions: &mut Vec<Action>,
+    ) -> Decision {
+        // The row thread is a flood behind, or this session asks for more rows than are written. TCP repeats what is dropped
+        // before anyone has read it; what the session knew already would get no row when it comes again.
+        if !parsed.payload.is_empty() && (self.held.behind() || self.asks_too_much(slot)) {
+            return self.drop_held();
+        }
+        if direction == Direction::ToServer && self.held.has_rest(slot) {
+            let Packet { id, hook, mark, bytes, .. } = packet;
+            let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, SoFar::default());
+            if self.is_full() || self.held.hold_behind(slot, segment).is_err() {
+                return self.drop_held();
+            }
+            return Decision::Held;
+        }
+        self.read(now, (slot, direction, syn), packet, (parsed, SoFar::default()), actions)
+    }
+
+    /// Hands a packet to its session and does what the session says.
+    fn read(
+        &mut self,
+        now: Time,
+        (slot, direction, syn): (Slot, Direction, Syn),
+        packet: Packet<'_>,
+        (parsed, so_far): (&wire::Packet, SoFar),
+        actions: &mut Vec<Action>,
+    ) -> Decision {
+        let Packet { id, hook, mark, bytes, truncated } = packet;
+        let heard = self.overhear(slot, direction, parsed, bytes);
+        self.table.touch(slot, now);
+        let Some(verdict) = self.inspect(now, (slot, direction, syn), parsed, bytes, actions) else { return unread() };
+        self.note_events(slot, heard.as_ref());
+        let effects = self.apply_events(now, slot);
+        self.weigh(slot);
+        let so_far = SoFar {
+            keep_mark: so_far.keep_mark | effects.keep_mark,
+            edited: so_far.edited | (verdict == Verdict::Edited && !truncated),
+        };
+        match verdict {
+            Verdict::Drop => self.drop_held(),
+            Verdict::Hold | Verdict::More if self.is_full() => self.drop_held(),
+            Verdict::Hold => {
+                let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
+                self.held.hold_segment(slot, segment);
+                Decision::Held
+            }
+            Verdict::More => {
+                self.write_rows(now, slot, effects, actions);
+                let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
+                let turn = self.turn(now, slot);
+                self.held.hold_rest(slot, segment, turn);
+                Decision::Held
+            }
+            Verdict::Pass | Verdict::Edited => self.accept(now, slot, (id, hook, bytes), (so_far, effects), actions),
+        }
+    }
+
+    /// What the session makes of a segment.
+    fn inspect(
+        &mut self,
+        now: Time,
+        (slot, direction, syn): (Slot, Direction, Syn),
+        parsed: &wire::Packet,
+        bytes: &mut [u8],
+        actions: &mut Vec<Action>,
+    ) -> Option<Verdict> {
+        let entry = self.table.entry_mut(slot)?;
+        let (placement, policies) = self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))?;
+        let (client, pinholes, mut undeclared) = (entry.key.client(), &mut self.pinholes, None);
+        let place = Place { marks: self.setup.marks, placement, reserved: &self.reserved };
+        let mut ports = |port: u16| {
+            if !placement.declares(port) {
+                undeclared = Some(port);
+                return Told::Refuse(UnparsedReason::OutOfRange);
+            }
+            if range::steers(placement) {
+                return Told::Port(port);
+            }
+            Told::Port(pinholes.place(&place, client.ip(), port, now))
+        };
+        let context = Context { now, policy: policies.of(entry.key.server().port()), client, syn };
+        self.events.clear();
+        let before = parsed.payload_sum(bytes);
+        let tcp = &parsed.tcp;
+        let mut segment =
+            Segment { direction, seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, payload: parsed.payload_mut(bytes) };
+        let verdict = entry.ftp.segment(&context, &mut segment, &mut ports, &mut self.events);
+        if matches!(verdict, Verdict::Edited | Verdict::More) {
+            parsed.amend(bytes, before);
+        }
+        if let Some(port) = undeclared {
+            let placement = *placement;
+            actions.extend(self.complain(&placement, port));
+        }
+        Some(verdict)
+    }
+
+    /// Once a server.
+    fn complain(&mut self, placement: &Placement, port: u16) -> Option<Action> {
+        let (cluster, server) = self.names(placement)?;
+        let declared = placement.passive_ports;
+        let first = self.complained.insert(placement.index);
+        first.then_some(Action::OutOfRange(OutOfRange { cluster, server, port, declared }))
+    }
+
+    /// The bytes that the session owns have changed. What is over `limits.memory` is not kept.
+    pub(super) fn weigh(&mut self, slot: Slot) {
+        let (held, limit) = (self.held.bytes(), self.setup.limits.memory);
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        let mut bytes = entry.ftp.heap_bytes();
+        let others = self.heap.saturating_sub(entry.heap);
+        let over = bytes > entry.heap && others.saturating_add(bytes).saturating_add(held) > limit;
+        if over {
+            self.events.clear();
+            entry.ftp.give_up_memory(&mut self.events);
+            bytes = entry.ftp.heap_bytes();
+        }
+        let index = entry.index;
+        (entry.heap, self.heap) = (bytes, others.saturating_add(bytes));
+        if over && let Some(placement) = self.placement(index).copied() {
+            self.count_limited(placement.cluster, "memory");
+            self.note_events(slot, None);
+            let events = std::mem::take(&mut self.events);
+            events.iter().for_each(|event| self.count_event(&placement, event));
+            self.events = events;
+        }
+    }
+
+    /// Whether no more packets can be kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.held.full() || self.heap.saturating_add(self.held.bytes()) > self.setup.limits.memory
+    }
+
+    /// Reads on in a packet that holds more lines than are read in one go. One go; to be called while
+    /// [`Director::has_turn`]. Between two calls others have theirs.
+    pub fn resume(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let Some((slot, segment)) = self.held.take_rest(now) else { return };
+        let held::Segment { id, hook, mark, mut bytes, so_far, .. } = segment;
+        let decision = match wire::Packet::parse(&bytes) {
+            Ok(parsed) => {
+                let packet = Packet { id, hook, mark, bytes: &mut bytes, truncated: false };
+                self.read(now, (slot, Direction::ToServer, Syn::Unseen), packet, (&parsed, so_far), actions)
+            }
+            Err(_) => unread(),
+        };
+        self.settle(id, decision, bytes, actions);
+        let turn = self.turn(now, slot);
+        self.held.rest_done(slot, turn);
+        self.finish(now, slot, actions);
+    }
+
+    /// The verdict on a packet that was kept.
+    fn settle(&mut self, id: u64, decision: Decision, bytes: Vec<u8>, actions: &mut Vec<Action>) {
+        match decision {
+            Decision::Accept { mark, edited } => {
+                actions.push(Action::Release { id, mark, bytes: edited.then_some(bytes) });
+            }
+            Decision::Drop => actions.push(Action::Drop { id }),
+            Decision::Held => {}
+        }
+    }
+
+    /// Whether such a packet has its turn.
+    #[must_use]
+    pub fn has_turn(&self, now: Time) -> bool {
+        self.held.next_turn().is_some_and(|turn| turn <= now)
+    }
+
+    fn turn(&mut self, now: Time, slot: Slot) -> Time {
+        self.table.entry_mut(slot).map_or(now, |entry| entry.turn(now))
+    }
+
+    fn asks_too_much(&self, slot: Slot) -> bool {
+        let client = self.table.entry(slot).map(|entry| table::client_of(&entry.key));
+        client.is_some_and(|client| self.held.asks_too_much(slot, client))
+    }
+
+    /// The packet goes on, at once or when its rows stand.
+    fn accept(
+        &mut self,
+        now: Time,
+        slot: Slot,
+        (id, hook, bytes): (u64, Hook, &[u8]),
+        (so_far, effects): (SoFar, Effects),
+        actions: &mut Vec<Action>,
+    ) -> Decision {
+        let SoFar { keep_mark, edited } = so_far;
+        let mark = match hook {
+            // The reply opens the door (NAT).
+            Hook::Forward => effects.answer.map(|index| self.setup.marks.control(index).0),
+            Hook::Postrouting if keep_mark => None,
+            Hook::Postrouting => Some(0),
+        };
+        if mark != Some(0) && (hook == Hook::Postrouting || effects.answer.is_some()) {
+            self.note_door(slot);
+        }
+        self.write_rows(now, slot, effects, actions);
+        let Some(ticket) = self.held.waits_for(slot) else { return Decision::Accept { mark, edited } };
+        if self.is_full() {
+            return self.drop_held();
+        }
+        self.held.hold(ticket, held::Packet { id, mark, bytes: edited.then(|| bytes.to_vec()) });
+        Decision::Held
+    }
+
+    /// Asks for the rows that must stand before the session's packets go on, and takes others away.
+    pub(super) fn write_rows(&mut self, now: Time, slot: Slot, effects: Effects, actions: &mut Vec<Action>) {
+        self.note_rows(slot, &effects);
+        let (wait, remove) = (effects.wait, effects.remove);
+        if !remove.is_empty() {
+            actions.push(Action::Rows { ticket: None, changes: remove });
+        }
+        if !wait.is_empty() {
+            self.open_ticket(now, slot, wait, actions);
+        }
+    }
+
+    /// Rows that what the session sends from now on waits for.
+    pub(super) fn open_ticket(&mut self, now: Time, slot: Slot, changes: Vec<RowChange>, actions: &mut Vec<Action>) {
+        let Some(client) = self.table.entry(slot).map(|entry| table::client_of(&entry.key)) else { return };
+        let ticket = self.number();
+        self.held.open(ticket, slot, client, now);
+        actions.push(Action::Rows { ticket: Some(ticket), changes });
+    }
+
+    pub(super) fn drop_held(&mut self) -> Decision {
+        self.snapshot.held_dropped = self.snapshot.held_dropped.saturating_add(1);
+        Decision::Drop
+    }
+
+    /// Packets that waited for the rest of their line are looked at again, in the order of their sequence numbers, for as
+    /// long as one of them comes out and may let another go.
+    pub(super) fn offer_again(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
+        loop {
+            let segments = self.held.take_segments(slot);
+            let waited = segments.len();
+            for segment in segments {
+                self.offer_segment(now, slot, segment, actions);
+            }
+            let waiting = self.held.segments(slot);
+            if waiting == 0 || waiting >= waited {
+                return;
+            }
+        }
+    }
+
+    fn offer_segment(&mut self, now: Time, slot: Slot, segment: held::Segment, actions: &mut Vec<Action>) {
+        let held::Segment { id, hook, mark, mut bytes, .. } = segment;
+        let decision = match wire::Packet::parse(&bytes) {
+            Ok(parsed) => {
+                let direction = if hook == Hook::Forward { Direction::ToClient } else { Direction::ToServer };
+                let packet = Packet { id, hook, mark, bytes: &mut bytes, truncated: false };
+                self.segment(now, (slot, direction, Syn::Unseen), packet, &parsed, actions)
+            }
+            Err(_) => unread(),
+        };
+        self.settle(id, decision, bytes, actions);
+    }
+}

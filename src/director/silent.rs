@@ -1,0 +1,64 @@
+//! Control connections that say nothing, or nothing that is queued: which may have a data connection, and which IPVS still has.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::events::Effects;
+use super::interface::Action;
+use super::table::{Key, Slot};
+use super::trace::What;
+use super::{Director, rows_of};
+use crate::ftp::Verb;
+use crate::time::Time;
+
+impl Director {
+    /// Whether a control connection that is silent may have a data connection. One that cannot be read may, and one that
+    /// is not known: it began before this process.
+    #[must_use]
+    pub fn may_transfer(&self, client: SocketAddr, far_end: SocketAddr) -> bool {
+        let session = self.table.find(&Key::new(client, far_end)).and_then(|slot| self.table.entry(slot));
+        let Some(entry) = session else { return true };
+        let Some(verb) = entry.verb.filter(|_| entry.ftp.blind().is_none()) else { return true };
+        // RFC 959 §4.1.3: STAT, ABOR and QUIT may be sent during a transfer; NOOP is sent by clients.
+        verb.transfers() || matches!(verb, Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit)
+    }
+
+    /// IPVS was made to remember a control connection that is silent; so do we.
+    pub fn refreshed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr) {
+        let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };
+        self.table.touch(slot, now);
+        self.note(slot, What::Refreshed);
+    }
+
+    /// IPVS has this connection, established. One under TLS keeps its doors and its place for that, and only for that: its
+    /// packets are mostly not queued, and anyone can forge the first.
+    pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
+        let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };
+        let review = now + self.confirmed_for();
+        let Some(rows) = self.table.confirm(slot, review) else { return };
+        // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
+        let wait = rows.iter().filter_map(|row| self.pinholes.refresh(row, now, self.setup.idle)).collect();
+        self.table.touch(slot, now);
+        let effects = Effects { wait, ..Effects::default() };
+        self.note_rows(slot, &effects);
+        actions.extend(rows_of(effects));
+        self.table.schedule(slot);
+    }
+
+    /// Whether a session under TLS waits to be confirmed for the first time.
+    #[must_use]
+    pub const fn wants_confirmation(&self) -> bool {
+        self.table.any_unconfirmed()
+    }
+
+    /// How long what was confirmed stays so: IPVS is looked at at least every two fifths of its timeout.
+    pub(super) fn confirmed_for(&self) -> Duration {
+        self.setup.idle / 2
+    }
+
+    /// Whether a session under TLS has outlived what is known of it.
+    pub(super) fn is_unconfirmed(&self, now: Time, slot: Slot) -> bool {
+        let standing = self.table.entry(slot).and_then(|entry| entry.standing.as_ref());
+        standing.is_some_and(|standing| standing.review <= now)
+    }
+}

@@ -1,0 +1,183 @@
+//! Replies counted against commands: which command a reply answers, and whether that one asked for a port.
+//!
+//! Every command is answered by one final reply (RFC 959 §4.2: codes from 200 on), in the order of the commands. So a
+//! 227, 228 or 229 names a port only at the place of the PASV, EPSV, LPSV or CPSV that asked.
+
+use super::Verb;
+use super::passive::is_passive;
+
+/// How many passive commands can be open at once; of more than these the replies pass unread.
+const ASKS: usize = 4;
+
+/// The commands and final replies of one connection, numbered modulo 2¹⁶.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    /// The number that the next command gets.
+    sent: u16,
+    /// The number of the command that the next final reply answers.
+    answered: u16,
+    /// The numbers of the open passive commands, oldest first.
+    numbers: [u16; ASKS],
+    verbs: [Verb; ASKS],
+    open: u8,
+    opening: Opening,
+    /// The number of an EPSV ALL whose reply has not come.
+    epsv_all: Option<u16>,
+    /// Whether more replies may be missing, or have come, than were counted. Then a passive reply is taken for the oldest
+    /// open command's, wherever it comes.
+    uncertain: bool,
+}
+
+/// How far a connection's beginning has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Opening {
+    /// A first 220 is the greeting, and answers nobody.
+    #[default]
+    Greeting,
+    /// Commands have come, and still no reply.
+    Pipelined,
+    /// Every final reply answers a command.
+    Over,
+}
+
+/// So many commands are open that they cannot be numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+/// What a final reply was to EPSV ALL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It accepts it.
+    EpsvAll,
+    /// It has nothing to do with it.
+    Other,
+}
+
+impl Count {
+    /// Commands without a final reply.
+    pub(super) const fn outstanding(&self) -> u16 {
+        self.sent.wrapping_sub(self.answered)
+    }
+
+    /// Another command.
+    pub(super) fn command(&mut self, verb: Verb) -> Result<(), Overflow> {
+        self.opening = match (self.opening, verb) {
+            // these are answered by a 220 too (RFC 7151 §3.1, RFC 959 §5.4)
+            (Opening::Greeting, Verb::Host | Verb::Rein) => Opening::Over,
+            (Opening::Greeting, _) => Opening::Pipelined,
+            (opening, _) => opening,
+        };
+        if self.outstanding() == u16::MAX {
+            *self = Self { opening: Opening::Over, uncertain: true, ..Self::default() };
+            return Err(Overflow);
+        }
+        self.sent = self.sent.wrapping_add(1);
+        Ok(())
+    }
+
+    /// The last command asks for a port.
+    pub(super) fn ask(&mut self, verb: Verb) {
+        if usize::from(self.open) == ASKS {
+            if !self.uncertain {
+                return;
+            }
+            self.forget_oldest();
+        }
+        let at = usize::from(self.open);
+        if let (Some(number), Some(slot)) = (self.numbers.get_mut(at), self.verbs.get_mut(at)) {
+            (*number, *slot) = (self.sent.wrapping_sub(1), verb);
+            self.open = self.open.saturating_add(1);
+        }
+    }
+
+    /// The last command is EPSV ALL.
+    pub(super) const fn ask_epsv_all(&mut self) {
+        self.epsv_all = Some(self.sent.wrapping_sub(1));
+    }
+
+    /// REIN: whatever EPSV ALL is answered, it is over.
+    pub(super) const fn forget_epsv_all(&mut self) {
+        self.epsv_all = None;
+    }
+
+    /// Whatever was open is not answered any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self { opening: Opening::Over, ..Self::default() };
+    }
+
+    /// From here on replies and commands may be out of step, until nothing is open.
+    pub(super) const fn doubt(&mut self) {
+        self.uncertain = true;
+    }
+
+    /// Whether a 220 would be the greeting.
+    pub(super) fn awaits_greeting(&self) -> bool {
+        self.opening != Opening::Over
+    }
+
+    /// Whether a reply of this code, if it came now, would name a port that was asked for.
+    pub(super) fn awaits(&self, code: u16) -> bool {
+        is_passive(code) && self.oldest().is_some_and(|(number, _)| self.uncertain || number == self.answered)
+    }
+
+    /// The command that such a reply answers.
+    pub(super) fn asker(&self) -> Verb {
+        self.oldest().map_or(Verb::Other, |(_, verb)| verb)
+    }
+
+    fn oldest(&self) -> Option<(u16, Verb)> {
+        let [number, ..] = self.numbers;
+        let [verb, ..] = self.verbs;
+        (self.open > 0).then_some((number, verb))
+    }
+
+    fn forget_oldest(&mut self) {
+        self.numbers.rotate_left(1);
+        self.verbs.rotate_left(1);
+        self.open = self.open.saturating_sub(1);
+    }
+
+    /// A complete reply.
+    pub(super) fn reply(&mut self, code: u16) -> Answer {
+        let greets = self.awaits_greeting() && matches!(code, 120 | 220 | 421);
+        if code != 120 {
+            self.opening = Opening::Over;
+        }
+        if greets || code < 200 {
+            return Answer::Other;
+        }
+        let number = match self.oldest() {
+            Some((number, _)) if self.awaits(code) => {
+                self.forget_oldest();
+                number
+            }
+            Some((number, _)) if number == self.answered && code < 300 => {
+                // Servers send a line too many now and then, and the 227 comes behind it.
+                self.uncertain = true;
+                return Answer::Other;
+            }
+            Some((number, _)) if number == self.answered => {
+                self.forget_oldest();
+                number
+            }
+            _ => self.answered,
+        };
+        if self.outstanding() > 0 {
+            self.answered = number.wrapping_add(1);
+        }
+        let all = self.settle_epsv_all(number, code);
+        if self.outstanding() == 0 {
+            (self.open, self.uncertain) = (0, false);
+        }
+        all
+    }
+
+    fn settle_epsv_all(&mut self, number: u16, code: u16) -> Answer {
+        let Some(asked) = self.epsv_all else { return Answer::Other };
+        if number.wrapping_sub(asked).cast_signed() < 0 {
+            return Answer::Other;
+        }
+        self.epsv_all = None;
+        if number == asked && code < 300 { Answer::EpsvAll } else { Answer::Other }
+    }
+}

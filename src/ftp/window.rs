@@ -1,0 +1,200 @@
+//! Which segments belong to the connection that is followed, and what begins and ends it.
+//!
+//! Whoever knows the addresses and ports can send a segment, and is believed only if he knows the numbers too, as a
+//! TCP has it since RFC 5961: both of them near what is expected, or for a RST the very next.
+
+use super::early::is_harmless;
+use super::session::{Half, Heard, Session};
+use super::stream::{WINDOW, advance, distance, is_elsewhere};
+use super::{CancelReason, Context, Direction, Event, Flags, Replies, Segment, Syn};
+use crate::time::Time;
+
+/// How long, in seconds, a SYN may have been that of the connection that is followed.
+const YOUNG: u32 = 60;
+
+/// Whose segment it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Belonging {
+    /// This connection's.
+    Own,
+    /// The first of another on the same ports.
+    Another,
+    /// Nobody's who knows this one's numbers.
+    Nobody,
+    /// The client's, but further ahead than anything is kept.
+    Beyond,
+}
+
+impl Session {
+    pub(super) fn belonging(&self, context: &Context<'_>, segment: &Segment<'_>) -> Belonging {
+        let (half, other) = self.halves(segment.direction);
+        if segment.flags.has(Flags::SYN) {
+            let own = !half.known || (!self.closed && !is_elsewhere(segment.seq.wrapping_add(1), half.next));
+            return if own { Belonging::Own } else { Belonging::Another };
+        }
+        if !segment.flags.has(Flags::ACK) {
+            return Belonging::Nobody; // no TCP reads it (RFC 9293 §3.10.7.4)
+        }
+        let ack = !other.known || !is_elsewhere(segment.ack, other.next);
+        if ack && (!half.known || !is_elsewhere(segment.seq, half.next)) {
+            return Belonging::Own;
+        }
+        if self.may_be_replaced(context) && !segment.payload.is_empty() {
+            return Belonging::Another;
+        }
+        // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
+        let ahead = segment.direction == Direction::ToServer && distance(segment.seq, half.next) > 0;
+        if ack && ahead && !self.ciphered && !self.closed { Belonging::Beyond } else { Belonging::Nobody }
+    }
+
+    /// Whether a SYN that was seen can be that of another connection.
+    fn may_be_replaced(&self, context: &Context<'_>) -> bool {
+        let age = seconds(context.now).wrapping_sub(self.since);
+        context.syn == Syn::Seen && (self.closed || self.heard != Heard::More || age >= YOUNG)
+    }
+
+    pub(super) const fn halves(&self, direction: Direction) -> (&Half, &Half) {
+        match direction {
+            Direction::ToServer => (&self.to_server, &self.to_client),
+            Direction::ToClient => (&self.to_client, &self.to_server),
+        }
+    }
+
+    /// Another connection on the same ports.
+    pub(super) fn restart(&mut self, events: &mut Vec<Event>) {
+        if !self.closed {
+            self.close(events);
+        }
+        *self = Self::default();
+    }
+
+    /// What a segment of this connection says by its numbers alone.
+    pub(super) fn note(&mut self, context: &Context<'_>, segment: &Segment<'_>) {
+        if !self.to_server.known && !self.to_client.known {
+            self.since = seconds(context.now);
+        }
+        if segment.flags.has(Flags::SYN) {
+            self.take_up_at(segment.direction, segment.seq.wrapping_add(1));
+            return;
+        }
+        let unread = context.policy.replies == Replies::Unseen || self.ciphered;
+        if segment.direction == Direction::ToServer && unread {
+            self.follow_acknowledgements(segment.ack);
+        }
+        if distance(self.to_server.next, self.forgotten).unsigned_abs() > WINDOW {
+            self.forgotten = self.to_server.next.wrapping_sub(WINDOW);
+        }
+        let fresh = !self.to_server.known || distance(segment.seq, self.to_server.next) >= 0;
+        if segment.direction == Direction::ToServer && fresh && !segment.payload.is_empty() {
+            self.heard = if self.heard == Heard::Nothing { Heard::Once } else { Heard::More };
+        }
+        self.acknowledge(segment);
+    }
+
+    /// Where replies are not read: how far they have come.
+    fn follow_acknowledgements(&mut self, ack: u32) {
+        let half = &mut self.to_client;
+        if !half.known || distance(ack, half.next) > 0 {
+            (half.known, half.next) = (true, ack);
+        }
+    }
+
+    fn take_up_at(&mut self, direction: Direction, next: u32) {
+        let half = self.half(direction);
+        if half.known {
+            return;
+        }
+        (half.known, half.next) = (true, next);
+        if direction == Direction::ToServer {
+            (self.begin, self.forgotten) = (next, next);
+        }
+    }
+
+    /// Takes the stream up at a segment if nothing of it is known: the SYN may never have been seen.
+    pub(super) fn take_up(&mut self, segment: &Segment<'_>) {
+        let silent = segment.payload.is_empty() && !segment.flags.has(Flags::FIN);
+        if !silent && !self.halves(segment.direction).0.known {
+            self.take_up_at(segment.direction, segment.seq);
+            self.half(segment.direction).lenient = true;
+        }
+    }
+
+    /// RST ends the connection if its number is the very next (RFC 5961 §3.2), or both of its numbers are near: some
+    /// systems' are a little off, and of an encrypted connection the very next is not always known.
+    pub(super) fn reset(&mut self, segment: &Segment<'_>, events: &mut Vec<Event>) {
+        let (half, other) = self.halves(segment.direction);
+        let next = half.next.wrapping_add(u32::from(half.fin));
+        let exact = half.known && (segment.seq == half.next || segment.seq == next);
+        let acks = segment.flags.has(Flags::ACK) && other.known;
+        let near =
+            acks && half.known && !is_elsewhere(segment.seq, half.next) && !is_elsewhere(segment.ack, other.next);
+        // the first word of a server
+        let first = acks && !half.known && segment.ack == other.next;
+        if !self.closed && (exact || near || first) {
+            self.close(events);
+        }
+    }
+
+    /// Notes a FIN that ends everything up to `next`.
+    pub(super) fn finish(&mut self, direction: Direction, replies: Replies, events: &mut Vec<Event>) {
+        let half = self.half(direction);
+        half.fin = true;
+        if direction == Direction::ToServer && !self.began {
+            self.cancel(CancelReason::Fin, events);
+        }
+        let both = self.to_server.fin && self.to_client.fin;
+        if !self.closed && (both || (direction == Direction::ToServer && replies == Replies::Unseen)) {
+            self.close(events);
+        }
+    }
+
+    fn close(&mut self, events: &mut Vec<Event>) {
+        self.cancel(CancelReason::Close, events);
+        self.closed = true;
+        events.push(Event::End);
+    }
+
+    /// Forgets edits that need not be made again, and learns which bytes of the client's came by another way.
+    fn acknowledge(&mut self, segment: &Segment<'_>) {
+        if segment.direction == Direction::ToServer {
+            if let Some(heap) = &mut self.heap {
+                heap.reply_patches.acknowledge(segment.ack);
+            }
+            return;
+        }
+        if let Some(heap) = &mut self.heap {
+            heap.edits.acknowledge(segment.ack);
+        }
+        // what the server has, it does not take again
+        if distance(segment.ack, self.forgotten) >= 0 {
+            self.forgotten = segment.ack.wrapping_sub(WINDOW);
+        }
+    }
+
+    /// Whether the client sends again what must not pass as it is. One byte is a keep-alive (RFC 1122 §4.2.3.6). What lies
+    /// before everything that was seen may have been overtaken, and passes if nothing can be made of it.
+    pub(super) fn is_forgotten(&self, context: &Context<'_>, segment: &Segment<'_>) -> bool {
+        let end = advance(segment.seq, segment.payload.len());
+        let probe = segment.payload.len() == 1 && end == self.to_server.next;
+        segment.direction == Direction::ToServer
+            && self.to_server.known
+            && self.resumes != Some(segment.seq)
+            && !self.ciphered
+            && !segment.payload.is_empty()
+            && !probe
+            && distance(segment.seq, self.forgotten) < 0
+            && !(distance(end, self.begin) <= 0 && is_harmless(context, segment.payload))
+    }
+
+    /// What the client sends again from before `end` is not let through.
+    pub(super) fn forget(&mut self, end: u32) {
+        if distance(end, self.forgotten) > 0 {
+            self.forgotten = end;
+        }
+    }
+}
+
+/// A time of day for comparisons: seconds, modulo 2³².
+pub(super) fn seconds(now: Time) -> u32 {
+    u32::try_from(now.as_millis().wrapping_div(1000) & u64::from(u32::MAX)).unwrap_or(0)
+}
