@@ -105,35 +105,93 @@ fn sessions(c: &mut Criterion) {
     group.finish();
 }
 
-/// What a hostile client can make it do.
+/// What a hostile client can make it do in one go. What is left of a segment is read in another.
 fn hostile(c: &mut Criterion) {
     let mut group = c.benchmark_group("hostile");
     type Piece = fn(usize) -> Vec<u8>;
-    let pieces: [(&str, Piece); 7] = [
+    let pieces: &[(&str, Piece)] = &[
         ("one byte a segment", |n| vec![b"PORT 198,51,100,7,200,10\r\n"[n % 26]]),
         ("a PORT without end", |n| if n % 4000 == 0 { b"\nPORT ".to_vec() } else { vec![b'1'] }),
         ("1460 bytes of short lines", |_| b"A\n".repeat(730)),
         ("1460 bytes of noise", |n| (0..1460).map(|i| (i * 31 + n * 7) as u8).collect()),
+        ("64 KiB of noise", |n| (0..65_000).map(|i| (i * 31 + i / 251 * 7 + n * 7) as u8).collect()),
+        ("64 KiB of one line", |_| [&[b'x'; 64_000][..], b"\n"].concat()),
+        ("64 KiB of telnet", |_| [&b"\xff\xf1".repeat(32_000)[..], b"\n"].concat()),
         ("blanks behind a verb", |n| if n % 2 == 0 { b"PORT".to_vec() } else { [&[b' '; 1400][..], b"\n"].concat() }),
         ("blanks before a verb", |n| {
             if n % 2 == 0 { b"\xff".to_vec() } else { [&b"\xff ".repeat(700)[..], b"\n"].concat() }
         }),
-        ("gaps", |_| vec![b'x'; 100]),
+        ("RETR x 241", |_| b"RETR\r\n".repeat(241)),
+        ("PORT x 60", |_| b"PORT 198,51,100,7,4,1\r\n".repeat(60)),
+        ("PORT x 60, refused", |_| b"PORT 10,0,0,99,200,10\r\n".repeat(60)),
+        ("PORT and NOOP x 40, refused", |_| b"PORT 10,0,0,99,200,10\r\nNOOP\r\n".repeat(40)),
+        ("257 empty lines and a PORT", |_| [&b"\n".repeat(257)[..], b"PORT 10,0,0,99,200,10\r\n"].concat()),
+        ("64 KiB of empty lines", |_| b"\r\n".repeat(32_000)),
+        ("gaps", |_| b"PASS xxxxxxxxxxxxxxxxxx\r\n".repeat(4)),
     ];
-    for (name, piece) in &pieces {
+    for (name, piece) in pieces {
         let mut most = 0;
         group.throughput(Throughput::Elements(1));
         group.bench_function(*name, |b| {
             let (mut session, mut events) = (Session::new(), Vec::with_capacity(1024));
             let mut side = Side { direction: Direction::ToServer, seq: 1, ack: 0 };
             let mut n = 0_usize;
+            let mut payload = vec![];
+            let gap = if *name == "gaps" { 7 } else { 0 };
             b.iter(|| {
                 events.clear();
-                let mut payload = piece(n);
-                n += 1;
-                let gap = if *name == "gaps" { 7 } else { 0 };
+                if payload.is_empty() {
+                    payload = piece(n);
+                    n += 1;
+                }
                 let verdict = offer(&mut session, &side, &mut payload, &mut events);
-                side.seq = side.seq.wrapping_add(payload.len() as u32 + gap);
+                if verdict != Verdict::More {
+                    side.seq = side.seq.wrapping_add(payload.len() as u32 + gap);
+                    payload.clear();
+                }
+                most = most.max(session.heap_bytes());
+                verdict
+            });
+        });
+        println!("{name}: at most {most} bytes in the session");
+    }
+    group.finish();
+}
+
+/// What a hostile server can make it do in one go, while a port is awaited.
+fn hostile_server(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hostile server");
+    let replies: &[(&str, Vec<u8>)] = &[
+        ("64 KiB of empty lines", b"\r\n".repeat(32_000)),
+        ("64 KiB of lines without a code", b"x\r\n".repeat(21_000)),
+        ("64 KiB of short replies", b"200\r\n".repeat(13_000)),
+        ("64 KiB of 227 in one reply", b"227-1,1,1,1,9,9\r\n".repeat(3_700)),
+        ("64 KiB of one 227", [&b"227 "[..], &b"1,1,1,1,1,1,1,".repeat(4_600), b"\r\n"].concat()),
+        ("64 KiB of bare LF", [&b"200 "[..], &b"\n".repeat(64_000), b"\r\n"].concat()),
+    ];
+    for (name, reply) in replies {
+        let mut most = 0;
+        group.bench_function(*name, |b| {
+            let (mut session, mut events) = (Session::new(), Vec::with_capacity(1024));
+            let mut client = Side { direction: Direction::ToServer, seq: 1, ack: 1 };
+            let mut side = Side { direction: Direction::ToClient, seq: 1, ack: 1 };
+            let _ = offer(&mut session, &side, &mut b"220 hello\r\n".to_vec(), &mut events);
+            side.seq = side.seq.wrapping_add(11);
+            let mut payload = vec![];
+            b.iter(|| {
+                events.clear();
+                if payload.is_empty() {
+                    client.ack = side.seq;
+                    let _ = offer(&mut session, &client, &mut b"PASV\r\n".to_vec(), &mut events);
+                    client.seq = client.seq.wrapping_add(6);
+                    side.ack = client.seq;
+                    payload = reply.clone();
+                }
+                let verdict = offer(&mut session, &side, &mut payload, &mut events);
+                if verdict != Verdict::More {
+                    side.seq = side.seq.wrapping_add(payload.len() as u32);
+                    payload.clear();
+                }
                 most = most.max(session.heap_bytes());
                 verdict
             });
@@ -157,5 +215,5 @@ fn packets(c: &mut Criterion) {
     });
 }
 
-criterion_group!(inspector, segments, sessions, hostile, packets);
+criterion_group!(inspector, segments, sessions, hostile, hostile_server, packets);
 criterion_main!(inspector);

@@ -11,9 +11,9 @@ use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb
 /// How many lines are read in one go; who pipelines sends a handful.
 const LINES: usize = 16;
 /// After how many bytes no other line is begun in one go.
-const BYTES: u32 = 4096;
+const BYTES: u32 = 768;
 /// How many bytes are looked at as one piece of a line.
-const PIECE: usize = 2048;
+const PIECE: usize = 768;
 
 /// What becomes of the bytes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

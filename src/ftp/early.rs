@@ -11,8 +11,10 @@ use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Segment};
 
 /// How many lines of a segment are looked at before it is read in its turn.
 const LINES: usize = 16;
-/// How many lines may come again at once. Of those that can name an address, as many as are read in one go.
+/// How many lines may come again at once.
 const AGAIN: usize = 1024;
+/// How many of them may begin like one that names an address.
+const LIKELY: usize = 64;
 
 impl Session {
     /// Keeps a copy of a segment whose predecessors are missing. Says whether it may pass: what a refused command could
@@ -86,7 +88,7 @@ impl Session {
                 continue;
             }
             likely = likely.saturating_add(1);
-            if likely > LINES {
+            if likely > LIKELY {
                 return false;
             }
             // told already, or by one who is not to be told

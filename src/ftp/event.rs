@@ -74,7 +74,7 @@ pub enum Event {
         /// Its code.
         code: u16,
     },
-    /// From here on the connection cannot be read.
+    /// What follows makes no sense, or is encrypted. Where a line begins that names an address, it is read even so.
     Blind {
         /// Why.
         reason: BlindReason,
@@ -200,7 +200,7 @@ reasons! {
         Overlong "overlong",
         /// Bytes are missing and did not come.
         Gap "gap",
-        /// More commands in one segment than anybody needs.
+        /// More commands without a reply than can be counted.
         Limit "limit",
         /// What would have to be kept to read it is over `limits.memory`.
         Memory "memory",

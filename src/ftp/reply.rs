@@ -12,7 +12,11 @@ use super::unfinished::{CODE, Unfinished};
 use super::{BlindReason, Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
 
 /// How many lines are read in one go. They cost less than commands.
-const LINES: usize = 64;
+const LINES: usize = 32;
+/// After how many bytes no other line is begun in one go.
+const BYTES: u32 = 1024;
+/// How many bytes are looked at as one piece of a line.
+const PIECE: usize = 1024;
 
 /// What a line is to a reply (RFC 959 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +83,16 @@ impl Session {
 
     /// Reads what is new in a segment, as many lines as are read in one go.
     fn read_replies(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>) -> command::Progress {
+        let begin = self.to_client.next;
         for _ in 0..LINES {
             let read = usize::try_from(distance(self.to_client.next, segment.seq)).unwrap_or(usize::MAX);
             let Some(rest) = segment.payload.get(read..).filter(|rest| !rest.is_empty() && !self.ciphered) else {
                 return command::Progress::Done;
             };
-            let length = self.read_reply(turn, rest);
+            if self.to_client.next.wrapping_sub(begin) >= BYTES {
+                break;
+            }
+            let length = self.read_reply(turn, rest.get(..PIECE).unwrap_or(rest));
             self.to_client.next = advance(self.to_client.next, length);
             if self.ciphered {
                 self.follow(segment);
