@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::table::Slot;
+use crate::ftp::Direction;
 use crate::time::Time;
 
 /// How many packets may wait at once.
@@ -34,6 +35,9 @@ pub struct Packet {
     /// Its bytes, where they were changed.
     pub bytes: Option<Vec<u8>>,
 }
+
+/// One direction of a session.
+pub type Way = (Slot, Direction);
 
 struct Ticket {
     slot: Slot,
@@ -73,6 +77,8 @@ pub struct SoFar {
     pub keep_mark: bool,
     /// Whether its bytes were changed.
     pub edited: bool,
+    /// The index of the server whose reply it is, if it opens the client's door (NAT).
+    pub answer: Option<u16>,
 }
 
 /// All held packets.
@@ -82,10 +88,10 @@ pub struct Held {
     oldest: VecDeque<(Time, u64)>,
     latest: HashMap<Slot, u64>,
     segments: HashMap<Slot, Vec<Segment>>,
-    /// Packets that are read in several goes, the first of each session in part, and those that came behind it.
-    rests: HashMap<Slot, VecDeque<Segment>>,
+    /// Packets that are read in several goes, the first of each direction in part, and those that came behind it.
+    rests: HashMap<Way, VecDeque<Segment>>,
     /// Whose turn it is, and when.
-    turns: BTreeSet<(Time, Slot)>,
+    turns: BTreeSet<(Time, Way)>,
     /// How many tickets of each session are open, and of each client.
     open: HashMap<Slot, usize>,
     open_of_client: HashMap<IpAddr, usize>,
@@ -217,48 +223,48 @@ impl Held {
         }
     }
 
-    /// Whether a packet of this session is read in several goes, and has not come to its end.
+    /// Whether a packet of this direction is read in several goes, and has not come to its end.
     #[must_use]
-    pub fn has_rest(&self, slot: Slot) -> bool {
-        self.rests.contains_key(&slot)
+    pub fn has_rest(&self, way: Way) -> bool {
+        self.rests.contains_key(&way)
     }
 
     /// A packet that was read in part; it is read on at `turn`.
-    pub fn hold_rest(&mut self, slot: Slot, segment: Segment, turn: Time) {
+    pub fn hold_rest(&mut self, way: Way, segment: Segment, turn: Time) {
         self.keep(&segment);
-        self.rests.entry(slot).or_default().push_front(segment);
-        self.turns.insert((turn, slot));
+        self.rests.entry(way).or_default().push_front(segment);
+        self.turns.insert((turn, way));
     }
 
     /// A packet that came behind one; given back when there are too many.
     ///
     /// # Errors
     /// The packet.
-    pub fn hold_behind(&mut self, slot: Slot, segment: Segment) -> Result<(), Segment> {
-        if self.rests.get(&slot).is_none_or(|rests| rests.len() >= MOST_RESTS) {
+    pub fn hold_behind(&mut self, way: Way, segment: Segment) -> Result<(), Segment> {
+        if self.rests.get(&way).is_none_or(|rests| rests.len() >= MOST_RESTS) {
             return Err(segment);
         }
         self.keep(&segment);
-        self.rests.entry(slot).or_default().push_back(segment);
+        self.rests.entry(way).or_default().push_back(segment);
         Ok(())
     }
 
     /// The next packet whose turn it is by `now`, and whose.
-    pub fn take_rest(&mut self, now: Time) -> Option<(Slot, Segment)> {
-        while let Some(&(turn, slot)) = self.turns.first().filter(|(turn, _)| *turn <= now) {
-            self.turns.remove(&(turn, slot));
-            let Some(segment) = self.rests.get_mut(&slot).and_then(VecDeque::pop_front) else { continue };
+    pub fn take_rest(&mut self, now: Time) -> Option<(Way, Segment)> {
+        while let Some(&(turn, way)) = self.turns.first().filter(|(turn, _)| *turn <= now) {
+            self.turns.remove(&(turn, way));
+            let Some(segment) = self.rests.get_mut(&way).and_then(VecDeque::pop_front) else { continue };
             self.lose([&segment]);
-            return Some((slot, segment));
+            return Some((way, segment));
         }
         None
     }
 
     /// The packet that was taken has come to its end: the next of its session gets a turn.
-    pub fn rest_done(&mut self, slot: Slot, turn: Time) {
-        match self.rests.get(&slot).map(VecDeque::is_empty) {
-            Some(true) => drop(self.rests.remove(&slot)),
-            Some(false) => drop(self.turns.insert((turn, slot))),
+    pub fn rest_done(&mut self, way: Way, turn: Time) {
+        match self.rests.get(&way).map(VecDeque::is_empty) {
+            Some(true) => drop(self.rests.remove(&way)),
+            Some(false) => _ = self.turns.insert((turn, way)),
             None => {}
         }
     }
@@ -271,8 +277,13 @@ impl Held {
 
     /// All that a session that ends has left to read.
     pub fn take_rests(&mut self, slot: Slot) -> VecDeque<Segment> {
-        let Some(rests) = self.rests.remove(&slot) else { return VecDeque::new() };
-        self.turns.retain(|&(_, turn)| turn != slot);
+        let mut rests = VecDeque::new();
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            if let Some(more) = self.rests.remove(&(slot, direction)) {
+                self.turns.retain(|&(_, turn)| turn != (slot, direction));
+                rests.extend(more);
+            }
+        }
         self.lose(&rests);
         rests
     }

@@ -37,7 +37,7 @@ use counters::count;
 use events::Effects;
 use expectation::Waiting;
 use greeting::Greetings;
-use held::Held;
+use held::{Held, SoFar};
 use pinholes::Pinholes;
 use reserved::Reserved;
 use table::{Key, Slot, Table};
@@ -138,7 +138,7 @@ impl Director {
         };
         let again = self.held.segments(slot) > 0;
         let packet = Packet { id, hook, mark, bytes, truncated };
-        let decision = self.segment(now, (slot, direction, syn), packet, &parsed, actions);
+        let decision = self.segment(now, (slot, direction, syn), packet, (&parsed, SoFar::default()), actions);
         // Also when this packet waits for its row: what it completed may go with it.
         if again {
             self.offer_again(now, slot, actions);

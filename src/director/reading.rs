@@ -18,7 +18,7 @@ impl Director {
         now: Time,
         (slot, direction, syn): (Slot, Direction, Syn),
         packet: Packet<'_>,
-        parsed: &wire::Packet,
+        (parsed, so_far): (&wire::Packet, SoFar),
         actions: &mut Vec<Action>,
     ) -> Decision {
         // The row thread is a flood behind, or this session asks for more rows than are written. TCP repeats what is dropped
@@ -26,15 +26,15 @@ impl Director {
         if !parsed.payload.is_empty() && (self.held.behind() || self.asks_too_much(slot)) {
             return self.drop_held();
         }
-        if direction == Direction::ToServer && self.held.has_rest(slot) {
+        if self.held.has_rest((slot, direction)) {
             let Packet { id, hook, mark, bytes, .. } = packet;
-            let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, SoFar::default());
-            if self.is_full() || self.held.hold_behind(slot, segment).is_err() {
+            let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
+            if self.has_no_room(segment.bytes.len()) || self.held.hold_behind((slot, direction), segment).is_err() {
                 return self.drop_held();
             }
             return Decision::Held;
         }
-        self.read(now, (slot, direction, syn), packet, (parsed, SoFar::default()), actions)
+        self.read(now, (slot, direction, syn), packet, (parsed, so_far), actions)
     }
 
     /// Hands a packet to its session and does what the session says.
@@ -55,11 +55,12 @@ impl Director {
         self.weigh(slot);
         let so_far = SoFar {
             keep_mark: so_far.keep_mark | effects.keep_mark,
+            answer: effects.answer.or(so_far.answer),
             edited: so_far.edited | (verdict == Verdict::Edited && !truncated),
         };
         match verdict {
             Verdict::Drop => self.drop_held(),
-            Verdict::Hold | Verdict::More if self.is_full() => self.drop_held(),
+            Verdict::Hold | Verdict::More if self.has_no_room(bytes.len()) => self.drop_held(),
             Verdict::Hold => {
                 let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
                 self.held.hold_segment(slot, segment);
@@ -69,7 +70,7 @@ impl Director {
                 self.write_rows(now, slot, effects, actions);
                 let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
                 let turn = self.turn(now, slot);
-                self.held.hold_rest(slot, segment, turn);
+                self.held.hold_rest((slot, direction), segment, turn);
                 Decision::Held
             }
             Verdict::Pass | Verdict::Edited => self.accept(now, slot, (id, hook, bytes), (so_far, effects), actions),
@@ -147,26 +148,28 @@ impl Director {
         }
     }
 
-    /// Whether no more packets can be kept.
-    pub(super) fn is_full(&self) -> bool {
-        self.held.full() || self.heap.saturating_add(self.held.bytes()) > self.setup.limits.memory
+    /// Whether no packet of so many bytes can be kept.
+    fn has_no_room(&self, bytes: usize) -> bool {
+        let kept = self.heap.saturating_add(self.held.bytes()).saturating_add(bytes);
+        self.held.full() || kept > self.setup.limits.memory
     }
 
     /// Reads on in a packet that holds more lines than are read in one go. One go; to be called while
     /// [`Director::has_turn`]. Between two calls others have theirs.
     pub fn resume(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let Some((slot, segment)) = self.held.take_rest(now) else { return };
+        let Some((way, segment)) = self.held.take_rest(now) else { return };
+        let (slot, direction) = way;
         let held::Segment { id, hook, mark, mut bytes, so_far, .. } = segment;
         let decision = match wire::Packet::parse(&bytes) {
             Ok(parsed) => {
                 let packet = Packet { id, hook, mark, bytes: &mut bytes, truncated: false };
-                self.read(now, (slot, Direction::ToServer, Syn::Unseen), packet, (&parsed, so_far), actions)
+                self.read(now, (slot, direction, Syn::Unseen), packet, (&parsed, so_far), actions)
             }
             Err(_) => unread(),
         };
         self.settle(id, decision, bytes, actions);
         let turn = self.turn(now, slot);
-        self.held.rest_done(slot, turn);
+        self.held.rest_done(way, turn);
         self.finish(now, slot, actions);
     }
 
@@ -205,19 +208,19 @@ impl Director {
         (so_far, effects): (SoFar, Effects),
         actions: &mut Vec<Action>,
     ) -> Decision {
-        let SoFar { keep_mark, edited } = so_far;
+        let SoFar { keep_mark, edited, answer } = so_far;
         let mark = match hook {
             // The reply opens the door (NAT).
-            Hook::Forward => effects.answer.map(|index| self.setup.marks.control(index).0),
+            Hook::Forward => answer.map(|index| self.setup.marks.control(index).0),
             Hook::Postrouting if keep_mark => None,
             Hook::Postrouting => Some(0),
         };
-        if mark != Some(0) && (hook == Hook::Postrouting || effects.answer.is_some()) {
+        if mark != Some(0) && (hook == Hook::Postrouting || answer.is_some()) {
             self.note_door(slot);
         }
         self.write_rows(now, slot, effects, actions);
         let Some(ticket) = self.held.waits_for(slot) else { return Decision::Accept { mark, edited } };
-        if self.is_full() {
+        if self.has_no_room(bytes.len()) {
             return self.drop_held();
         }
         self.held.hold(ticket, held::Packet { id, mark, bytes: edited.then(|| bytes.to_vec()) });
@@ -266,12 +269,12 @@ impl Director {
     }
 
     fn offer_segment(&mut self, now: Time, slot: Slot, segment: held::Segment, actions: &mut Vec<Action>) {
-        let held::Segment { id, hook, mark, mut bytes, .. } = segment;
+        let held::Segment { id, hook, mark, mut bytes, so_far, .. } = segment;
         let decision = match wire::Packet::parse(&bytes) {
             Ok(parsed) => {
                 let direction = if hook == Hook::Forward { Direction::ToClient } else { Direction::ToServer };
                 let packet = Packet { id, hook, mark, bytes: &mut bytes, truncated: false };
-                self.segment(now, (slot, direction, Syn::Unseen), packet, &parsed, actions)
+                self.segment(now, (slot, direction, Syn::Unseen), packet, (&parsed, so_far), actions)
             }
             Err(_) => unread(),
         };

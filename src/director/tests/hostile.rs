@@ -342,6 +342,27 @@ fn a_packet_of_many_lines_is_read_in_turns_and_wholly() {
 }
 
 #[test]
+fn a_reply_of_many_lines_opens_the_door_wherever_its_port_stands() {
+    let mut director = director(ForwardingMethod::Nat, false);
+    let mut wire = Wire::new(client(), 1, ForwardingMethod::Nat);
+    let _ = wire.says(&mut director, Time::ZERO, "PASV\r\nHELP\r\n");
+    let help = "214-help\r\n".to_owned() + &" and more\r\n".repeat(100) + "214 end\r\n";
+    let (decision, _, mut actions) =
+        wire.hears(&mut director, Time::ZERO, &("227 Entering Passive Mode (10,0,0,12,125,5).\r\n".to_owned() + &help));
+    assert_eq!(decision, Decision::Held);
+    read_on(&mut director, Time::ZERO, &mut actions);
+    let released = actions
+        .iter()
+        .find_map(|action| if let Action::Release { mark, bytes, .. } = action { Some((*mark, bytes)) } else { None });
+    let Some((mark, Some(bytes))) = released else { panic!("{actions:?}") };
+    assert_eq!(mark, Some(MARKS.control(1).0));
+    assert!(payload(bytes).starts_with("227 Entering Passive Mode(192,0,2,10,125,5)."), "{}", payload(bytes));
+    let mut again = bytes.clone();
+    wire::Packet::parse(bytes).expect("a packet").complete(&mut again);
+    assert_eq!(again, *bytes, "the checksum is right");
+}
+
+#[test]
 fn what_is_kept_has_a_ceiling() {
     let mut director = director(ForwardingMethod::Dr, false);
     director.setup.limits.memory = 100_000;
