@@ -60,7 +60,11 @@ impl Director {
         };
         match verdict {
             Verdict::Drop => self.drop_held(),
-            Verdict::Hold | Verdict::More if self.has_no_room(bytes.len()) => self.drop_held(),
+            Verdict::Hold | Verdict::More if self.has_no_room(bytes.len()) => {
+                // What was read is not read again.
+                self.write_rows(now, slot, effects, actions);
+                self.drop_held()
+            }
             Verdict::Hold => {
                 let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
                 self.held.hold_segment(slot, segment);
