@@ -109,7 +109,9 @@ def active_ports_of_a_server(forwarding):
         with net.client1.enter():
             session = session_at(net.vip, "rs1")
         with services(net.servers[0], SECRET):
-            session.voidcmd(port_command(own, OWN))
+            # pyftpdlib calls at once, and answers when it has given up: nobody listens.
+            session.putcmd(port_command(own, OWN))
+            poll(lambda: any(str(OWN) in key for key in rows(net, "active_any4")), what="the row")
             send(net.client1, segment((own, OWN), (net.vip, SECRET), SYN | ACK))
             assert (OWN, SECRET) not in connections(net)
             assert not reaches(net, net.vip, SECRET, OWN)
@@ -207,8 +209,8 @@ def test_nat_a_port_of_another_servers_range():
                     wrong.putcmd("RETR server.txt")
                     data.settimeout(10)
                     assert data.recv(100) == b"rs2\n"
+                assert right.getresp().startswith("150")
                 right.voidresp()
-                assert right.getresp().startswith("226")
                 wrong.close()
                 wrong = session_at(net.vip, "rs1")
         metrics = daemon.metrics()
@@ -228,7 +230,7 @@ def test_nat_a_health_check_sees_the_wrong_range():
 
         poll(down, what=lambda: f"rs1 down:\n{daemon.log()}")
         (line,) = down()
-        assert "rs1" in line and "step=pasv" in line, line
+        assert "rs1" in line and 'step="pasv"' in line, line
         assert "port 32000" in line and "31000-31999" in line, line
         poll(lambda: daemon.metrics().sum(UP, server="rs2") == 1, what="rs2 up")
         assert daemon.metrics().sum(UP, server="rs1") == 0
