@@ -131,6 +131,10 @@ impl Director {
             self.snapshot.unreadable = self.snapshot.unreadable.saturating_add(1);
             return unmarked(hook);
         }
+        if parsed.tcp.flags.has(Flags::SYN) {
+            // A connection's own first packet is not queued; beside FIN or RST it begins none (RFC 9293 §3.10.7.4).
+            return unmarked(hook);
+        }
         let syn = if mark & Marks::BEGUN == 0 { Syn::Unseen } else { Syn::Seen };
         let mark = mark & !Marks::BEGUN;
         let Some((slot, direction)) = self.session_of(now, hook, mark, (&parsed, bytes), actions) else {

@@ -184,7 +184,7 @@ fn a_forged_byte_or_reset_takes_nothing() {
         let mut wire = Wire::new(client(), 2, forwarding);
         let (_, _, actions) = wire.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
         director.rows_done(ticket(&actions), false, &mut Vec::new());
-        for (flags, text) in [(0x18, &b"x"[..]), (0x04, b""), (0x14, b""), (0x11, b"")] {
+        for (flags, text) in [(0x18, &b"x"[..]), (0x04, b""), (0x14, b""), (0x11, b""), (0x13, b"x")] {
             let actions = forged(&mut director, Time::from_millis(100), &wire, (0x7000_0000, flags), text);
             assert_eq!(&actions[..], &[], "{forwarding:?} {flags:#x}");
         }
