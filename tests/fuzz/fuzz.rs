@@ -11,6 +11,7 @@
 
 #![allow(clippy::expect_used, reason = "a test")]
 
+mod boundary;
 mod bytes;
 mod packets;
 mod segments;
@@ -29,16 +30,21 @@ struct Target {
     seeds: fn() -> Vec<Vec<u8>>,
     /// Pieces that mutations insert.
     words: &'static [&'static str],
+    /// Makes another input of those there are, and of these pieces.
+    mutate: Mutate,
     /// Panics on a finding; returns features of what it saw.
     run: fn(&[u8]) -> Vec<u64>,
 }
 
+type Mutate = fn(&[Vec<u8>], &[&str], &mut Random) -> Vec<u8>;
+
 const TARGETS: &[Target] = &[
-    Target { name: "segments", seeds: segments::seeds, words: segments::WORDS, run: segments::run },
-    Target { name: "packets", seeds: packets::seeds, words: &[], run: packets::run },
-    Target { name: "captures", seeds: packets::captures, words: &[], run: packets::run_capture },
-    Target { name: "yaml", seeds: bytes::files, words: bytes::WORDS, run: bytes::run_file },
-    Target { name: "netlink", seeds: bytes::datagrams, words: &[], run: bytes::run_datagram },
+    Target { name: "boundary", seeds: boundary::seeds, words: &[], mutate: boundary::mutate, run: boundary::run },
+    Target { name: "segments", seeds: segments::seeds, words: segments::WORDS, mutate, run: segments::run },
+    Target { name: "packets", seeds: packets::seeds, words: &[], mutate, run: packets::run },
+    Target { name: "captures", seeds: packets::captures, words: &[], mutate, run: packets::run_capture },
+    Target { name: "yaml", seeds: bytes::files, words: bytes::WORDS, mutate, run: bytes::run_file },
+    Target { name: "netlink", seeds: bytes::datagrams, words: &[], mutate, run: bytes::run_datagram },
 ];
 
 /// No input is longer.
@@ -70,26 +76,27 @@ fn fuzz(target: &Target, seconds: u64, seed: u64) -> ExitCode {
     let (mut corpus, mut seen) = ((target.seeds)(), HashSet::new());
     let (began, length) = (Instant::now(), Duration::from_secs(seconds));
     let mut executions = 0_u64;
-    for input in corpus.clone() {
-        seen.extend((target.run)(&input));
+    let execute = |input: &[u8], executions: u64| {
+        let features = catch_unwind(|| (target.run)(input)).ok();
+        if features.is_none() {
+            println!("FOUND {} after {executions} executions, seed {seed}; repeat with", target.name);
+            println!("cargo run --example fuzz -- {} --input {}", target.name, hex(input));
+        }
+        features
+    };
+    for input in &corpus {
+        let Some(features) = execute(input, executions) else { return ExitCode::FAILURE };
+        seen.extend(features);
     }
     while began.elapsed() < length {
         for _ in 0..256 {
-            let input = mutate(&corpus, target.words, &mut random);
+            let input = (target.mutate)(&corpus, target.words, &mut random);
             executions += 1;
-            match catch_unwind(|| (target.run)(&input)) {
-                Ok(features) => {
-                    let before = seen.len();
-                    seen.extend(features);
-                    if seen.len() > before && corpus.len() < 20_000 {
-                        corpus.push(input);
-                    }
-                }
-                Err(_) => {
-                    println!("FOUND {} after {executions} executions, seed {seed}; repeat with", target.name);
-                    println!("cargo run --example fuzz -- {} --input {}", target.name, hex(&input));
-                    return ExitCode::FAILURE;
-                }
+            let Some(features) = execute(&input, executions) else { return ExitCode::FAILURE };
+            let before = seen.len();
+            seen.extend(features);
+            if seen.len() > before && corpus.len() < 20_000 {
+                corpus.push(input);
             }
         }
     }

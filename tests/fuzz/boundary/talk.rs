@@ -1,0 +1,153 @@
+//! A control connection: its two ends, and how much of what they said is on its way.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use ftpdirector::state::sets::{Key, Set};
+use ftpdirector::steer::Row;
+use ftpdirector::time::Time;
+
+use super::ends::{Client, Kind, Replies};
+use super::ground::IDLE;
+
+/// Which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// One direction: its first sequence number, and how much has left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flow {
+    pub first: u32,
+    pub left: usize,
+}
+
+/// A row that a session was given and still needs.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    pub row: Row,
+    pub until: Time,
+}
+
+/// A control connection.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub client_end: SocketAddr,
+    pub far_end: SocketAddr,
+    pub server: usize,
+    /// Which ends have said that they send no more.
+    pub finished: [bool; 2],
+    /// When one of its own ends last sent something.
+    pub last: Time,
+    /// When the director last read something of either end: from then on it knows where that end is.
+    pub read: [Option<Time>; 2],
+    pub flows: [Flow; 2],
+    pub client: Client,
+    pub replies: Replies,
+    pub needs: Vec<Need>,
+}
+
+impl Talk {
+    pub(super) fn new(now: Time, client_end: SocketAddr, server: usize, far_end: SocketAddr, first: u32) -> Self {
+        let flow = |first| Flow { first, left: 0 };
+        Self {
+            client_end,
+            far_end,
+            server,
+            finished: [false; 2],
+            last: now,
+            read: [None; 2],
+            flows: [flow(first), flow(first ^ 0x8000_0000)],
+            client: Client::default(),
+            replies: Replies::default(),
+            needs: vec![],
+        }
+    }
+
+    pub(super) fn text(&self, side: Side) -> &[u8] {
+        match side {
+            Side::Client => &self.client.sent,
+            Side::Server => &self.replies.sent,
+        }
+    }
+
+    pub(super) fn seq(&self, side: Side, offset: usize) -> u32 {
+        self.flows[side as usize].first.wrapping_add(u32::try_from(offset).expect("a short stream"))
+    }
+
+    /// Whether neither end has closed it.
+    pub(super) fn open(&self) -> bool {
+        self.finished == [false; 2]
+    }
+
+    /// What was said and has not left.
+    pub(super) fn waiting(&self, side: Side) -> Range<usize> {
+        self.flows[side as usize].left..self.text(side).len()
+    }
+
+    /// The command that the server has to answer next, and what it asks for.
+    pub(super) fn unanswered(&self) -> Option<(&[u8], Kind)> {
+        let command = self.client.commands.get(self.replies.finals)?;
+        let left = self.flows[Side::Client as usize].left;
+        (command.text.end <= left).then_some(())?;
+        Some((&self.client.sent[command.text.clone()], command.kind))
+    }
+
+    /// A segment of its own leaves, up to `end`.
+    pub(super) fn leaves(&mut self, now: Time, side: Side, end: usize, payload: &[u8]) {
+        self.last = now;
+        let flow = &mut self.flows[side as usize];
+        flow.left = flow.left.max(end);
+        let lines = || payload.split(|byte| *byte == b'\n');
+        // of more lines the rest may go unread
+        self.client.odd |= side == Side::Client && lines().count() > 16 + 1;
+        let followed = self.read[0].is_some_and(|read| read + IDLE > now);
+        if side == Side::Client && (self.veiled() || !followed) {
+            // who did not read before may begin anywhere
+            lines().for_each(|line| self.client.ask(line));
+        }
+        // nor does he know where the replies were
+        self.replies.crafty |= self.replies.hostile && self.veiled();
+        if side == Side::Server && self.replies.crafty {
+            lines().for_each(|line| self.replies.tell(line));
+        }
+        if !self.keeps(side, payload) {
+            self.needs.clear();
+        }
+    }
+
+    /// Whether it may be beyond reading: under TLS, or not to be understood.
+    pub(super) fn veiled(&self) -> bool {
+        self.client.odd || self.replies.agreed
+    }
+
+    /// Whether a segment of its own cannot end what it expects, or make it expect something else.
+    fn keeps(&self, side: Side, payload: &[u8]) -> bool {
+        match side {
+            Side::Server => !payload.windows(2).any(|two| two == b"22"),
+            Side::Client if self.veiled() => matches!(payload, [20..=23, ..]),
+            Side::Client => payload.split_inclusive(|byte| *byte == b'\n').all(|line| {
+                [&b"NOOP"[..], b"RETR", b"LIST", b"USER", b"STAT"].iter().any(|verb| line.starts_with(verb))
+                    && line.ends_with(b"\n")
+            }),
+        }
+    }
+
+    /// Whether what this segment asked for it has also taken back.
+    pub(super) fn changes_its_mind(payload: &[u8]) -> bool {
+        let last = |verbs: &[&[u8]]| {
+            let starts =
+                payload.split(|byte| *byte == b'\n').map(|line| verbs.iter().any(|verb| line.starts_with(verb)));
+            starts.enumerate().filter(|(_, starts)| *starts).last().map(|(at, _)| at)
+        };
+        last(&[b"ABOR", b"QUIT", b"REIN", b"PASV", b"EPSV", b"LPSV", b"CPSV", b"\xff"])
+            > last(&[b"PORT", b"EPRT", b"LPRT"])
+    }
+
+    /// A row that it needs at this place.
+    pub(super) fn need(&self, set: Set, key: &Key, now: Time) -> Option<&Need> {
+        self.needs.iter().find(|need| need.row.set == set && need.row.key == *key && need.until > now)
+    }
+}
