@@ -9,6 +9,9 @@ use super::stream::{WINDOW, advance, distance, is_elsewhere};
 use super::{CancelReason, Context, Direction, Event, Flags, Replies, Segment, Syn};
 use crate::time::Time;
 
+/// How far ahead of what it has a server may keep bytes: far more than net.ipv4.tcp_rmem lets a receive buffer grow.
+const FURTHEST: i32 = 1 << 24;
+
 /// How long, in seconds, a SYN may have been that of the connection that is followed.
 const YOUNG: u32 = 60;
 
@@ -43,7 +46,10 @@ impl Session {
             return Belonging::Another;
         }
         // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
-        let ahead = segment.direction == Direction::ToServer && distance(segment.seq, half.next) > 0;
+        // (No server's buffer reaches further; and who was made to follow the wrong numbers by a forged first segment must not
+        // drop what is right.)
+        let ahead =
+            segment.direction == Direction::ToServer && (1..=FURTHEST).contains(&distance(segment.seq, half.next));
         if ack && ahead && !self.ciphered && !self.closed { Belonging::Beyond } else { Belonging::Nobody }
     }
 

@@ -39,8 +39,8 @@ const PLACES: [([u8; 4], usize); SLOTS as usize] = {
     let (one, near, far) = ([203, 0, 113, 5], [203, 0, 113, 77], [198, 51, 100, 9]);
     [(one, 0), (one, 1), (one, 0), (near, 0), (near, 1), (far, 2), (one, 2), (near, 1)]
 };
-/// As long as that IPVS and the director forget nobody: who sends anything keeps a connection in IPVS.
-const LIVELY: Time = Time::from_millis(900_000);
+/// As long as that the director forgets nobody: a session under TLS that IPVS is not seen to have goes after half its timeout.
+const LIVELY: Time = Time::from_millis(440_000);
 /// Outside every window: more than twice the 2¹⁸ bytes that a control connection can have in flight.
 const ELSEWHERE: u32 = 1 << 19;
 
