@@ -22,7 +22,7 @@ LOGGED = "ftpdirector_landings_logged_total"
 READ = "ftpdirector_verdict_seconds_count"
 SESSIONS = "ftpdirector_sessions"
 # The others: so many clients of an address each, so many seconds from one transfer to the next.
-OTHERS, THINK = 10, 0.25
+OTHERS, THINK = 10, 0.5
 # Seconds: what a rate is measured over, the time a flood of our own takes, and that of plain IPVS.
 WINDOW, MINUTE, SHORT = 8, 60, 12
 MEGABYTES = 1 << 20
