@@ -44,6 +44,11 @@ class RealServer(Host):
         self.active_port = 20
         self.process = None
 
+    @property
+    def calls_from_any_port(self):
+        """pyftpdlib always, Pure-FTPd when 20 is taken."""
+        return self.kind.startswith(("pyftpdlib", "pure"))
+
     def start(self):
         if not self.root.exists():
             self.root.mkdir(parents=True)
