@@ -118,6 +118,8 @@ pub(super) struct Replies {
     pub sent: Vec<u8>,
     /// Final replies, without the greeting: as many commands are answered.
     pub finals: usize,
+    /// Those among them that came before any command that they could answer: who reads along may count them or not.
+    pub surplus: usize,
     /// The ports that it named.
     pub named: Vec<(u16, How)>,
     /// Whether it ever said something that an honest server does not say.
@@ -134,8 +136,8 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    /// It says more; `bare`: it ends lines with LF alone.
-    pub(super) fn say(&mut self, bytes: &[u8], bare: bool, client: &Client) {
+    /// It says more; `bare`: it ends lines with LF alone; `left`: how much of its client has left.
+    pub(super) fn say(&mut self, bytes: &[u8], bare: bool, client: &Client, left: usize) {
         for &byte in bytes {
             let ended = byte == b'\n' && (bare || self.sent.last() == Some(&b'\r'));
             self.sent.push(byte);
@@ -147,12 +149,12 @@ impl Replies {
                 }
             }
             if ended {
-                self.read_line(client);
+                self.read_line(client, left);
             }
         }
     }
 
-    fn read_line(&mut self, client: &Client) {
+    fn read_line(&mut self, client: &Client, left: usize) {
         let range = std::mem::replace(&mut self.line, self.sent.len())..self.sent.len();
         let line = self.sent[range].to_vec();
         let (code, mark) = code_of(&line);
@@ -169,6 +171,8 @@ impl Replies {
                 if code >= 200 && mark != b'-' {
                     let greeting = code == 220 && !self.greeted && self.finals == 0;
                     self.greeted |= greeting;
+                    let next = client.commands.get(self.finals - self.surplus);
+                    self.surplus += usize::from(!greeting && next.is_none_or(|command| command.text.end > left));
                     self.finals += usize::from(!greeting);
                 }
             }
@@ -184,7 +188,8 @@ impl Replies {
 
     /// What a reply that comes now answers.
     fn place(&self, client: &Client) -> How {
-        let asked = matches!(client.commands.get(self.finals), Some(Command { kind: Kind::Passive(_), .. }));
+        let mut answered = client.commands.iter().skip(self.finals - self.surplus).take(1 + self.surplus);
+        let asked = answered.any(|command| matches!(command.kind, Kind::Passive(_)));
         // who counts commands otherwise may count replies otherwise
         if asked || (client.asked && (client.odd || client.bare)) { How::Answer } else { How::Elsewhere }
     }

@@ -203,7 +203,7 @@ impl Play {
         }
         match side {
             Side::Client => talk.client.say(text, bare),
-            Side::Server => talk.replies.say(text, bare, &talk.client),
+            Side::Server => talk.replies.say(text, bare, &talk.client, talk.flows[0].left),
         }
         let waiting = talk.waiting(side);
         if !more {
