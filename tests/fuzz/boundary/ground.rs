@@ -15,6 +15,8 @@ pub(super) const CONTROL_PORT: u16 = 21;
 pub(super) const PINHOLE: Duration = Duration::from_secs(10);
 /// How long IPVS keeps an idle connection.
 pub(super) const IDLE: Duration = Duration::from_secs(900);
+/// As long as that the director forgets nobody: a session under TLS that IPVS is not seen to have goes after half its timeout.
+pub(super) const LIVELY: Duration = Duration::from_secs(440);
 /// The longest command line.
 pub(super) const LINE: usize = 512;
 const SERVERS: u8 = 3;

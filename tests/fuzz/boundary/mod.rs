@@ -25,7 +25,7 @@ use ftpdirector::time::Time;
 pub(super) use cells::mutate;
 use cells::{CELL, Cell, HONEST, HOSTILE, Honest, INSIDE, SAID, SLOTS, Step, Terms, millis, port};
 use ends::Kind;
-use ground::{Ground, IDLE, MARKS, address};
+use ground::{Ground, IDLE, LIVELY, MARKS, address};
 use oracle::{Complaint, complain};
 pub(super) use seeds::seeds;
 use talk::{Side, Talk};
@@ -39,8 +39,6 @@ const PLACES: [([u8; 4], usize); SLOTS as usize] = {
     let (one, near, far) = ([203, 0, 113, 5], [203, 0, 113, 77], [198, 51, 100, 9]);
     [(one, 0), (one, 1), (one, 0), (near, 0), (near, 1), (far, 2), (one, 2), (near, 1)]
 };
-/// As long as that the director forgets nobody: a session under TLS that IPVS is not seen to have goes after half its timeout.
-const LIVELY: Time = Time::from_millis(440_000);
 /// Outside every window: more than twice the 2¹⁸ bytes that a control connection can have in flight.
 const ELSEWHERE: u32 = 1 << 19;
 
@@ -50,7 +48,7 @@ pub(super) fn run(input: &[u8]) -> Vec<u64> {
     let ground = Ground::read(*first);
     let world = play(ground.clone(), cells, Forgeries::Sent);
     // Where there are more sessions than places, who sends first has one.
-    if world.forged > 0 && world.now < LIVELY && !world.ground.crowded {
+    if world.forged > 0 && world.now < Time::ZERO + LIVELY && !world.ground.crowded {
         let without = play(ground, cells, Forgeries::Left);
         if without.sum != world.sum {
             complain(Complaint::Window, || "what came of the others' packets depends on what was forged".to_owned());
@@ -304,7 +302,7 @@ impl Play {
         let Some(id) = self.slots[slot] else { return };
         let side = Self::side(cell);
         let talk = &self.world.talks[id];
-        let knows = |side: Side| talk.read[side as usize].is_some_and(|read| read + IDLE > self.world.now);
+        let knows = |side: Side| talk.read[side as usize].is_some_and(|read| read + LIVELY > self.world.now);
         let known = oracle::is_known(Complaint::Window) || self.forgeries == Forgeries::Left;
         if !talk.open() || !knows(side) || known {
             // the director cannot know better; and what comes of a forgery is no other finding

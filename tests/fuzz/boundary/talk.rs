@@ -8,7 +8,7 @@ use ftpdirector::steer::Row;
 use ftpdirector::time::Time;
 
 use super::ends::{Client, Kind, Replies};
-use super::ground::IDLE;
+use super::ground::LIVELY;
 
 /// Which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Talk {
         let lines = || payload.split(|byte| *byte == b'\n');
         // of more lines the rest may go unread
         self.client.odd |= side == Side::Client && lines().count() > 16 + 1;
-        let followed = self.read[0].is_some_and(|read| read + IDLE > now);
+        let followed = self.read[0].is_some_and(|read| read + LIVELY > now);
         if side == Side::Client && (self.veiled() || !followed) {
             // who did not read before may begin anywhere
             lines().for_each(|line| self.client.ask(line));
