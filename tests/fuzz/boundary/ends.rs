@@ -172,7 +172,12 @@ impl Replies {
                     let greeting = code == 220 && !self.greeted && self.finals == 0;
                     self.greeted |= greeting;
                     let next = client.commands.get(self.finals - self.surplus);
-                    self.surplus += usize::from(!greeting && next.is_none_or(|command| command.text.end > left));
+                    // nor does a 200 too many stand in the place of a 227
+                    let early = |command: &Command| command.text.end > left;
+                    let other =
+                        |command: &Command| matches!(command.kind, Kind::Passive(_)) && code < 300 && !passive(code);
+                    let surplus = next.is_none_or(|command| early(command) || other(command));
+                    self.surplus += usize::from(!greeting && surplus);
                     self.finals += usize::from(!greeting);
                 }
             }

@@ -302,9 +302,8 @@ impl Play {
         let Some(id) = self.slots[slot] else { return };
         let side = Self::side(cell);
         let talk = &self.world.talks[id];
-        let knows = |side: Side| talk.read[side as usize].is_some_and(|read| read + LIVELY > self.world.now);
         let known = oracle::is_known(Complaint::Window) || self.forgeries == Forgeries::Left;
-        if !talk.open() || !knows(side) || known {
+        if !talk.open() || !talk.followed(side, self.world.now) || known {
             // the director cannot know better; and what comes of a forgery is no other finding
             return;
         }

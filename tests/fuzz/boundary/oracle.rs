@@ -11,7 +11,7 @@ use ftpdirector::steer::{Row, RowChange};
 use ftpdirector::time::Time;
 
 use super::ends::How;
-use super::ground::{Ground, IDLE, LIVELY, MARKS, PINHOLE};
+use super::ground::{Ground, IDLE, MARKS, PINHOLE};
 use super::kernel::is_long;
 use super::talk::{Need, Talk};
 use super::world::{Cause, World};
@@ -130,7 +130,7 @@ impl World {
         let by = &self.talks[by];
         let steers = self.ground.servers[by.server].own.is_some();
         // a connection that the director does not follow is steered by its range alone
-        let followed = by.read[0].is_some_and(|read| read + LIVELY > self.now);
+        let followed = by.followed(super::talk::Side::Client, self.now);
         if steers && followed && !self.talks.iter().any(|talk| may_open(&self.ground, talk, door)) {
             complain(Complaint::Asked, || format!("a packet opens a door: {door:?}"));
         }

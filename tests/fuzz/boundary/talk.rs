@@ -103,7 +103,7 @@ impl Talk {
         let lines = || payload.split(|byte| *byte == b'\n');
         // of more lines the rest may go unread
         self.client.odd |= side == Side::Client && lines().count() > 16 + 1;
-        let followed = self.read[0].is_some_and(|read| read + LIVELY > now);
+        let followed = self.followed(Side::Client, now);
         if side == Side::Client && (self.veiled() || !followed) {
             // who did not read before may begin anywhere
             lines().for_each(|line| self.client.ask(line));
@@ -116,6 +116,12 @@ impl Talk {
         if !self.keeps(side, payload) {
             self.needs.clear();
         }
+    }
+
+    /// Whether the director must still know where this end is.
+    pub(super) fn followed(&self, side: Side, now: Time) -> bool {
+        let since = if self.veiled() { Some(Time::ZERO) } else { self.read[side as usize] };
+        since.is_some_and(|since| since + LIVELY > now) && self.read[side as usize].is_some()
     }
 
     /// Whether it may be beyond reading: under TLS, or not to be understood.
@@ -142,8 +148,11 @@ impl Talk {
                 payload.split(|byte| *byte == b'\n').map(|line| verbs.iter().any(|verb| line.starts_with(verb)));
             starts.enumerate().filter(|(_, starts)| *starts).last().map(|(at, _)| at)
         };
-        last(&[b"ABOR", b"QUIT", b"REIN", b"PASV", b"EPSV", b"LPSV", b"CPSV", b"\xff"])
-            > last(&[b"PORT", b"EPRT", b"LPRT"])
+        // TLS that turns out to be none
+        let pretends = payload.iter().any(|byte| matches!(byte, 20..=23)) && payload.contains(&b'\n');
+        pretends
+            || last(&[b"ABOR", b"QUIT", b"REIN", b"PASV", b"EPSV", b"LPSV", b"CPSV", b"\xff"])
+                > last(&[b"PORT", b"EPRT", b"LPRT"])
     }
 
     /// A row that it needs at this place.

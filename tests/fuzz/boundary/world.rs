@@ -124,7 +124,9 @@ impl World {
             talk.needs.clear();
         }
         let read = decision.is_some_and(|decision| decision != Decision::Drop) && !payload.is_empty();
-        if read && !self.ground.crowded && (side == Side::Client || talk.read[0].is_some()) {
+        // what is still held may never be read
+        let held = self.held.iter().any(|(_, of)| matches!(of, Cause::Own(other, _) if *other == id));
+        if read && !held && !self.ground.crowded && (side == Side::Client || talk.read[0].is_some()) {
             talk.read[side as usize] = Some(self.now);
         }
     }
@@ -354,15 +356,16 @@ impl World {
     /// Time passes.
     pub(super) fn pass(&mut self, by: Duration) {
         let end = self.now + by;
-        for _ in 0..256 {
-            match self.director.due() {
-                Some(due) if due < end => {
-                    // never twice at one time
-                    self.now = due.max(self.now + Duration::from_millis(1));
-                    self.tick();
-                }
-                _ => break,
+        for _ in 0..4096 {
+            // sessions end when somebody looks
+            let look = self.now + Duration::from_secs(200);
+            let due = self.director.due().map_or(look, |due| due.min(look));
+            if due >= end {
+                break;
             }
+            // never twice at one time
+            self.now = due.max(self.now + Duration::from_millis(1));
+            self.tick();
         }
         self.now = end.max(self.now);
         oracle::explain(|| format!("{:?}", self.now));
