@@ -61,10 +61,12 @@ def main(wanted):
     subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
     chains = "\n".join(f"chain {hook} {{ type filter hook {hook} priority 0\n}}" for hook in HOOKS.split())
     subprocess.run(["nft", "-f", "-"], input=f"table inet steady {{\n{chains}\n}}\n", text=True, check=True)
-    passed = sum([run(name, test) for name, test in selected])
-    failed = len(selected) - passed
-    print(f"lab: {passed} passed, {failed} failed")
-    return 1 if failed else 0
+    bad = [name for name, test in selected if not run(name, test)]
+    # Once more at the end, where who reads only the end sees them.
+    if bad:
+        print(f"lab: failed: {', '.join(bad)}")
+    print(f"lab: {len(selected) - len(bad)} passed, {len(bad)} failed")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
