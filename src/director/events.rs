@@ -150,7 +150,7 @@ impl Director {
         self.drop_taken(now, placement, &mut rows);
         self.hold_rows(now, placement, &rows, effects);
         self.expect(now, slot, placement, Mode::Active, rows);
-        self.await_data(slot, (placement.index, address.ip(), address.port()));
+        self.await_data(slot, (placement.index, Mode::Active, address.ip(), address.port()));
     }
 
     /// No port was free, the reply had no room for another, or another session has named the same: this data connection fails
@@ -287,7 +287,7 @@ impl Director {
     /// The client's data connection may come from any address of its network.
     fn await_passive(&mut self, slot: Slot, placement: &Placement, port: u16) {
         let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return };
-        self.await_data(slot, (placement.index, network(client, placement.client_prefix), port));
+        self.await_data(slot, (placement.index, Mode::Passive, network(client, placement.client_prefix), port));
     }
 
     fn await_data(&mut self, slot: Slot, awaited: Awaited) {

@@ -56,10 +56,10 @@ impl Expectation {
     }
 }
 
-/// What identifies a data connection: index of the placement, the client's address (passive: its network, where its data
-/// may come from), and the port that was named (0
-/// where nobody saw it).
-pub type Awaited = (u16, IpAddr, u16);
+/// What identifies a data connection: index of the placement, who opens it (a port of the client's is none of the VIP's),
+/// the client's address (passive: its network, where its data may come from), and the port that was named (0 where nobody
+/// saw it).
+pub type Awaited = (u16, Mode, IpAddr, u16);
 
 /// Which sessions wait for a data connection, the oldest first. One entry for each key that a session's only expectation is
 /// awaited under: what ends is taken out.

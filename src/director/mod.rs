@@ -254,18 +254,21 @@ impl Director {
         let Ok(packet) = wire::Packet::parse(packet) else { return };
         let Some(&at) = self.placements.get(&index) else { return };
         let Some((placement, _)) = self.setup.placements.get(at) else { return };
-        let (client, port) = match (packet.tcp.flags.has(Flags::SYN.with(Flags::ACK)), placement.forwarding) {
+        let (mode, client, port) = match (packet.tcp.flags.has(Flags::SYN.with(Flags::ACK)), placement.forwarding) {
             // The client answers the server's call (active, DR and TUN).
-            (true, _) => (packet.source.ip(), packet.source.port()),
+            (true, _) => (Mode::Active, packet.source.ip(), packet.source.port()),
             // The server calls, with the VIP as its source by now (active, NAT).
             (false, ForwardingMethod::Nat) if packet.source.ip() == placement.vip => {
-                (packet.destination.ip(), packet.destination.port())
+                (Mode::Active, packet.destination.ip(), packet.destination.port())
             }
-            (false, _) => (network(packet.source.ip(), placement.client_prefix), packet.destination.port()),
+            (false, _) => {
+                let client = network(packet.source.ip(), placement.client_prefix);
+                (Mode::Passive, client, packet.destination.port())
+            }
         };
         self.snapshot.landings_logged = self.snapshot.landings_logged.saturating_add(1);
-        let exactly = self.waiting.first((index, client, port));
-        if let Some(slot) = exactly.or_else(|| self.waiting.first((index, client, 0))) {
+        let exactly = self.waiting.first((index, mode, client, port));
+        if let Some(slot) = exactly.or_else(|| self.waiting.first((index, mode, client, 0))) {
             self.used(slot);
         }
     }

@@ -60,7 +60,8 @@ pub enum Kind {
     Timeout,
     /// Written by packets (`update @set { … }`); each element carries a timeout.
     Dynamic,
-    /// As [`Kind::Dynamic`], with a token bucket in each element. Nobody reads or keeps it.
+    /// As [`Kind::Dynamic`], but only for the rules themselves: a token bucket, or that something was seen. The daemon neither
+    /// reads it nor keeps it when tables are exchanged.
     Bucket,
 }
 

@@ -407,3 +407,18 @@ fn a_port_may_be_named_again_when_its_data_connection_has_come() {
     // Nor does the first take it away again.
     assert_eq!(deletes(&first.says(&mut director, Time::from_millis(200), "ABOR\r\n").2), 0);
 }
+
+#[test]
+fn a_connection_to_the_vip_is_not_the_one_that_a_server_was_asked_for() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let line = "PORT 203,0,113,5,200,10\r\n";
+    let mut first = Wire::new(client(), 2, ForwardingMethod::Dr);
+    let (_, _, actions) = first.says(&mut director, Time::ZERO, line);
+    director.rows_done(ticket(&actions), false, &mut Vec::new());
+    // Somebody at the same address connects to a port of the VIP that has the same number.
+    let vip = SocketAddr::new(VIP.parse().expect("the VIP"), 51210);
+    director.landed(MARKS.data(2).0, &tcp(another(50000), vip, 1, 0x02, b""));
+    let mut second = Wire::new(another(40001), 1, ForwardingMethod::Dr);
+    let (_, _, actions) = second.says(&mut director, Time::from_millis(100), line);
+    assert_eq!(puts(&actions), Vec::<&Row>::new());
+}
