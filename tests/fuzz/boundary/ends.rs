@@ -38,6 +38,9 @@ pub(super) struct Client {
     pub odd: bool,
     /// Whether it ever ended a line in a way that ends none for its server.
     pub bare: bool,
+    /// Whether nobody who reads along can know which reply answers what: it said ABOR, which has one reply or two, or some
+    /// of it may have gone unread.
+    pub uncounted: bool,
     line: usize,
     command: usize,
 }
@@ -52,12 +55,18 @@ impl Client {
             self.odd |= self.sent.len() - self.line > LINE;
             if byte == b'\n' {
                 self.read_line();
-                self.bare |= !ended;
+                // where a server takes both, who reads along counts as if it took one
+                self.bare |= !ended || self.sent.iter().rev().nth(1) != Some(&b'\r');
             }
             if ended {
                 self.read_command();
             }
         }
+    }
+
+    /// Whether who reads along may take a reply for the answer to another of its questions.
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.asked && (self.odd || self.bare || self.uncounted)
     }
 
     /// A line that anyone might take for one.
@@ -75,6 +84,7 @@ impl Client {
             b"EPRT" => self.named.extend(extended(argument)),
             b"LPRT" => self.named.extend(long(&numbers(argument))),
             b"PASV" | b"EPSV" | b"LPSV" | b"CPSV" => self.asked = true,
+            b"ABOR" => self.uncounted = true,
             b"RETR" | b"STOR" | b"STOU" | b"APPE" | b"LIST" | b"NLST" | b"MLSD" => self.transferred = true,
             _ => {}
         }
@@ -172,10 +182,10 @@ impl Replies {
                     let greeting = code == 220 && !self.greeted && self.finals == 0;
                     self.greeted |= greeting;
                     let next = client.commands.get(self.finals - self.surplus);
-                    // nor does a 200 too many stand in the place of a 227
+                    // nor does a 200 too many, or a 227, stand in the place of a 229
                     let early = |command: &Command| command.text.end > left;
                     let other =
-                        |command: &Command| matches!(command.kind, Kind::Passive(_)) && code < 300 && !passive(code);
+                        |command: &Command| matches!(command.kind, Kind::Passive(asked) if code < 300 && code != asked);
                     let surplus = next.is_none_or(|command| early(command) || other(command));
                     self.surplus += usize::from(!greeting && surplus);
                     self.finals += usize::from(!greeting);
@@ -196,7 +206,7 @@ impl Replies {
         let mut answered = client.commands.iter().skip(self.finals - self.surplus).take(1 + self.surplus);
         let asked = answered.any(|command| matches!(command.kind, Kind::Passive(_)));
         // who counts commands otherwise may count replies otherwise
-        if asked || (client.asked && (client.odd || client.bare)) { How::Answer } else { How::Elsewhere }
+        if asked { How::Answer } else { How::Elsewhere }
     }
 
     /// Every port that a line of a reply can be taken to name.

@@ -13,7 +13,7 @@ use ftpdirector::time::Time;
 use super::ends::How;
 use super::ground::{Ground, IDLE, MARKS, PINHOLE};
 use super::kernel::is_long;
-use super::talk::{Need, Talk};
+use super::talk::{Need, Side, Talk};
 use super::world::{Cause, World};
 
 /// How long a reply may be held before it is read for good.
@@ -130,7 +130,7 @@ impl World {
         let by = &self.talks[by];
         let steers = self.ground.servers[by.server].own.is_some();
         // a connection that the director does not follow is steered by its range alone
-        let followed = by.followed(super::talk::Side::Client, self.now);
+        let followed = by.followed(Side::Client, self.now);
         if steers && followed && !self.talks.iter().any(|talk| may_open(&self.ground, talk, door)) {
             complain(Complaint::Asked, || format!("a packet opens a door: {door:?}"));
         }
@@ -169,6 +169,10 @@ impl World {
             return;
         }
         for (id, talk) in self.talks.iter().enumerate().filter(|(id, _)| Some(*id) != own) {
+            if cause == Cause::Nobody && self.is_held(id, Side::Server) {
+                // what is read of it now may take back what its client has asked for since
+                continue;
+            }
             let Some(need) = talk.need(set, key, self.now) else { continue };
             if becomes.is_none_or(|(value, until)| *value != need.row.value || until < need.until) {
                 complain(if becomes.is_some() { Complaint::Replaced } else { Complaint::Deleted }, || {
@@ -310,8 +314,11 @@ impl World {
             talk.server == server && talk.client_end.ip() == client && talk.client.asked
         })?;
         let how = |id: usize| {
-            let named = self.talks[id].replies.named.iter().filter(|(port, _)| *port == to);
-            named.map(|(_, how)| *how).min()
+            let Talk { client, replies, .. } = &self.talks[id];
+            let named = replies.named.iter().filter(|(port, _)| *port == to);
+            let how = named.map(|(_, how)| *how).min();
+            // who counts commands otherwise may count replies otherwise
+            if how == Some(How::Elsewhere) && client.is_uncounted() { Some(How::Answer) } else { how }
         };
         let answered: Vec<usize> = asked.iter().copied().filter(|id| how(*id) == Some(How::Answer)).collect();
         if !answered.is_empty() {

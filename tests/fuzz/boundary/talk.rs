@@ -47,6 +47,8 @@ pub(super) struct Talk {
     pub client: Client,
     pub replies: Replies,
     pub needs: Vec<Need>,
+    /// Where segments of its client began behind the last end of a line, since who reads may begin anywhere.
+    starts: Vec<usize>,
 }
 
 impl Talk {
@@ -63,6 +65,7 @@ impl Talk {
             client: Client::default(),
             replies: Replies::default(),
             needs: vec![],
+            starts: vec![],
         }
     }
 
@@ -82,6 +85,11 @@ impl Talk {
         self.finished == [false; 2]
     }
 
+    /// Whether its client has sent anything.
+    fn begun(&self) -> bool {
+        self.flows[Side::Client as usize].left > 0
+    }
+
     /// What was said and has not left.
     pub(super) fn waiting(&self, side: Side) -> Range<usize> {
         self.flows[side as usize].left..self.text(side).len()
@@ -98,7 +106,12 @@ impl Talk {
     /// A segment of its own leaves, up to `end`.
     pub(super) fn leaves(&mut self, now: Time, side: Side, end: usize, payload: &[u8]) {
         self.last = now;
+        // who was forgotten is met again in the middle
+        let forgotten = self.begun() && !self.followed(Side::Client, now);
+        self.client.uncounted |= forgotten;
         let flow = &mut self.flows[side as usize];
+        // and with something old there is a gap behind it
+        self.client.odd |= forgotten && side == Side::Client && end < flow.left;
         flow.left = flow.left.max(end);
         let lines = || payload.split(|byte| *byte == b'\n');
         // of more lines the rest may go unread
@@ -107,14 +120,31 @@ impl Talk {
         if side == Side::Client && (self.veiled() || !followed) {
             // who did not read before may begin anywhere
             lines().for_each(|line| self.client.ask(line));
+            self.starts.push(end.saturating_sub(payload.len()));
+            self.ask_from_starts();
         }
         // nor does he know where the replies were
-        self.replies.crafty |= self.replies.hostile && self.veiled();
+        self.replies.crafty |= self.replies.hostile && (self.veiled() || forgotten);
         if side == Side::Server && self.replies.crafty {
             lines().for_each(|line| self.replies.tell(line));
         }
         if !self.keeps(side, payload) {
             self.needs.clear();
+        }
+    }
+
+    /// Asks for what stands behind each beginning of a segment, as far as it has left.
+    fn ask_from_starts(&mut self) {
+        let left = self.flows[Side::Client as usize].left;
+        for start in std::mem::take(&mut self.starts) {
+            let rest = self.client.sent.get(start..left).unwrap_or(&[]);
+            match rest.iter().position(|byte| *byte == b'\n') {
+                Some(end) => {
+                    let line = rest[..=end].to_vec();
+                    self.client.ask(&line);
+                }
+                None => self.starts.push(start),
+            }
         }
     }
 

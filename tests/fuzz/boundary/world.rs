@@ -56,6 +56,8 @@ pub(super) struct World {
     packets: u32,
     /// Packets of somebody else.
     pub forged: u32,
+    /// Whether they made the kernel remember a session under TLS for longer.
+    pub kept_alive: bool,
     /// What came of everything but those: a sum, because rows are written again in no order.
     pub sum: u64,
     bytes: usize,
@@ -80,6 +82,7 @@ impl World {
             held: vec![],
             packets: 0,
             forged: 0,
+            kept_alive: false,
             sum: 0,
             bytes: 0,
             actions: vec![],
@@ -123,7 +126,11 @@ impl World {
         if side == Side::Client && (Talk::changes_its_mind(&payload) || range.end < talk.flows[0].left) {
             talk.needs.clear();
         }
-        let read = decision.is_some_and(|decision| decision != Decision::Drop) && !payload.is_empty();
+        // what the director drops and nobody repeats it may give up
+        talk.client.odd |= side == Side::Client && decision == Some(Decision::Drop) && !payload.is_empty();
+        // one whose mark stays may have passed unread
+        let unread = side == Side::Client && matches!(decision, Some(Decision::Accept { mark: None, .. }));
+        let read = decision.is_some_and(|decision| decision != Decision::Drop) && !unread && !payload.is_empty();
         // what is still held may never be read
         let held = self.held.iter().any(|(_, of)| matches!(of, Cause::Own(other, _) if *other == id));
         if read && !held && !self.ground.crowded && (side == Side::Client || talk.read[0].is_some()) {
@@ -146,6 +153,8 @@ impl World {
             return None;
         }
         if flags & (FIN | RST) == 0 && matches!(payload, [20..=23, ..]) && self.passes_blind(id, side) {
+            // IPVS too would remember the connection for it
+            self.kept_alive |= matches!(cause, Cause::Forged(..));
             return None;
         }
         let talk = &self.talks[id];
@@ -311,6 +320,11 @@ impl World {
         self.sum = self.sum.wrapping_add(hash((self.packets, what)));
     }
 
+    /// Whether something that this end sent is held.
+    pub(super) fn is_held(&self, id: usize, side: Side) -> bool {
+        self.held.iter().any(|(_, of)| *of == Cause::Own(id, side))
+    }
+
     fn take_held(&mut self, id: u64) -> Option<Cause> {
         let at = self.held.iter().position(|(held, _)| *held == id)?;
         Some(self.held.swap_remove(at).1)
@@ -356,6 +370,12 @@ impl World {
     /// Time passes.
     pub(super) fn pass(&mut self, by: Duration) {
         let end = self.now + by;
+        // no kernel owes an answer for a minute
+        if by > Duration::from_secs(60) {
+            let late = std::mem::take(&mut self.late);
+            self.act(Cause::Nobody);
+            self.late = late;
+        }
         for _ in 0..4096 {
             // sessions end when somebody looks
             let look = self.now + Duration::from_secs(200);
