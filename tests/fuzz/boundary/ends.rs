@@ -73,6 +73,9 @@ impl Client {
     fn read_line(&mut self) {
         let line = std::mem::replace(&mut self.line, self.sent.len())..self.sent.len();
         let line = self.sent[line].to_vec();
+        // what is no command may have an answer or none
+        let word = line.split(|byte| !byte.is_ascii_graphic()).next().unwrap_or(&[]);
+        self.uncounted |= !matches!(word.len(), 0 | 3 | 4) || !word.iter().all(u8::is_ascii_alphabetic);
         self.ask(&line);
     }
 
@@ -211,14 +214,15 @@ impl Replies {
 
     /// Every port that a line of a reply can be taken to name.
     fn name(&mut self, line: &[u8], (code, how): (u16, How)) {
-        if !passive(code) {
+        if !passive(code) && !self.crafty {
             return;
         }
         let how = if self.crafty { How::Answer } else { how };
         let numbers = numbers(line);
-        if code == 229 {
+        if code == 229 || self.crafty {
             self.named.extend(numbers.iter().filter_map(|number| Some((u16::try_from(*number).ok()?, how))));
-        } else {
+        }
+        if code != 229 || self.crafty {
             self.named.extend(numbers.windows(2).filter_map(|pair| Some((of_bytes(pair[0], pair[1])?, how))));
         }
     }

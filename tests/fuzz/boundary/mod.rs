@@ -227,7 +227,7 @@ impl Play {
         let talk = &mut self.world.talks[id];
         // before the client has spoken nobody reads what its server says
         talk.replies.hostile |= choice >= HONEST.len();
-        talk.replies.crafty |= talk.replies.hostile && (crafty || talk.flows[0].left == 0);
+        talk.replies.crafty |= talk.replies.hostile && (crafty || bare || talk.flows[0].left == 0);
         if bare {
             text.retain(|byte| *byte != b'\r');
         }
@@ -241,7 +241,7 @@ impl Play {
     fn send(&mut self, slot: usize, cell: Cell) {
         let (id, side) = (self.talk(slot), Self::side(cell));
         let waiting = self.world.talks[id].waiting(side);
-        if waiting.is_empty() || self.world.talks[id].finished[side as usize] {
+        if waiting.is_empty() || self.world.talks[id].finished[side as usize] || self.is_replaced(id) {
             return;
         }
         let cut = waiting.start + usize::from(cell.a) % waiting.len();
@@ -261,8 +261,17 @@ impl Play {
         }
     }
 
+    /// Whether its client has another connection from the same port by now, and knows this one no longer.
+    fn is_replaced(&self, id: usize) -> bool {
+        let talks = &self.world.talks;
+        talks[id + 1..].iter().any(|later| later.client_end == talks[id].client_end)
+    }
+
     fn repeat(&mut self, slot: usize, cell: Cell) {
         let (id, side) = (self.talk(slot), Self::side(cell));
+        if self.is_replaced(id) {
+            return;
+        }
         let left = self.world.talks[id].flows[side as usize].left;
         let from = left.saturating_sub(1 + usize::from(cell.a));
         let to = (from + 1 + usize::from(cell.b)).min(left);

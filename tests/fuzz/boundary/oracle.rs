@@ -169,8 +169,8 @@ impl World {
             return;
         }
         for (id, talk) in self.talks.iter().enumerate().filter(|(id, _)| Some(*id) != own) {
-            if cause == Cause::Nobody && self.is_held(id, Side::Server) {
-                // what is read of it now may take back what its client has asked for since
+            if cause == Cause::Nobody && self.is_held(id) {
+                // what is read of that now may take back what its client has asked for since
                 continue;
             }
             let Some(need) = talk.need(set, key, self.now) else { continue };

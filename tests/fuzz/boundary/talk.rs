@@ -160,7 +160,7 @@ impl Talk {
     }
 
     /// Whether a segment of its own cannot end what it expects, or make it expect something else.
-    fn keeps(&self, side: Side, payload: &[u8]) -> bool {
+    pub(super) fn keeps(&self, side: Side, payload: &[u8]) -> bool {
         match side {
             Side::Server => !payload.windows(2).any(|two| two == b"22"),
             Side::Client if self.veiled() => matches!(payload, [20..=23, ..]),

@@ -121,9 +121,15 @@ impl World {
         let other = if side == Side::Client { Side::Server } else { Side::Client };
         let (seq, ack) = (talk.seq(side, range.start), talk.seq(other, talk.flows[other as usize].left));
         let decision = self.segment(Cause::Own(id, side), seq, ack, flags | super::wire::ACK, &payload, false);
+        // what is still held may never be read
+        let held = self.is_held(id);
         let talk = &mut self.talks[id];
         // one that fills a gap may bring others with it
-        if side == Side::Client && (Talk::changes_its_mind(&payload) || range.end < talk.flows[0].left) {
+        let ends = match side {
+            Side::Client => Talk::changes_its_mind(&payload) || range.end < talk.flows[0].left,
+            Side::Server => !talk.keeps(side, &payload),
+        };
+        if ends {
             talk.needs.clear();
         }
         // what the director drops and nobody repeats it may give up
@@ -131,8 +137,6 @@ impl World {
         // one whose mark stays may have passed unread
         let unread = side == Side::Client && matches!(decision, Some(Decision::Accept { mark: None, .. }));
         let read = decision.is_some_and(|decision| decision != Decision::Drop) && !unread && !payload.is_empty();
-        // what is still held may never be read
-        let held = self.held.iter().any(|(_, of)| matches!(of, Cause::Own(other, _) if *other == id));
         if read && !held && !self.ground.crowded && (side == Side::Client || talk.read[0].is_some()) {
             talk.read[side as usize] = Some(self.now);
         }
@@ -197,7 +201,7 @@ impl World {
         let (Cause::Own(id, _) | Cause::Forged(id, _)) = cause else { return Decision::Drop };
         let index = u16::try_from(self.talks[id].server).expect("few servers");
         let mark = if hook == Hook::Postrouting { MARKS.control(index).0 } else { 0 };
-        let waited = self.held.iter().any(|(_, of)| matches!(of, Cause::Own(other, _) if *other == id));
+        let waited = self.is_held(id);
         let forged = matches!(cause, Cause::Forged(..));
         let number = if forged { u64::from(self.forged) << 32 } else { self.packets.into() };
         let packet = Packet { id: number, hook, mark, bytes, truncated: false };
@@ -228,6 +232,10 @@ impl World {
 
     /// A packet of many lines is read to its end, however long that takes: what comes of it is its sender's.
     fn read_on(&mut self, cause: Cause) {
+        // unless others have more to be read
+        let other =
+            |(_, of): &(u64, Cause)| !matches!((of, cause), (Cause::Own(of, _), Cause::Own(id, _)) if *of == id);
+        let cause = if self.held.iter().any(other) { Cause::Nobody } else { cause };
         while self.director.has_turn(self.now + Duration::from_secs(60)) {
             if !self.director.has_turn(self.now) {
                 self.now = self.now + Duration::from_millis(1);
@@ -320,14 +328,19 @@ impl World {
         self.sum = self.sum.wrapping_add(hash((self.packets, what)));
     }
 
-    /// Whether something that this end sent is held.
-    pub(super) fn is_held(&self, id: usize, side: Side) -> bool {
-        self.held.iter().any(|(_, of)| *of == Cause::Own(id, side))
+    /// Whether something of this connection is held.
+    pub(super) fn is_held(&self, id: usize) -> bool {
+        self.held.iter().any(|(_, of)| matches!(of, Cause::Own(other, _) if *other == id))
     }
 
     fn take_held(&mut self, id: u64) -> Option<Cause> {
         let at = self.held.iter().position(|(held, _)| *held == id)?;
-        Some(self.held.swap_remove(at).1)
+        let of = self.held.swap_remove(at).1;
+        if let Cause::Own(id, Side::Server) = of {
+            // a reply that is read so late may end what its client has asked for since
+            self.talks[id].needs.clear();
+        }
+        Some(of)
     }
 
     /// The kernel answers `ticket`.
