@@ -8,6 +8,9 @@
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
 //! `time → lvs → wire → ftp → state → steer → director → config → health ‖ kernel → replay → doctor → daemon → cli → main`
+//!
+//! Why it works, and every row in the kernel: `docs/design.md`; the kernel's quirks: `docs/kernel-facts.md`; how to change it:
+//! `CONTRIBUTING.md`.
 
 pub mod cli;
 pub mod config;
