@@ -10,12 +10,13 @@ use std::process::Command;
 
 use ftpdirector::config;
 
-fn files(directory: &str) -> Vec<PathBuf> {
+/// The files of a folder that end so. There are some: a test of none would pass.
+fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
-    let Ok(entries) = fs::read_dir(&directory) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let mut files: Vec<PathBuf> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == ending));
     files.sort();
+    assert!(files.len() > 5, "{}: only {} files end in .{ending}", directory.display(), files.len());
     files
 }
 
@@ -30,7 +31,7 @@ fn verdict(path: &Path) -> String {
 
 #[test]
 fn every_bad_file_gives_its_message() {
-    let files = files("tests/bad");
+    let files = files("tests/bad", "yaml");
     assert!(files.len() > 20, "tests/bad is not complete: {} files", files.len());
     let mut wrong = Vec::new();
     for path in files {
@@ -49,16 +50,14 @@ fn every_bad_file_gives_its_message() {
 
 #[test]
 fn every_message_has_a_file() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for path in files("tests/bad", "txt") {
         assert!(path.with_extension("yaml").exists(), "{} has no file", path.display());
     }
 }
 
 #[test]
 fn every_example_loads_without_a_warning() {
-    for path in files("examples") {
+    for path in files("examples", "yaml") {
         let said = verdict(&path);
         assert!(said.is_empty(), "{}:\n{said}", path.display());
     }

@@ -72,7 +72,9 @@ fn every_metric_is_described_and_no_other() {
     assert_eq!(difference(&described, &served), [""; 0], "in {PAGE}, and not served");
     for user in ["deploy/prometheus/alerts.yaml", "deploy/prometheus/alerts.test.yaml", "deploy/grafana/dashboard.json"]
     {
-        assert_eq!(difference(&metrics(&read(user)), &described), [""; 0], "{user} uses what is not in {PAGE}");
+        let used = metrics(&read(user));
+        assert!(!used.is_empty(), "{user} uses no metric: this test no longer sees them");
+        assert_eq!(difference(&used, &described), [""; 0], "{user} uses what is not in {PAGE}");
     }
 }
 

@@ -49,6 +49,7 @@ fn sources() -> Vec<(String, PathBuf)> {
             }
         }
     }
+    assert!(files.len() > 100, "only {} files found in src: this test no longer sees the code", files.len());
     files
 }
 

@@ -14,11 +14,13 @@ use ftpdirector::ftp::{Direction, Event, Flags};
 use proptest::prelude::*;
 use transcript::{Run, Setting, Step, Transcript};
 
+/// The transcripts. There are some: a test of none would pass.
 fn files() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut files: Vec<PathBuf> =
-        fs::read_dir(directory).expect("the transcripts").map(|entry| entry.expect("an entry").path()).collect();
+        fs::read_dir(&directory).expect("the transcripts").map(|entry| entry.expect("an entry").path()).collect();
     files.sort();
+    assert!(files.len() > 20, "only {} files in {}", files.len(), directory.display());
     files
 }
 
@@ -28,6 +30,7 @@ fn transcripts_tell_what_they_expect() {
     for file in files() {
         let text = fs::read_to_string(&file).expect("a transcript");
         let transcript = Transcript::parse(&text);
+        assert!(!transcript.steps.is_empty(), "{}: nothing is said", file.display());
         let told = transcript.told();
         if std::env::var_os("BLESS").is_some() {
             fs::write(&file, transcript.blessed(&told)).expect("the transcript, rewritten");

@@ -81,6 +81,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         }
         seeds.push(input);
     }
+    assert!(seeds.len() > 20, "only {} transcripts", seeds.len() - 1);
     seeds
 }
 

@@ -115,11 +115,9 @@ fn every_manner_is_seen_for_what_it_is() {
                 assert!(said.contains(error), "{manner:?}: {said}");
             }
         }
-        let took: f64 = found.steps.iter().map(|(_, took)| took).sum();
-        match manner {
-            Manner::Slow => assert!(took > 0.4, "{took}"),
-            Manner::Hangs | Manner::Dribbles | Manner::StuckData => assert!((2.0..10.0).contains(&took), "{took}"),
-            _ => {}
+        // How long a step took is the pure part's sum (src/health/probe/tests.rs); here, that the clock it is given goes on.
+        if matches!(manner, Manner::Slow | Manner::Hangs | Manner::Dribbles | Manner::StuckData) {
+            assert!(found.steps.iter().any(|(_, took)| *took > 0.0), "{manner:?}: {:?}", found.steps);
         }
     }
 }

@@ -1,7 +1,5 @@
 """The daemon dies and comes back: the kernel goes on steering, and nobody lands wrong."""
 
-import time
-
 from ftpload import MODES, Load, Session, load
 from hosts import poll
 from selection import long
@@ -20,16 +18,15 @@ def test_dr_kill_in_mid_run():
 
 
 def kill_in_mid_run(forwarding):
-    """Killed under load, started again a second later: transfers may fail meanwhile, none goes to a wrong server."""
+    """Killed under load, started again while transfers go on without it: they may fail meanwhile, none goes to a wrong server."""
     with Topology(forwarding) as net:
         daemon = net.start_daemon().wait_ready()
         with net.client1.enter():
             running = Load(net.vip, rounds=10, timeout=3)
         poll(lambda: running.report.total >= 120, what="120 transfers done")
         daemon.kill9()
-        back = time.monotonic() + 1
         before = running.report.total
-        poll(lambda: time.monotonic() > back, what="a second without a daemon")
+        poll(lambda: running.report.total >= before + 10, what="ten transfers without a daemon, right or not")
         meanwhile = running.report.total
         daemon = net.start_daemon().wait_ready()
         again = running.report.total
