@@ -16,6 +16,7 @@ mod silent;
 mod table;
 mod trace;
 pub mod vigil;
+mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -35,12 +36,12 @@ use crate::time::Time;
 use crate::wire::{self, Flags};
 use counters::count;
 use events::Effects;
-use expectation::Waiting;
 use greeting::Greetings;
 use held::{Held, SoFar};
 use pinholes::Pinholes;
 use reserved::Reserved;
 use table::{Key, Slot, Table};
+use waiting::Waiting;
 
 /// How much longer than IPVS we remember a session.
 const GRACE: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Facts;
+use super::facts::Facts;
 use super::facts::{Link, Need, Policy, Route, Unseen};
 use crate::config::{self, Config, standing};
 use crate::kernel::elements::Elements;

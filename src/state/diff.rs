@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::address::LocalAddress;
+use super::change::Change;
+use super::rows::{Entry, Service, State};
 use super::sets::{Key, Set, Value};
-use super::{Change, Entry, LocalAddress, Service, State};
 use crate::lvs::{Destination, ServiceKey};
 
 /// The steps from `actual` to `desired`, in order:

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::doors::Network;
 use super::sets::{Family, Name, Set};
 use crate::lvs::FirewallMark;
 
@@ -192,6 +191,15 @@ fn of_family(template: &str, family: Family) -> String {
     };
     let template = template.replace("$raw_saddr", raw_saddr).replace("$client_daddr", client_daddr);
     template.replace("$ip", ip).replace("$4", suffix)
+}
+
+/// A length of network that doors are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Network {
+    /// Of which addresses.
+    pub family: Family,
+    /// The length of the prefix: less than 32 (IPv4) or 128 (IPv6).
+    pub length: u8,
 }
 
 #[cfg(test)]

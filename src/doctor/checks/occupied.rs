@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{Facts, Finding};
 use crate::config::RealServer;
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::kernel::listening::serves;
 use crate::lvs::{PortRange, ServiceKey};
 

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use super::Elements;
+use super::row::{ElementChange, TABLE};
 use super::wire::{self, Removal};
-use super::{ElementChange, Elements, TABLE};
 use crate::kernel::abi::nfnetlink::NLM_F_ACK;
 use crate::kernel::netlink::{Answer, messages};
 use crate::kernel::{Errno, KernelError};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Counter, Data, Element, Row, TABLE};
+use super::row::{Counter, Data, Element, Row, TABLE};
 use crate::kernel::abi::nf_tables::{
     NFT_MSG_DELSETELEM, NFT_MSG_DESTROYSETELEM, NFT_MSG_GETOBJ, NFT_MSG_GETSETELEM, NFT_MSG_NEWOBJ, NFT_MSG_NEWSETELEM,
     NFT_OBJECT_COUNTER, NFT_SET_ELEM_INTERVAL_END, NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS, NFTA_DATA_VALUE,

@@ -1,4 +1,5 @@
 use std::io::Cursor;
+use std::time::Duration;
 
 use neli::{FromBytesWithInput, ToBytes};
 

@@ -7,7 +7,7 @@ use neli::ToBytes;
 use neli::genl::{AttrTypeBuilder, GenlAttrHandle, Nlattr, NlattrBuilder};
 use neli::types::{Buffer, GenlBuffer};
 
-use super::{Info, ListedDestination, ListedService, Timeouts, Traffic};
+use super::listed::{Info, ListedDestination, ListedService, Timeouts, Traffic};
 use crate::kernel::abi::ip_vs::*;
 use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, VirtualService};
 
