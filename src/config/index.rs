@@ -4,8 +4,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Cluster, Config, RealServer, standing};
-use crate::lvs::{PortRange, ServiceKey};
+use super::{Cluster, Config, RealServer};
+use crate::lvs::{FirewallMark, PortRange, ServiceKey};
 use crate::state::sets::{Name, Set, Value};
 use crate::state::{Marks, State};
 use crate::steer::Placement;
@@ -109,12 +109,7 @@ pub fn assign(config: &Config, marks: Marks, actual: &State) -> Result<Indexes, 
 /// Every (cluster, VIP, server) of one family, in file order.
 fn wanted(config: &Config) -> Vec<(&Cluster, IpAddr, &RealServer)> {
     let clusters = config.clusters.iter().flat_map(|cluster| cluster.vips.iter().map(move |&vip| (cluster, vip)));
-    clusters.flat_map(|(cluster, vip)| servers(cluster, vip).map(move |(_, server)| (cluster, vip, server))).collect()
-}
-
-/// The real servers that serve `vip`, with their positions.
-pub fn servers(cluster: &Cluster, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
-    cluster.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())
+    clusters.flat_map(|(cluster, vip)| cluster.servers(vip).map(move |(_, server)| (cluster, vip, server))).collect()
 }
 
 fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
@@ -122,10 +117,11 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
     let mut placements = Vec::new();
     for (number, cluster) in config.clusters.iter().enumerate() {
         for &vip in &cluster.vips {
-            for ((position, server), &index) in servers(cluster, vip).zip(indexes.by_ref()) {
-                let active_ports = |server| cluster.ports.iter().map(move |&port| standing::active_port(server, port));
-                let meets = |other| active_ports(other).any(|port| active_ports(server).any(|own| own == port));
-                let same = servers(cluster, vip).filter(|(_, other)| meets(other));
+            for ((position, server), &index) in cluster.servers(vip).zip(indexes.by_ref()) {
+                let own: Vec<u16> = cluster.ports.iter().map(|&port| server.calls_from(port)).collect();
+                let meets =
+                    |other: &RealServer| cluster.ports.iter().any(|&port| own.contains(&other.calls_from(port)));
+                let same = cluster.servers(vip).filter(|(_, other)| meets(other));
                 let declared = server.passive_ports != PortRange::UNPRIVILEGED;
                 placements.push(Placement {
                     index,
@@ -170,3 +166,26 @@ fn tags(config: &Config, standing: &Standing) -> Result<BTreeMap<(IpAddr, u16), 
 #[cfg(test)]
 #[path = "index/tests.rs"]
 mod tests;
+
+/// The marks of a configuration.
+#[must_use]
+pub const fn marks(config: &Config) -> Marks {
+    Marks { base: config.kernel.fwmark_base }
+}
+
+/// The service that balances the control connections of a cluster with `persistence`.
+#[must_use]
+pub fn persistence(config: &Config, indexes: &Indexes, cluster: &Cluster, vip: IpAddr) -> ServiceKey {
+    ServiceKey::Mark { mark: persistence_mark(marks(config), indexes, cluster, vip), ipv6: vip.is_ipv6() }
+}
+
+/// The mark of that service.
+pub(super) fn persistence_mark(marks: Marks, indexes: &Indexes, cluster: &Cluster, vip: IpAddr) -> FirewallMark {
+    let first = cluster.ports.first().copied().unwrap_or_default();
+    marks.persistence(indexes.tags.get(&(vip, first)).copied().unwrap_or_default())
+}
+
+/// The tag of control packets to `port` of `vip`.
+pub(super) fn tag(marks: Marks, indexes: &Indexes, vip: IpAddr, port: u16) -> Value {
+    Value::Mark(marks.tag(indexes.tags.get(&(vip, port)).copied().unwrap_or_default()))
+}

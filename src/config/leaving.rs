@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::index::{self, Indexes, Standing};
-use super::{Cluster, Config, RealServer, standing};
+use super::{Cluster, Config, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange, ServiceKey};
 use crate::state::sets::{Name, Set, Value};
 use crate::state::{Marks, State};
@@ -15,12 +15,12 @@ use crate::state::{Marks, State};
 /// `config` with what `before` named beside it and still has connections in the kernel.
 #[must_use]
 pub fn with(config: &Config, before: &Config, actual: &State) -> Config {
-    let marks = standing::marks(config);
+    let marks = index::marks(config);
     let mut result = config.clone();
     for old in &before.clusters {
         for &vip in &old.vips {
             for &port in &old.ports {
-                let servers = index::servers(old, vip).map(|(_, server)| server);
+                let servers = old.servers(vip).map(|(_, server)| server);
                 let used: Vec<&RealServer> = servers
                     .filter(|server| match connections(actual, marks, (vip, port), server.address) {
                         Some(count) => count > 0,
@@ -44,7 +44,7 @@ pub fn with(config: &Config, before: &Config, actual: &State) -> Config {
 /// any more is not in it.
 #[must_use]
 pub fn remembered(config: &Config, actual: &State) -> Config {
-    let marks = standing::marks(config);
+    let marks = index::marks(config);
     let mut before = config.clone();
     for ((vip, port, address), index) in Standing::read(marks, actual).by_server {
         let at_vip = |cluster: &&mut Cluster| cluster.vips.contains(&vip);
@@ -71,7 +71,7 @@ pub struct Notes {
 /// What a human should know before `inforce` is put in force: `file` with what is leaving.
 #[must_use]
 pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State) -> Notes {
-    let marks = standing::marks(inforce);
+    let marks = index::marks(inforce);
     let mut notes = Notes::default();
     for placement in &indexes.placements {
         let Some(cluster) = inforce.clusters.get(placement.cluster) else { continue };

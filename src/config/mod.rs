@@ -152,6 +152,23 @@ pub struct RealServer {
     pub mark: Option<u16>,
 }
 
+impl Cluster {
+    /// The real servers that serve `vip`, with their positions: those of its family.
+    pub fn servers(&self, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
+        self.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())
+    }
+}
+
+impl RealServer {
+    /// Where its active data connections come from, for sessions that came to `control_port`: RFC 959 §3.2 says control
+    /// port − 1.
+    #[must_use]
+    pub fn calls_from(&self, control_port: u16) -> u16 {
+        // The real server counts from its own control port.
+        self.active_port.unwrap_or_else(|| self.port.unwrap_or(control_port).saturating_sub(1))
+    }
+}
+
 /// What goes into the address of a 227.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Advertise {

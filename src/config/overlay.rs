@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::index::{self, Indexes};
-use super::{Cluster, Config, HealthCheckKind, NoServers, RealServer, standing};
+use super::{Cluster, Config, HealthCheckKind, NoServers, RealServer};
 use crate::lvs::ServiceKey;
 use crate::state::State;
 use crate::state::sets::{Name, Set, Value};
@@ -26,7 +26,7 @@ impl Overlay {
     /// their first health check says something.
     #[must_use]
     pub fn standing(config: &Config, indexes: &Indexes, actual: &State) -> Self {
-        let marks = standing::marks(config);
+        let marks = index::marks(config);
         let drained = actual.elements.get(&Set::once(Name::Drained));
         let remembered = indexes.placements.iter().filter(|placement| {
             let key = vec![Value::Mark(marks.data(placement.index))];
@@ -74,7 +74,8 @@ impl Overlay {
     /// Whether every server of this VIP that could take sessions is down.
     #[must_use]
     pub fn all_down(&self, cluster: &Cluster, vip: IpAddr) -> bool {
-        let mut willing = index::servers(cluster, vip)
+        let mut willing = cluster
+            .servers(vip)
             .map(|(_, server)| server)
             .filter(|server| server.weight > 0 && !self.is_drained(cluster, server))
             .peekable();
@@ -103,7 +104,7 @@ fn taken_out(config: &Config, indexes: &Indexes, (cluster, server): (&Cluster, &
     let places = vips.flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
     let mut weights = places.filter_map(|(vip, port)| {
         let (key, port) = if cluster.persistence.is_some() {
-            (standing::persistence(config, indexes, cluster, vip), 0)
+            (index::persistence(config, indexes, cluster, vip), 0)
         } else {
             (ServiceKey::Tcp(SocketAddr::new(vip, port)), server.port.unwrap_or(port))
         };

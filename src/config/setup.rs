@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::advertised::Advertised;
-use super::index::Indexes;
+use super::index::{self, Indexes};
 use super::{Bounce, Cluster, Config, standing};
 use crate::director::{self, Limits, Policies, Setup};
 use crate::ftp::{self, Policy, Replies};
@@ -19,7 +19,7 @@ pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, servic
         Some((*placement, Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit }))
     });
     Setup {
-        marks: standing::marks(config),
+        marks: index::marks(config),
         clusters: config.clusters.iter().map(cluster).collect(),
         placements: placements.collect(),
         limits: Limits {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::index::{self, Indexes};
+use super::index::{Indexes, marks, persistence_mark, tag};
 use super::overlay::Overlay;
 use super::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
 use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService, netmask};
@@ -62,12 +62,6 @@ pub fn idle(config: &Config) -> Duration {
     config.kernel.timeouts.as_ref().map_or(IPVS_TCP_TIMEOUT, |timeouts| timeouts.tcp)
 }
 
-/// The marks of a configuration.
-#[must_use]
-pub const fn marks(config: &Config) -> Marks {
-    Marks { base: config.kernel.fwmark_base }
-}
-
 /// Every row that should stand.
 #[must_use]
 pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
@@ -92,17 +86,6 @@ pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
         }
     }
     state
-}
-
-/// The service that balances the control connections of a cluster with `persistence`.
-#[must_use]
-pub fn persistence(config: &Config, indexes: &Indexes, cluster: &Cluster, vip: IpAddr) -> ServiceKey {
-    ServiceKey::Mark { mark: persistence_mark(marks(config), indexes, cluster, vip), ipv6: vip.is_ipv6() }
-}
-
-fn persistence_mark(marks: Marks, indexes: &Indexes, cluster: &Cluster, vip: IpAddr) -> FirewallMark {
-    let first = cluster.ports.first().copied().unwrap_or_default();
-    marks.persistence(indexes.tags.get(&(vip, first)).copied().unwrap_or_default())
 }
 
 /// One VIP of one cluster.
@@ -153,13 +136,13 @@ impl Vip<'_> {
             persistence: Some(timeout),
         });
         let mut ports: BTreeSet<u16> = self.cluster.ports.iter().copied().collect();
-        for (_, server) in index::servers(self.cluster, self.vip) {
+        for (_, server) in self.cluster.servers(self.vip) {
             service.destination(Destination {
                 address: SocketAddr::new(server.address, 0),
                 forwarding: self.cluster.forwarding,
                 weight: self.overlay.weight(self.cluster, self.vip, server),
             });
-            ports.extend(self.cluster.ports.iter().map(|&port| active_port(server, port)));
+            ports.extend(self.cluster.ports.iter().map(|&port| server.calls_from(port)));
         }
         self.sorry_server(0, service);
         let singles = ports.into_iter().filter_map(|port| PortRange::new(port, port));
@@ -189,7 +172,7 @@ impl Vip<'_> {
             scheduler: self.cluster.scheduler.clone(),
             persistence: None,
         });
-        for (_, server) in index::servers(self.cluster, self.vip) {
+        for (_, server) in self.cluster.servers(self.vip) {
             service.destination(Destination {
                 address: SocketAddr::new(server.address, server.port.unwrap_or(port)),
                 forwarding: self.cluster.forwarding,
@@ -203,7 +186,7 @@ impl Vip<'_> {
 
     /// The passive ports that someone wrote down, without overlaps (an interval set holds none).
     fn declared_ranges(&self) -> Vec<PortRange> {
-        let servers = index::servers(self.cluster, self.vip).map(|(_, server)| server.passive_ports);
+        let servers = self.cluster.servers(self.vip).map(|(_, server)| server.passive_ports);
         let mut ranges: Vec<_> = servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect();
         ranges.sort_unstable();
         let mut merged: Vec<PortRange> = Vec::new();
@@ -270,7 +253,7 @@ struct Port {
 fn port_rows(placement: &Placement, real_server: &RealServer, port: &Port, state: &mut State) {
     let &Port { number: port, tag, data, persistent } = port;
     let (vip, server) = (Value::Address(placement.vip), Value::Address(placement.address));
-    let active = Value::Port(active_port(real_server, port));
+    let active = Value::Port(real_server.calls_from(port));
     // Where two clusters share a server, a VIP and an active port the first in the file keeps the row.
     let mut once = |name, key: Vec<Value>, value| {
         state.elements.entry(Set::of(name, placement.vip)).or_default().entry(key).or_insert(value);
@@ -289,21 +272,11 @@ fn port_rows(placement: &Placement, real_server: &RealServer, port: &Port, state
     }
     once(Name::ActivePorts, vec![vip, active], vec![tag]);
     let Some(ports) = real_server.active_ports else { return };
-    let number = active_port(real_server, port);
+    let number = real_server.calls_from(port);
     let single = PortRange::new(number, number).filter(|_| !ports.contains(number));
     for range in single.into_iter().chain([ports]) {
         state.element(Set::once(Name::ActiveRanges), vec![data, Value::Ports(range)], vec![]);
     }
-}
-
-/// Where a server's active data connections come from: RFC 959 §3.2 says control port − 1.
-pub(super) fn active_port(server: &RealServer, control_port: u16) -> u16 {
-    // The real server counts from its own control port.
-    server.active_port.unwrap_or_else(|| server.port.unwrap_or(control_port).saturating_sub(1))
-}
-
-fn tag(marks: Marks, indexes: &Indexes, vip: IpAddr, port: u16) -> Value {
-    Value::Mark(marks.tag(indexes.tags.get(&(vip, port)).copied().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Kernel {
             self.stamp()?;
         }
         let table = actual::table(&mut self.elements, self.table.take())?;
-        let (mut actual, others) = actual::read(&mut self.ipvs, &table, standing::marks(config), &self.made)?;
+        let (mut actual, others) = actual::read(&mut self.ipvs, &table, index::marks(config), &self.made)?;
         self.made.extend(actual.services.keys());
         let addresses = self.addresses.list()?;
         actual.addresses = ours(&addresses);
@@ -214,7 +214,7 @@ impl Look {
     }
 
     fn indexes(&self, config: &Config) -> Result<Indexes, KernelError> {
-        index::assign(config, standing::marks(config), &self.actual)
+        index::assign(config, index::marks(config), &self.actual)
             .map_err(|error| KernelError::Missing { what: error.to_string(), cure: "split the configuration".into() })
     }
 

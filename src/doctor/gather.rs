@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::facts::{Link, Need, Policy, Route, Unseen};
-use crate::config::{self, Config, standing};
+use crate::config::{self, Config, index};
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::{KernelError, actual, listening, probe, ruleset};
@@ -250,7 +250,7 @@ fn services(facts: &mut Facts) {
         return;
     }
     let Some(config) = &facts.config else { return };
-    let marks = standing::marks(config);
+    let marks = index::marks(config);
     let read = || {
         let table = actual::table(&mut Elements::connect()?, None)?;
         actual::read(&mut Ipvs::connect()?, &table, marks, &BTreeSet::new())

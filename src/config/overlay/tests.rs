@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::standing;
 use crate::config::{SorryServer, sample};
 use crate::lvs::ForwardingMethod;
 
@@ -47,7 +48,7 @@ fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
     let mut config = sample::config(ForwardingMethod::Nat);
     config.clusters[0].sorry_server =
         Some(SorryServer { address: "10.0.0.99".parse().expect("an address"), port: Some(2121) });
-    let indexes = index::assign(&config, standing::marks(&config), &State::default()).expect("room");
+    let indexes = index::assign(&config, index::marks(&config), &State::default()).expect("room");
     let all: Vec<ServerName> = (1..=3).map(|number| ("downloads".into(), format!("rs{number}"))).collect();
     for (down, stands) in [(&all[..2], false), (&all[..], true)] {
         let overlay = Overlay { down: down.iter().cloned().collect(), ..Overlay::default() };
@@ -65,7 +66,7 @@ fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
 fn who_was_down_before_a_restart_is_known_by_weight_0() {
     let mut config = sample::config(ForwardingMethod::Nat);
     config.clusters[0].health_check.kind = HealthCheckKind::Banner;
-    let marks = standing::marks(&config);
+    let marks = index::marks(&config);
     let indexes = index::assign(&config, marks, &State::default()).expect("room");
     let name = |server: &str| (config.clusters[0].name.clone(), server.to_owned());
     let overlay = Overlay { down: [name("rs2")].into(), drained: [name("rs3")].into() };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::index;
 use crate::config::{ClientMatch, sample};
 use crate::state::diff;
 

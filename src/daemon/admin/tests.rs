@@ -16,7 +16,7 @@ use super::facts::Dump;
 use super::*;
 use crate::config::advertised::Advertised;
 use crate::config::overlay::Overlay;
-use crate::config::{index, sample, setup, standing};
+use crate::config::{index, sample, setup};
 use crate::daemon::RunError;
 use crate::daemon::control::History;
 use crate::director::{Director, Hook, Packet};
@@ -33,7 +33,7 @@ struct Fake(Arc<Mutex<BTreeSet<(String, String)>>>);
 impl Facts for Fake {
     fn belief(&self) -> Belief {
         let config = sample::config(ForwardingMethod::Nat);
-        let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
+        let indexes = index::assign(&config, index::marks(&config), &Default::default()).expect("few servers");
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let overlay = Overlay { drained, ..Overlay::default() };
         let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, ..History::default() };
@@ -60,7 +60,7 @@ impl Facts for Fake {
             }],
         };
         let vip = "192.0.2.10:21".parse().expect("the VIP");
-        let mark = standing::marks(&belief.config).data(0);
+        let mark = index::marks(&belief.config).data(0);
         let services = vec![
             service(ServiceKey::Tcp(vip), "10.0.0.11:21", 7),
             service(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.11:0", 2),
@@ -337,7 +337,7 @@ fn who_comes_beyond_the_limit_is_told_or_closed_at_once() {
 #[test]
 fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
-    let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
+    let indexes = index::assign(&config, index::marks(&config), &Default::default()).expect("few servers");
     let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default(), &[]));
     let mut listeners = crate::daemon::listeners::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);

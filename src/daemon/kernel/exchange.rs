@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Kernel, Plan};
 use crate::config::index::Indexes;
-use crate::config::{Config, standing};
+use crate::config::{Config, index};
 use crate::kernel::KernelError;
 use crate::kernel::actual;
 use crate::kernel::elements::{Element, Elements};
@@ -201,7 +201,7 @@ fn older(set: Set) -> Option<&'static [Field]> {
 
 /// Where the server behind a data mark calls from, if from one port only.
 fn active_port(config: &Config, indexes: &Indexes, mark: FirewallMark) -> Option<u16> {
-    let index = standing::marks(config).data_index(mark)?;
+    let index = index::marks(config).data_index(mark)?;
     let placement = indexes.placements.iter().find(|placement| placement.index == index)?;
     let cluster = config.clusters.get(placement.cluster)?;
     let server = cluster.real_servers.get(placement.server)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::ours;
-use crate::config::{Config, standing};
+use crate::config::{Config, index};
 use crate::kernel::actual::{self, Table};
 use crate::kernel::addresses::Addresses;
 use crate::kernel::elements::Elements;
@@ -55,7 +55,7 @@ pub(super) fn take_away(
         Table::default()
     });
     if let Some(ipvs) = ipvs {
-        match actual::read(ipvs, &table, standing::marks(config), made) {
+        match actual::read(ipvs, &table, index::marks(config), made) {
             Ok((state, _)) => {
                 for key in state.services.keys() {
                     errors.extend(ipvs.delete_service(key).err());
