@@ -2,18 +2,12 @@
 //!
 //! A [`Config`] that exists is valid: nothing downstream checks it again.
 
-pub mod advertised;
 mod check;
 mod file;
-pub mod index;
-pub mod leaving;
-pub mod overlay;
 mod problem;
 #[cfg(test)]
 pub(crate) mod sample;
 mod section;
-pub mod setup;
-pub mod standing;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -24,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use problem::{Problem, Problems, Severity};
+pub(crate) use value::unfit;
 
 use crate::lvs::{ForwardingMethod, PortRange};
 

@@ -17,10 +17,10 @@ use tracing::{debug, info, warn};
 use super::control::Command;
 use super::dns::Resolver;
 use super::repeated::Repeated;
-use crate::config::advertised::Advertised;
 use crate::config::{Advertise, Config};
 use crate::kernel::KernelError;
 use crate::kernel::addresses::{self, Addresses, Watch};
+use crate::plan::advertised::Advertised;
 
 /// From one question that had no answer to the next.
 const AGAIN: Duration = Duration::from_secs(2);

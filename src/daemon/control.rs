@@ -23,15 +23,16 @@ use super::observe::Observer;
 use super::packets::{Message, Packets, Thread};
 use super::refresh::Refresh;
 use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
-use crate::config::index::Indexes;
-use crate::config::overlay::{Overlay, ServerName};
-use crate::config::{Config, setup};
+use crate::config::Config;
 use crate::director::Director;
 use crate::kernel::actual;
 use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
 use crate::kernel::queue::{self, Queue};
 use crate::lvs::ServiceKey;
+use crate::plan::availability::{Overlay, ServerName};
+use crate::plan::director_config;
+use crate::plan::mark_index::Indexes;
 use crate::state::{Change, LocalAddress};
 use crate::time::Time;
 
@@ -152,7 +153,8 @@ impl Daemon {
         let verdicts = metrics::verdict_histogram();
         follower.configure(&plan.config);
         let followed = follower.followed();
-        let mut director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
+        let mut director =
+            Director::new(director_config::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
         // The packet thread's clock begins when it does.
         director.found(found.into_iter().map(|(row, left)| (row, Time::ZERO + left)));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
@@ -320,7 +322,7 @@ impl Daemon {
     #[must_use]
     fn configure_packets(&self) -> bool {
         let view = self.lock();
-        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known(), &view.services);
+        let setup = director_config::setup(&view.config, &view.indexes, &view.followed.known(), &view.services);
         drop(view);
         self.packets.tell(Message::Configure(Box::new(setup)))
     }

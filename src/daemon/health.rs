@@ -18,10 +18,10 @@ use tracing::{debug, info, warn};
 
 use super::control::Command;
 use super::probe::probe;
-use crate::config::overlay::ServerName;
 use crate::config::{Config, HealthCheck, HealthCheckKind};
 use crate::health::{Change, Outcome, Pace, Report, Standing, Step, Tally};
 use crate::lvs::PortRange;
+use crate::plan::availability::ServerName;
 use crate::time::Time;
 
 /// What is known of a server's health.

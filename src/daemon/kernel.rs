@@ -12,10 +12,7 @@ use exchange::{Desired, Exchanged};
 pub use flush::flush;
 use flush::take_away;
 
-use crate::config::index::{self, Indexes};
-use crate::config::leaving::Notes;
-use crate::config::overlay::Overlay;
-use crate::config::{self, Config, leaving, standing};
+use crate::config::{self, Config};
 use crate::kernel::actual::{self, Table};
 use crate::kernel::addresses::{self, Addresses, Listed};
 use crate::kernel::elements::{ElementChange, Elements, Part, Row, key};
@@ -23,6 +20,10 @@ use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
 use crate::kernel::rules::{self, Print};
 use crate::kernel::{KernelError, apply, listening, probe, ruleset};
 use crate::lvs::ServiceKey;
+use crate::plan::availability::Overlay;
+use crate::plan::mark_index::{self, Indexes};
+use crate::plan::quiescing::Notes;
+use crate::plan::{desired, quiescing};
 use crate::state::{Change, LocalAddress, Rules, State, diff};
 
 /// Connections to IPVS and nf_tables.
@@ -110,7 +111,7 @@ impl Kernel {
             self.stamp()?;
         }
         let table = actual::table(&mut self.elements, self.table.take())?;
-        let (mut actual, others) = actual::read(&mut self.ipvs, &table, index::marks(config), &self.made)?;
+        let (mut actual, others) = actual::read(&mut self.ipvs, &table, mark_index::marks(config), &self.made)?;
         self.made.extend(actual.services.keys());
         let addresses = self.addresses.list()?;
         actual.addresses = ours(&addresses);
@@ -195,8 +196,8 @@ impl Look {
     /// connections.
     #[must_use]
     pub fn inforce(&self, config: &Config, before: Option<&Config>) -> Config {
-        let remembered = before.is_none().then(|| leaving::remembered(config, &self.actual));
-        leaving::with(config, before.or(remembered.as_ref()).unwrap_or(config), &self.actual)
+        let remembered = before.is_none().then(|| quiescing::remembered(config, &self.actual));
+        quiescing::with(config, before.or(remembered.as_ref()).unwrap_or(config), &self.actual)
     }
 
     /// Drains and failures that the kernel remembers.
@@ -210,11 +211,11 @@ impl Look {
     /// What a human should know before `plan` for `file` is carried out.
     #[must_use]
     pub fn notes(&self, file: &Config, plan: &Plan) -> Notes {
-        leaving::notes(file, &plan.config, &plan.indexes, &self.actual)
+        quiescing::notes(file, &plan.config, &plan.indexes, &self.actual)
     }
 
     fn indexes(&self, config: &Config) -> Result<Indexes, KernelError> {
-        index::assign(config, index::marks(config), &self.actual)
+        mark_index::assign(config, mark_index::marks(config), &self.actual)
             .map_err(|error| KernelError::Missing { what: error.to_string(), cure: "split the configuration".into() })
     }
 
@@ -224,14 +225,14 @@ impl Look {
     /// What is in the way.
     pub fn plan(&self, config: &Config, overlay: &Overlay) -> Result<Plan, Vec<KernelError>> {
         let indexes = self.indexes(config).map_err(|error| vec![error])?;
-        let mut desired = standing::desired(config, &indexes, overlay);
+        let mut desired = desired::desired(config, &indexes, overlay);
         let mut in_the_way = foreign(&desired, &self.others);
         in_the_way.extend(helper(config));
         if !in_the_way.is_empty() {
             return Err(in_the_way);
         }
         let absent = self.addresses(&mut desired);
-        let ours = standing::rules(config, &indexes);
+        let ours = desired::rules(config, &indexes);
         let (same, edited) = self.rules(ours.version().0);
         let around = exchange::around(&self.table.sets, &desired.elements);
         let rules = (!same).then(|| ours.exchange(&around.exchange));

@@ -7,8 +7,8 @@ use prometheus::{GaugeVec, Opts, Registry};
 use super::health::ServerHealth;
 use super::metrics::gauges;
 use crate::config::Config;
-use crate::config::overlay::Overlay;
 use crate::health::Standing;
+use crate::plan::availability::Overlay;
 
 /// What a scrape shows of the real servers.
 pub struct Servers<'a> {

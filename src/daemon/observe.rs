@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use super::metrics::{KernelCounters, Limited, ServerCounters};
 use super::owners::{Connection, Owner, Owners};
 use super::tally::Tally;
-use crate::config::index::Indexes;
-use crate::config::overlay::ServerName;
-use crate::config::{Config, index};
+use crate::config::Config;
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::{Ipvs, ListedService, Traffic};
 use crate::kernel::{Errno, KernelError, actual, queue};
 use crate::lvs::ServiceKey;
+use crate::plan::availability::ServerName;
+use crate::plan::mark_index;
+use crate::plan::mark_index::Indexes;
 use crate::state::FULL;
 use crate::state::sets::{Family, Key, Name, Set, Value};
 
@@ -114,7 +115,7 @@ impl Observer {
         let mut landed = packets(&mut self.elements, Set { name: Name::Landed, family: Family::V4 })?;
         landed.extend(packets(&mut self.elements, Set { name: Name::Landed, family: Family::V6 })?);
         let misdirected = packets(&mut self.elements, Set::once(Name::Misdirected))?;
-        let marks = index::marks(config);
+        let marks = mark_index::marks(config);
         for placement in &indexes.placements {
             let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
             let Some(server) = cluster.real_servers.get(placement.server) else { continue };
@@ -144,7 +145,7 @@ impl Observer {
 
     /// What the token buckets dropped: control packets by the server's mark, replies by its address and port.
     fn follow_limited(&mut self, config: &Config, indexes: &Indexes) -> Result<Vec<Limited>, KernelError> {
-        let marks = index::marks(config);
+        let marks = mark_index::marks(config);
         for (name, limit) in BUCKETS {
             let sets = Set::all().filter(|set| set.name == name);
             let mut counted = BTreeMap::new();
@@ -191,7 +192,7 @@ fn by_cluster(
     config: &Config,
     indexes: &Indexes,
 ) -> Vec<(String, u64)> {
-    let marks = index::marks(config);
+    let marks = mark_index::marks(config);
     for cluster in &config.clusters {
         let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
         let keys = places.filter_map(|place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]));

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::config::Config;
-use crate::config::index::{self, Indexes};
-use crate::config::overlay::ServerName;
 use crate::kernel::ipvs::{ListedDestination, ListedService};
 use crate::lvs::ServiceKey;
+use crate::plan::availability::ServerName;
+use crate::plan::mark_index::{self, Indexes};
 
 /// Which of the two connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +40,10 @@ pub type Owner = (ServerName, Connection);
 pub struct Owners(BTreeMap<(ServiceKey, SocketAddr), Owner>);
 
 impl Owners {
-    /// Those of a configuration: the services that [`crate::config::standing::desired`] makes.
+    /// Those of a configuration: the services that [`crate::plan::desired::desired`] makes.
     #[must_use]
     pub fn of(config: &Config, indexes: &Indexes) -> Self {
-        let marks = index::marks(config);
+        let marks = mark_index::marks(config);
         let mut owners = Self::default();
         for placement in &indexes.placements {
             let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
@@ -96,8 +96,8 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::config::overlay::Overlay;
-    use crate::config::standing;
+    use crate::plan::availability::Overlay;
+    use crate::plan::desired;
 
     /// With NAT ports of their own, two control ports, both families, and persistence.
     const FILE: &str = "clusters:
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn every_destination_that_we_make_has_its_owner() {
         let config = config::parse(FILE, "test.yaml").expect("a good file").config;
-        let indexes = index::assign(&config, index::marks(&config), &Default::default()).expect("few");
+        let indexes = mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few");
         let owners = Owners::of(&config, &indexes);
-        let state = standing::desired(&config, &indexes, &Overlay::default());
+        let state = desired::desired(&config, &indexes, &Overlay::default());
         let made: BTreeSet<_> = state
             .services
             .iter()
@@ -125,7 +125,7 @@ mod tests {
         let control = ServiceKey::Tcp("192.0.2.10:921".parse().expect("the VIP"));
         assert_eq!(of(control, "10.0.0.1:2121"), (name("nat", "a"), Connection::Control));
         let data = indexes.placements.iter().find(|placement| placement.cluster == 1 && placement.server == 1);
-        let mark = index::marks(&config).data(data.expect("a placement").index);
+        let mark = mark_index::marks(&config).data(data.expect("a placement").index);
         assert_eq!(of(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.2:0"), (name("sticky", "b"), Connection::Data));
     }
 }

@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::facts::{Link, Need, Policy, Route, Unseen};
-use crate::config::{self, Config, index};
+use crate::config::{self, Config};
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::{KernelError, actual, listening, probe, ruleset};
 use crate::lvs::ForwardingMethod;
+use crate::plan::mark_index;
 use crate::state::TABLE;
 
 /// nft starts its listing over whenever someone commits meanwhile.
@@ -250,7 +251,7 @@ fn services(facts: &mut Facts) {
         return;
     }
     let Some(config) = &facts.config else { return };
-    let marks = index::marks(config);
+    let marks = mark_index::marks(config);
     let read = || {
         let table = actual::table(&mut Elements::connect()?, None)?;
         actual::read(&mut Ipvs::connect()?, &table, marks, &BTreeSet::new())

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
-use crate::config::advertised::Advertised;
-use crate::config::index::Indexes;
-use crate::config::overlay::Overlay;
 use crate::daemon::control::{History, View};
 use crate::daemon::health::ServerHealth;
 use crate::daemon::observe::{Observed, Observer};
 use crate::kernel::elements::{Element, Elements};
 use crate::kernel::{Errno, KernelError};
+use crate::plan::advertised::Advertised;
+use crate::plan::availability::Overlay;
+use crate::plan::mark_index::Indexes;
 use crate::state::sets::Set;
 
 /// What the daemon believes.

@@ -1,7 +1,7 @@
 //! The query of a request: `client=2001:db8::1&server=downloads/ftp1`.
 
-use crate::config::overlay::ServerName;
 use crate::director::Filter;
+use crate::plan::availability::ServerName;
 
 /// The parameters, unescaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::facts::{Belief, Dump};
 use super::shape::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use super::traced::{fields, mode_name};
-use crate::config::index;
 use crate::director::{Expected, Holder, Listed};
 use crate::kernel::actual;
+use crate::plan::mark_index;
 use crate::state::sets::{Key, Set, Value};
 use crate::steer::Placement;
 
@@ -46,7 +46,7 @@ pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> Pinhol
 
 /// The cluster and server that a row leads to: its mark says so, or else its addresses, where only one fits.
 fn names(belief: &Belief, key: &[Value], value: &[Value]) -> Option<(String, String)> {
-    let marks = index::marks(&belief.config);
+    let marks = mark_index::marks(&belief.config);
     let all = || key.iter().chain(value);
     let index = all().find_map(|field| match field {
         Value::Mark(mark) => marks.control_index(*mark).or_else(|| marks.data_index(*mark)),

@@ -14,15 +14,16 @@ use super::client::{Ask, ClientError};
 use super::command::{self, Format};
 use super::facts::Dump;
 use super::*;
-use crate::config::advertised::Advertised;
-use crate::config::overlay::Overlay;
-use crate::config::{index, sample, setup};
+use crate::config::sample;
 use crate::daemon::RunError;
 use crate::daemon::control::History;
 use crate::director::{Director, Hook, Packet};
 use crate::kernel::elements::{Element, Part, key};
 use crate::kernel::ipvs::{ListedDestination, ListedService, Traffic};
 use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
+use crate::plan::advertised::Advertised;
+use crate::plan::availability::Overlay;
+use crate::plan::{director_config, mark_index};
 use crate::state::sets::{Name, Set};
 use crate::time::Time;
 
@@ -33,7 +34,8 @@ struct Fake(Arc<Mutex<BTreeSet<(String, String)>>>);
 impl Facts for Fake {
     fn belief(&self) -> Belief {
         let config = sample::config(ForwardingMethod::Nat);
-        let indexes = index::assign(&config, index::marks(&config), &Default::default()).expect("few servers");
+        let indexes =
+            mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few servers");
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let overlay = Overlay { drained, ..Overlay::default() };
         let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, ..History::default() };
@@ -60,7 +62,7 @@ impl Facts for Fake {
             }],
         };
         let vip = "192.0.2.10:21".parse().expect("the VIP");
-        let mark = index::marks(&belief.config).data(0);
+        let mark = mark_index::marks(&belief.config).data(0);
         let services = vec![
             service(ServiceKey::Tcp(vip), "10.0.0.11:21", 7),
             service(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.11:0", 2),
@@ -148,7 +150,7 @@ fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
     let fake = Fake(Arc::default());
     let belief = fake.belief();
-    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised, &[]));
+    let mut director = Director::new(director_config::setup(&belief.config, &belief.indexes, &belief.advertised, &[]));
     says(&mut director, 975, "PORT 203,0,113,5,200,10\r\n");
     let packet_thread = thread::spawn(move || packets(director, &inbox));
     let ending = line.clone();
@@ -337,8 +339,8 @@ fn who_comes_beyond_the_limit_is_told_or_closed_at_once() {
 #[test]
 fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
-    let indexes = index::assign(&config, index::marks(&config), &Default::default()).expect("few servers");
-    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default(), &[]));
+    let indexes = mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few servers");
+    let mut director = Director::new(director_config::setup(&config, &indexes, &Advertised::default(), &[]));
     let mut listeners = crate::daemon::listeners::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);
     listeners.add(Listener::new(Filter::default(), line), &mut director);

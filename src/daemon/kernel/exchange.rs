@@ -5,13 +5,14 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Kernel, Plan};
-use crate::config::index::Indexes;
-use crate::config::{Config, index};
+use crate::config::Config;
 use crate::kernel::KernelError;
 use crate::kernel::actual;
 use crate::kernel::elements::{Element, Elements};
 use crate::kernel::sets::Standing;
 use crate::lvs::FirewallMark;
+use crate::plan::mark_index;
+use crate::plan::mark_index::Indexes;
 use crate::state::sets::{Field, Key, Name, Set, Value};
 use crate::state::{Change, Exchange, Kept, is_name};
 
@@ -201,7 +202,7 @@ fn older(set: Set) -> Option<&'static [Field]> {
 
 /// Where the server behind a data mark calls from, if from one port only.
 fn active_port(config: &Config, indexes: &Indexes, mark: FirewallMark) -> Option<u16> {
-    let index = index::marks(config).data_index(mark)?;
+    let index = mark_index::marks(config).data_index(mark)?;
     let placement = indexes.placements.iter().find(|placement| placement.index == index)?;
     let cluster = config.clusters.get(placement.cluster)?;
     let server = cluster.real_servers.get(placement.server)?;

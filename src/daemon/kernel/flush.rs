@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::ours;
-use crate::config::{Config, index};
+use crate::config::Config;
 use crate::kernel::actual::{self, Table};
 use crate::kernel::addresses::Addresses;
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::{KernelError, probe, ruleset};
 use crate::lvs::ServiceKey;
+use crate::plan::mark_index;
 use crate::state::TABLE;
 
 /// `ftpdirector flush`: takes away every row that we own, with what parts of the kernel there are. A part that is not loaded
@@ -55,7 +56,7 @@ pub(super) fn take_away(
         Table::default()
     });
     if let Some(ipvs) = ipvs {
-        match actual::read(ipvs, &table, index::marks(config), made) {
+        match actual::read(ipvs, &table, mark_index::marks(config), made) {
             Ok((state, _)) => {
                 for key in state.services.keys() {
                     errors.extend(ipvs.delete_service(key).err());

@@ -1,7 +1,7 @@
 use super::*;
-use crate::config::standing;
 use crate::config::{SorryServer, sample};
 use crate::lvs::ForwardingMethod;
+use crate::plan::desired;
 
 /// The weights of rs1, rs2 and rs3 with these down and those drained.
 fn weights(config: &Config, down: &[&str], drained: &[&str]) -> [u32; 3] {
@@ -48,11 +48,11 @@ fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
     let mut config = sample::config(ForwardingMethod::Nat);
     config.clusters[0].sorry_server =
         Some(SorryServer { address: "10.0.0.99".parse().expect("an address"), port: Some(2121) });
-    let indexes = index::assign(&config, index::marks(&config), &State::default()).expect("room");
+    let indexes = mark_index::assign(&config, mark_index::marks(&config), &State::default()).expect("room");
     let all: Vec<ServerName> = (1..=3).map(|number| ("downloads".into(), format!("rs{number}"))).collect();
     for (down, stands) in [(&all[..2], false), (&all[..], true)] {
         let overlay = Overlay { down: down.iter().cloned().collect(), ..Overlay::default() };
-        let desired = standing::desired(&config, &indexes, &overlay);
+        let desired = desired::desired(&config, &indexes, &overlay);
         let changes = crate::state::diff(&State::default(), &desired);
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let line = "ipvsadm -a -t 192.0.2.10:21 -r 10.0.0.99:2121 -m -w 1";
@@ -66,16 +66,16 @@ fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
 fn who_was_down_before_a_restart_is_known_by_weight_0() {
     let mut config = sample::config(ForwardingMethod::Nat);
     config.clusters[0].health_check.kind = HealthCheckKind::Banner;
-    let marks = index::marks(&config);
-    let indexes = index::assign(&config, marks, &State::default()).expect("room");
+    let marks = mark_index::marks(&config);
+    let indexes = mark_index::assign(&config, marks, &State::default()).expect("room");
     let name = |server: &str| (config.clusters[0].name.clone(), server.to_owned());
     let overlay = Overlay { down: [name("rs2")].into(), drained: [name("rs3")].into() };
-    let actual = standing::desired(&config, &indexes, &overlay);
+    let actual = desired::desired(&config, &indexes, &overlay);
     assert_eq!(Overlay::standing(&config, &indexes, &actual), overlay);
     assert_eq!(Overlay::standing(&config, &indexes, &State::default()), Overlay::default());
     let mut persistent = config.clone();
     persistent.clusters[0].persistence = Some(std::time::Duration::from_secs(300));
-    let actual = standing::desired(&persistent, &indexes, &overlay);
+    let actual = desired::desired(&persistent, &indexes, &overlay);
     assert_eq!(Overlay::standing(&persistent, &indexes, &actual), overlay);
     config.clusters[0].health_check.kind = HealthCheckKind::None;
     assert!(Overlay::standing(&config, &indexes, &actual).down.is_empty(), "nobody would ever bring it up");

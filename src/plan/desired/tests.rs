@@ -1,10 +1,10 @@
 use super::*;
-use crate::config::index;
 use crate::config::{ClientMatch, sample};
+use crate::plan::mark_index;
 use crate::state::diff;
 
 fn words(config: &Config) -> Vec<String> {
-    let indexes = index::assign(config, marks(config), &State::default()).expect("room");
+    let indexes = mark_index::assign(config, marks(config), &State::default()).expect("room");
     diff(&State::default(), &desired(config, &indexes, &Overlay::default())).iter().map(ToString::to_string).collect()
 }
 
@@ -55,7 +55,7 @@ fn shared_ranges_are_declared_once_and_belong_to_nobody() {
 fn a_network_of_clients_is_a_mask_beside_the_mark() {
     let mut config = sample::config(ForwardingMethod::Dr);
     let networks = |config: &Config| {
-        let indexes = index::assign(config, marks(config), &State::default()).expect("room");
+        let indexes = mark_index::assign(config, marks(config), &State::default()).expect("room");
         rules(config, &indexes).networks
     };
     assert!(!words(&config).iter().any(|word| word.contains("networks4")) && networks(&config).is_empty());
@@ -76,7 +76,7 @@ fn one_pinhole_timeout_for_all_keeps_the_rules_free_of_marks() {
     other.vips = vec!["192.0.2.11".parse().expect("a VIP")];
     config.clusters.push(other);
     let rules_of = |config: &Config| {
-        let indexes = index::assign(config, marks(config), &State::default()).expect("room");
+        let indexes = mark_index::assign(config, marks(config), &State::default()).expect("room");
         rules(config, &indexes).pinhole_timeouts
     };
     assert_eq!(rules_of(&config).len(), 1);

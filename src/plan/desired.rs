@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::index::{Indexes, marks, persistence_mark, tag};
-use super::overlay::Overlay;
-use super::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
+use super::availability::Overlay;
+use super::mark_index::{Indexes, marks, persistence_mark, tag};
+use crate::config::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
 use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService, netmask};
 use crate::state::sets::{Family, Name, Set, Value};
 use crate::state::{LocalAddress, Marks, Network, Rules, Service, State};
@@ -280,5 +280,4 @@ fn port_rows(placement: &Placement, real_server: &RealServer, port: &Port, state
 }
 
 #[cfg(test)]
-#[path = "standing/tests.rs"]
 mod tests;

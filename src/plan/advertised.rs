@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::value::unfit;
-use super::{Advertise, Config};
+use crate::config::unfit;
+use crate::config::{Advertise, Config};
 
 /// What is known of each source that changes: an interface, or a DNS name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

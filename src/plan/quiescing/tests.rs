@@ -1,12 +1,12 @@
 use super::*;
-use crate::config::overlay::Overlay;
 use crate::config::sample;
-use crate::config::standing;
+use crate::plan::availability::Overlay;
+use crate::plan::desired;
 
 /// The kernel under this configuration, with so many connections on each server of the control service.
 fn kernel(config: &Config, used: u32) -> State {
-    let indexes = index::assign(config, index::marks(config), &State::default()).expect("room");
-    let mut state = standing::desired(config, &indexes, &Overlay::default());
+    let indexes = mark_index::assign(config, mark_index::marks(config), &State::default()).expect("room");
+    let mut state = desired::desired(config, &indexes, &Overlay::default());
     for (key, service) in &mut state.services {
         if matches!(key, ServiceKey::Tcp(_)) {
             service.destinations.values_mut().for_each(|entry| entry.connections = used);
@@ -30,8 +30,8 @@ fn a_removed_server_stays_with_its_rows_until_its_last_connection() {
         let inforce = with(&new, &old, &actual);
         let leaving = &inforce.clusters[0].real_servers[2];
         assert_eq!(leaving, &RealServer { weight: 0, ..old.clusters[0].real_servers[2].clone() });
-        let indexes = index::assign(&inforce, index::marks(&inforce), &actual).expect("room");
-        let steps = crate::state::diff(&actual, &standing::desired(&inforce, &indexes, &Overlay::default()));
+        let indexes = mark_index::assign(&inforce, mark_index::marks(&inforce), &actual).expect("room");
+        let steps = crate::state::diff(&actual, &desired::desired(&inforce, &indexes, &Overlay::default()));
         let words: Vec<_> = steps.iter().map(ToString::to_string).collect();
         let [step] = &words[..] else { panic!("{words:#?}") };
         assert!(step.starts_with("ipvsadm -e -t 192.0.2.10:21 -r 10.0.0.13:21 ") && step.ends_with("-w 0"), "{step}");
@@ -92,8 +92,8 @@ fn a_removed_port_takes_no_new_sessions_and_its_old_ones_stay() {
         (&inforce.clusters[0].ports[..], &inforce.clusters[0].leaving_ports[..]),
         (&[21, 2121][..], &[2121][..])
     );
-    let indexes = index::assign(&inforce, index::marks(&inforce), &actual).expect("room");
-    let steps = crate::state::diff(&actual, &standing::desired(&inforce, &indexes, &Overlay::default()));
+    let indexes = mark_index::assign(&inforce, mark_index::marks(&inforce), &actual).expect("room");
+    let steps = crate::state::diff(&actual, &desired::desired(&inforce, &indexes, &Overlay::default()));
     assert_eq!(steps.len(), 3, "{steps:#?}");
     assert!(steps.iter().all(|step| step.to_string().contains("-e -t 192.0.2.10:2121")), "{steps:#?}");
     assert_eq!(remembered(&new, &actual).clusters[0].ports, [21, 2121]);
@@ -130,7 +130,7 @@ fn a_range_that_has_a_new_owner_is_said_beforehand() {
     let actual = kernel(&old, 4);
     let inforce = with(&new, &old, &actual);
     assert_eq!(inforce.clusters[0].real_servers[2].passive_ports, PortRange::UNPRIVILEGED);
-    let indexes = index::assign(&inforce, index::marks(&inforce), &actual).expect("room");
+    let indexes = mark_index::assign(&inforce, mark_index::marks(&inforce), &actual).expect("room");
     let Notes { harm, leaving } = notes(&new, &inforce, &indexes, &actual);
     let said: Vec<_> = harm.into_iter().chain(leaving).collect();
     let said = said.join("\n");
@@ -146,7 +146,7 @@ fn another_forwarding_method_is_said_beforehand() {
     let old = sample::config(ForwardingMethod::Nat);
     let new = sample::config(ForwardingMethod::Dr);
     let actual = kernel(&old, 1);
-    let indexes = index::assign(&new, index::marks(&new), &actual).expect("room");
+    let indexes = mark_index::assign(&new, mark_index::marks(&new), &actual).expect("room");
     assert_eq!(notes(&new, &new, &indexes, &actual).harm.len(), 3);
     assert_eq!(notes(&new, &new, &indexes, &kernel(&old, 0)), Notes::default());
 }
@@ -158,7 +158,7 @@ fn only_a_range_that_loses_ports_is_said_beforehand() {
     for (first, last, harm) in [(30500, 31999, 0), (31500, 31999, 1)] {
         let mut new = old.clone();
         new.clusters[0].real_servers[0].passive_ports = PortRange::new(first, last).expect("a range");
-        let indexes = index::assign(&new, index::marks(&new), &actual).expect("room");
+        let indexes = mark_index::assign(&new, mark_index::marks(&new), &actual).expect("room");
         assert_eq!(notes(&new, &new, &indexes, &actual).harm.len(), harm, "{first}-{last}");
     }
 }

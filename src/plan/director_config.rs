@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::advertised::Advertised;
-use super::index::{self, Indexes};
-use super::{Bounce, Cluster, Config, standing};
+use super::desired;
+use super::mark_index::{self, Indexes};
+use crate::config::{Bounce, Cluster, Config};
 use crate::director::{self, Limits, Policies, Setup};
 use crate::ftp::{self, Policy, Replies};
 use crate::lvs::ForwardingMethod;
@@ -19,7 +20,7 @@ pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, servic
         Some((*placement, Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit }))
     });
     Setup {
-        marks: index::marks(config),
+        marks: mark_index::marks(config),
         clusters: config.clusters.iter().map(cluster).collect(),
         placements: placements.collect(),
         limits: Limits {
@@ -28,7 +29,7 @@ pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, servic
             memory: config.limits.memory,
         },
         services: services.to_vec(),
-        idle: standing::idle(config),
+        idle: desired::idle(config),
     }
 }
 

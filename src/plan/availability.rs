@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::index::{self, Indexes};
-use super::{Cluster, Config, HealthCheckKind, NoServers, RealServer};
+use super::mark_index::{self, Indexes};
+use crate::config::{Cluster, Config, HealthCheckKind, NoServers, RealServer};
 use crate::lvs::ServiceKey;
 use crate::state::State;
 use crate::state::sets::{Name, Set, Value};
@@ -26,7 +26,7 @@ impl Overlay {
     /// their first health check says something.
     #[must_use]
     pub fn standing(config: &Config, indexes: &Indexes, actual: &State) -> Self {
-        let marks = index::marks(config);
+        let marks = mark_index::marks(config);
         let drained = actual.elements.get(&Set::once(Name::Drained));
         let remembered = indexes.placements.iter().filter(|placement| {
             let key = vec![Value::Mark(marks.data(placement.index))];
@@ -104,7 +104,7 @@ fn taken_out(config: &Config, indexes: &Indexes, (cluster, server): (&Cluster, &
     let places = vips.flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
     let mut weights = places.filter_map(|(vip, port)| {
         let (key, port) = if cluster.persistence.is_some() {
-            (index::persistence(config, indexes, cluster, vip), 0)
+            (mark_index::persistence(config, indexes, cluster, vip), 0)
         } else {
             (ServiceKey::Tcp(SocketAddr::new(vip, port)), server.port.unwrap_or(port))
         };

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Cluster, Config, RealServer};
+use crate::config::{Cluster, Config, RealServer};
 use crate::lvs::{FirewallMark, PortRange, ServiceKey};
 use crate::state::sets::{Name, Set, Value};
 use crate::state::{Marks, State};
@@ -164,7 +164,6 @@ fn tags(config: &Config, standing: &Standing) -> Result<BTreeMap<(IpAddr, u16), 
 }
 
 #[cfg(test)]
-#[path = "index/tests.rs"]
 mod tests;
 
 /// The marks of a configuration.

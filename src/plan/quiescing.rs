@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::index::{self, Indexes, Standing};
-use super::{Cluster, Config, RealServer};
+use super::mark_index::{self, Indexes, Standing};
+use crate::config::{Cluster, Config, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange, ServiceKey};
 use crate::state::sets::{Name, Set, Value};
 use crate::state::{Marks, State};
@@ -15,7 +15,7 @@ use crate::state::{Marks, State};
 /// `config` with what `before` named beside it and still has connections in the kernel.
 #[must_use]
 pub fn with(config: &Config, before: &Config, actual: &State) -> Config {
-    let marks = index::marks(config);
+    let marks = mark_index::marks(config);
     let mut result = config.clone();
     for old in &before.clusters {
         for &vip in &old.vips {
@@ -44,7 +44,7 @@ pub fn with(config: &Config, before: &Config, actual: &State) -> Config {
 /// any more is not in it.
 #[must_use]
 pub fn remembered(config: &Config, actual: &State) -> Config {
-    let marks = index::marks(config);
+    let marks = mark_index::marks(config);
     let mut before = config.clone();
     for ((vip, port, address), index) in Standing::read(marks, actual).by_server {
         let at_vip = |cluster: &&mut Cluster| cluster.vips.contains(&vip);
@@ -71,7 +71,7 @@ pub struct Notes {
 /// What a human should know before `inforce` is put in force: `file` with what is leaving.
 #[must_use]
 pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State) -> Notes {
-    let marks = index::marks(inforce);
+    let marks = mark_index::marks(inforce);
     let mut notes = Notes::default();
     for placement in &indexes.placements {
         let Some(cluster) = inforce.clusters.get(placement.cluster) else { continue };
@@ -216,5 +216,4 @@ fn range_of(actual: &State, marks: Marks, index: u16) -> Option<PortRange> {
 }
 
 #[cfg(test)]
-#[path = "leaving/tests.rs"]
 mod tests;
