@@ -89,7 +89,7 @@ fn plan(config: &Config) -> ExitCode {
     let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
-            let notes = plan.notes.harm.iter().chain(&plan.notes.leaving).map(|note| format!("# {note}\n"));
+            let notes = plan.notes.harm.iter().chain(&plan.notes.quiescing).map(|note| format!("# {note}\n"));
             let rules = plan.rules.iter().map(|rules| format!("nft -f - <<'EOF'\n{rules}EOF\n"));
             let text: String = notes.chain(rules).chain(plan.words().map(|words| words + "\n")).collect();
             print(&text, if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })

@@ -81,7 +81,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         vips,
         vip_interface,
         ports,
-        leaving_ports: Vec::new(),
+        quiescing_ports: Vec::new(),
         forwarding,
         scheduler,
         persistence: Some(persistence).filter(|timeout| !timeout.is_zero()),

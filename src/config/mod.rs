@@ -91,7 +91,7 @@ pub struct Cluster {
     /// Control ports: at least one, each once; 990 means implicit TLS.
     pub ports: Vec<u16>,
     /// Those of `ports` that the file no longer has: they take no new sessions. Empty in a file's configuration.
-    pub leaving_ports: Vec<u16>,
+    pub quiescing_ports: Vec<u16>,
     /// How IPVS hands packets to the real servers.
     pub forwarding: ForwardingMethod,
     /// The scheduler's kernel name, `[a-z0-9_]{1,15}`.

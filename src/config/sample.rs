@@ -22,7 +22,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         vips: vec!["192.0.2.10".parse().expect("a VIP")],
         vip_interface: None,
         ports: vec![21],
-        leaving_ports: Vec::new(),
+        quiescing_ports: Vec::new(),
         forwarding,
         scheduler: "wlc".into(),
         persistence: None,

@@ -30,7 +30,7 @@ use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
 use crate::kernel::queue::{self, Queue};
 use crate::lvs::ServiceKey;
-use crate::plan::availability::{Overlay, ServerName};
+use crate::plan::availability::{Availability, ServerName};
 use crate::plan::director_config;
 use crate::plan::mark_index::Indexes;
 use crate::state::{Change, LocalAddress};
@@ -72,12 +72,12 @@ pub enum Command {
 
 /// What reload, scrape and status share.
 pub struct View {
-    /// The configuration in force: the file's, with what is leaving.
+    /// The configuration in force: the file's, with what quiesces.
     pub config: Config,
     /// Its indexes.
     pub indexes: Indexes,
     /// Drains and failures.
-    pub overlay: Overlay,
+    pub availability: Availability,
     /// What the health checks found.
     pub health: HealthView,
     /// What `passive.advertise` stands for.
@@ -105,7 +105,7 @@ pub struct History {
 
 /// The running daemon.
 pub struct Daemon {
-    /// What the file says. (The view's is that with what is leaving.)
+    /// What the file says. (The view's is that with what quiesces.)
     config: Config,
     kernel: Kernel,
     packets: Packets,
@@ -114,7 +114,7 @@ pub struct Daemon {
     thread: std::thread::JoinHandle<()>,
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
-    leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    quiescing: BTreeSet<(ServiceKey, SocketAddr)>,
     /// VIPs whose interface did not exist at the last look; that they are added when it comes is no drift.
     absent: Vec<LocalAddress>,
     /// Its thread goes with us.
@@ -137,8 +137,8 @@ impl Daemon {
         follower.first_answers(ANSWER).await;
         let look = kernel.look(&config).map_err(kernel_error)?;
         let inforce = look.inforce(&config, None);
-        let overlay = look.overlay(&inforce).map_err(kernel_error)?;
-        let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
+        let availability = look.availability(&inforce).map_err(kernel_error)?;
+        let plan = look.plan(&inforce, &availability).map_err(RunError::Kernel)?;
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
@@ -161,13 +161,13 @@ impl Daemon {
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
-        health.resume(&config, &overlay.down);
+        health.resume(&config, &availability.down);
         let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
-        let Plan { config: inforce, indexes, leaving, absent, services, .. } = plan;
+        let Plan { config: inforce, indexes, quiescing, absent, services, .. } = plan;
         let view = Arc::new(Mutex::new(View {
             config: inforce,
             indexes,
-            overlay,
+            availability,
             health: health.view(),
             followed,
             services,
@@ -200,7 +200,7 @@ impl Daemon {
             follower,
             thread,
             view,
-            leaving,
+            quiescing,
             absent,
             socket,
             _refresh: refresh,
@@ -228,12 +228,12 @@ impl Daemon {
     pub fn reload(&mut self, reread: &impl Fn() -> Result<Config, String>) -> Result<(), String> {
         notify(&[NotifyState::Reloading]);
         let result = reread().and_then(|config| {
-            let mut overlay = self.lock().overlay.clone();
+            let mut availability = self.lock().availability.clone();
             if let Some(fixed) = needs_restart(&self.config, &config) {
                 return Err(format!("{fixed} can only be changed by a restart"));
             }
-            overlay.retain(&config);
-            self.apply(config.clone(), overlay)?;
+            availability.retain(&config);
+            self.apply(config.clone(), availability)?;
             self.health.configure(&config);
             self.follow_health();
             Ok(())
@@ -254,11 +254,11 @@ impl Daemon {
 
     /// Makes the weights what the health checks say. What fails is tried again at the next look.
     fn follow_health(&mut self) {
-        let mut overlay = self.lock().overlay.clone();
+        let mut availability = self.lock().availability.clone();
         let down = self.health.view().down();
-        if overlay.down != down {
-            overlay.down = down;
-            if let Err(error) = self.apply(self.config.clone(), overlay) {
+        if availability.down != down {
+            availability.down = down;
+            if let Err(error) = self.apply(self.config.clone(), availability) {
                 self.complain(error);
             }
         }
@@ -274,7 +274,7 @@ impl Daemon {
     }
 
     fn drain(&mut self, server: ServerName, drained: bool) -> Result<(), String> {
-        let mut overlay = self.lock().overlay.clone();
+        let mut availability = self.lock().availability.clone();
         let cluster = self.config.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
@@ -283,18 +283,18 @@ impl Daemon {
         }
         info!(cluster = server.0, server = server.1, drained, "drain");
         if drained {
-            overlay.drained.insert(server)
+            availability.drained.insert(server)
         } else {
-            overlay.drained.remove(&server)
+            availability.drained.remove(&server)
         };
-        self.apply(self.config.clone(), overlay)
+        self.apply(self.config.clone(), availability)
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
-    fn apply(&mut self, config: Config, overlay: Overlay) -> Result<(), String> {
+    fn apply(&mut self, config: Config, availability: Availability) -> Result<(), String> {
         let look = self.kernel.look(&config).map_err(|error| error.to_string())?;
         let inforce = look.inforce(&config, Some(&self.lock().config));
-        let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+        let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
         if config != self.config {
             // A configuration that was good goes on when its interface vanishes: the looks complain.
             if !plan.absent.is_empty() {
@@ -302,16 +302,16 @@ impl Daemon {
             }
             let notes = look.notes(&config, &plan);
             notes.harm.iter().for_each(|note| warn!("{note}"));
-            notes.leaving.iter().for_each(|note| info!("{note}"));
+            notes.quiescing.iter().for_each(|note| info!("{note}"));
         }
         if self.kernel.carry_out(&plan).map_err(|error| error.to_string())?.is_some() {
             let _ = self.packets.tell(Message::RowsLost);
         }
         say(&plan);
-        self.leaving = plan.leaving;
+        self.quiescing = plan.quiescing;
         self.config = config;
         let mut view = self.lock();
-        (view.config, view.indexes, view.overlay) = (inforce.clone(), plan.indexes, overlay);
+        (view.config, view.indexes, view.availability) = (inforce.clone(), plan.indexes, availability);
         view.services = plan.services;
         drop(view);
         self.follower.configure(&inforce);
@@ -331,13 +331,13 @@ impl Daemon {
     /// took: what it finds must not make the next one late.
     pub fn look(&mut self) -> Duration {
         self.follow_health();
-        let (overlay, inforce) = {
+        let (availability, inforce) = {
             let view = self.lock();
-            (view.overlay.clone(), view.config.clone())
+            (view.availability.clone(), view.config.clone())
         };
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
-            let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+            let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
             let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
             Ok((plan, stays))
         });
@@ -368,7 +368,7 @@ impl Daemon {
                     self.complain(lines(&missing(&plan.absent)));
                 }
                 self.absent = plan.absent;
-                if !stays && let Err(error) = self.apply(self.config.clone(), overlay) {
+                if !stays && let Err(error) = self.apply(self.config.clone(), availability) {
                     self.complain(error);
                 }
             }
@@ -397,8 +397,8 @@ impl Daemon {
         }
         for change in plan.changes.iter().filter(|change| !flushed(change)) {
             let ours = match change {
-                Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
-                Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
+                Change::DeleteDestination(key, to) => self.quiescing.contains(&(*key, to.address)),
+                Change::DeleteService(key) => self.quiescing.iter().any(|(quiescing, _)| quiescing == key),
                 Change::DeleteAddress(_) => true,
                 Change::AddAddress(to) if self.absent.contains(to) => {
                     info!("{change}: its interface is there now");
@@ -502,15 +502,15 @@ async fn scrape(
 ) -> Result<String, String> {
     let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
     let read = move || {
-        let (config, indexes, overlay, health, history) = {
+        let (config, indexes, availability, health, history) = {
             let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-            let View { config, indexes, overlay, health, history, .. } = &*view;
-            (config.clone(), indexes.clone(), overlay.clone(), health.snapshot(), history.clone())
+            let View { config, indexes, availability, health, history, .. } = &*view;
+            (config.clone(), indexes.clone(), availability.clone(), health.snapshot(), history.clone())
         };
         // A long listing holds up nobody but others who want one.
         let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
         let kernel = observed.map_err(|error| error.to_string())?.counters;
-        let servers = Servers { config: &config, overlay: &overlay, health: &health };
+        let servers = Servers { config: &config, availability: &availability, health: &health };
         let (queue, history) = (config.kernel.queue, &history);
         let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
         scrape.text().map_err(|error| error.to_string())

@@ -20,7 +20,7 @@ use crate::kernel::ipvs::{Ipvs, ListedService, Timeouts};
 use crate::kernel::rules::{self, Print};
 use crate::kernel::{KernelError, apply, listening, probe, ruleset};
 use crate::lvs::ServiceKey;
-use crate::plan::availability::Overlay;
+use crate::plan::availability::Availability;
 use crate::plan::mark_index::{self, Indexes};
 use crate::plan::quiescing::Notes;
 use crate::plan::{desired, quiescing};
@@ -58,7 +58,7 @@ pub struct Look {
 pub struct Plan {
     /// Which (cluster, VIP, server) has which index.
     pub indexes: Indexes,
-    /// The configuration with what is leaving: the indexes speak of this one.
+    /// The configuration with what quiesces: the indexes speak of this one.
     pub config: Config,
     /// What a human should know before this is carried out.
     pub notes: Notes,
@@ -81,7 +81,7 @@ pub struct Plan {
     /// What the rules are made of, for when the kernel refuses them because a set stands that is declared otherwise.
     ours: Option<(Rules, Desired)>,
     /// Services and real servers that leave when their last connection is gone: their deletion is no drift.
-    pub leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    pub quiescing: BTreeSet<(ServiceKey, SocketAddr)>,
 }
 
 impl Kernel {
@@ -127,15 +127,15 @@ impl Kernel {
     pub fn plan(&mut self, config: &Config) -> Result<Plan, Vec<KernelError>> {
         let look = self.look(config).map_err(|error| vec![error])?;
         let inforce = look.inforce(config, None);
-        let overlay = look.overlay(&inforce).map_err(|error| vec![error])?;
-        let mut plan = look.plan(&inforce, &overlay)?;
+        let availability = look.availability(&inforce).map_err(|error| vec![error])?;
+        let mut plan = look.plan(&inforce, &availability)?;
         if !plan.absent.is_empty() {
             return Err(missing(&plan.absent));
         }
         plan.notes = look.notes(config, &plan);
         // What is refused altogether is shown as it would be tried.
         if let Ok(Some((rules, exchanged))) = self.write(&plan, ruleset::check) {
-            plan.notes.leaving.insert(exchanged.to_string());
+            plan.notes.quiescing.insert(exchanged.to_string());
             plan.changes.retain(|change| !exchanged.fills(change));
             plan.rules = Some(rules);
         }
@@ -192,7 +192,7 @@ impl Kernel {
 }
 
 impl Look {
-    /// The configuration with what is leaving: what `before` named (none: what the kernel remembers) and still has
+    /// The configuration with what quiesces: what `before` named (none: what the kernel remembers) and still has
     /// connections.
     #[must_use]
     pub fn inforce(&self, config: &Config, before: Option<&Config>) -> Config {
@@ -204,8 +204,8 @@ impl Look {
     ///
     /// # Errors
     /// When there are more servers than indexes.
-    pub fn overlay(&self, config: &Config) -> Result<Overlay, KernelError> {
-        Ok(Overlay::standing(config, &self.indexes(config)?, &self.actual))
+    pub fn availability(&self, config: &Config) -> Result<Availability, KernelError> {
+        Ok(Availability::standing(config, &self.indexes(config)?, &self.actual))
     }
 
     /// What a human should know before `plan` for `file` is carried out.
@@ -223,9 +223,9 @@ impl Look {
     ///
     /// # Errors
     /// What is in the way.
-    pub fn plan(&self, config: &Config, overlay: &Overlay) -> Result<Plan, Vec<KernelError>> {
+    pub fn plan(&self, config: &Config, availability: &Availability) -> Result<Plan, Vec<KernelError>> {
         let indexes = self.indexes(config).map_err(|error| vec![error])?;
-        let mut desired = desired::desired(config, &indexes, overlay);
+        let mut desired = desired::rows(config, &indexes, availability);
         let mut in_the_way = foreign(&desired, &self.others);
         in_the_way.extend(helper(config));
         if !in_the_way.is_empty() {
@@ -236,7 +236,7 @@ impl Look {
         let (same, edited) = self.rules(ours.version().0);
         let around = exchange::around(&self.table.sets, &desired.elements);
         let rules = (!same).then(|| ours.exchange(&around.exchange));
-        let leaving = leaving(&self.actual, &desired);
+        let quiescing = quiescing(&self.actual, &desired);
         let wanted = desired.services.keys().copied().collect();
         let timeouts = self.timeouts(config);
         let mut changes = diff(&self.actual, &desired);
@@ -252,7 +252,7 @@ impl Look {
             rules,
             edited,
             flushed,
-            leaving,
+            quiescing,
             timeouts,
             services,
             absent,
@@ -339,7 +339,7 @@ fn ours(listed: &[Listed]) -> BTreeSet<LocalAddress> {
 }
 
 /// What stands and is not wanted.
-fn leaving(actual: &State, desired: &State) -> BTreeSet<(ServiceKey, SocketAddr)> {
+fn quiescing(actual: &State, desired: &State) -> BTreeSet<(ServiceKey, SocketAddr)> {
     let destinations =
         actual.services.iter().flat_map(|(key, service)| service.destinations.keys().map(move |to| (*key, *to)));
     let wanted = |key: &ServiceKey, to: &SocketAddr| {

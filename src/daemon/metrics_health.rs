@@ -8,14 +8,14 @@ use super::health::ServerHealth;
 use super::metrics::gauges;
 use crate::config::Config;
 use crate::health::Standing;
-use crate::plan::availability::Overlay;
+use crate::plan::availability::Availability;
 
 /// What a scrape shows of the real servers.
 pub struct Servers<'a> {
     /// The configuration in force.
     pub config: &'a Config,
     /// Drains and failures.
-    pub overlay: &'a Overlay,
+    pub availability: &'a Availability,
     /// What the health checks found.
     pub health: &'a [ServerHealth],
 }
@@ -39,7 +39,7 @@ impl Servers<'_> {
                 let Some(&vip) = cluster.vips.iter().find(|vip| vip.is_ipv4() == server.address.is_ipv4()) else {
                     continue;
                 };
-                let weight = self.overlay.weight(cluster, vip, server);
+                let weight = self.availability.weight(cluster, vip, server);
                 weights.with_label_values(&[&cluster.name, &server.name]).set(i64::from(weight));
             }
         }
@@ -75,12 +75,12 @@ mod tests {
                     {name: rs1, address: 10.0.0.1, weight: 7}, {name: rs2, address: 10.0.0.2, weight: 8}]}\n";
         let mut config = config::parse(file, "test.yaml").expect("a good file").config;
         // It has just moved here from another VIP.
-        let mut leaving = config.clusters[0].clone();
-        leaving.vips = vec!["192.0.2.9".parse().expect("an address")];
-        leaving.real_servers.iter_mut().for_each(|server| server.weight = 0);
-        config.clusters.push(leaving);
+        let mut quiescing = config.clusters[0].clone();
+        quiescing.vips = vec!["192.0.2.9".parse().expect("an address")];
+        quiescing.real_servers.iter_mut().for_each(|server| server.weight = 0);
+        config.clusters.push(quiescing);
         let name = |server: &str| ("lab".to_owned(), server.to_owned());
-        let overlay = Overlay { down: [name("rs1")].into(), ..Overlay::default() };
+        let availability = Availability { down: [name("rs1")].into(), ..Availability::default() };
         let health = ServerHealth {
             cluster: "lab".into(),
             server: "rs1".into(),
@@ -92,7 +92,9 @@ mod tests {
             steps: vec![(Step::Connect, 0.25), (Step::Banner, 2.75)],
         };
         let registry = Registry::new();
-        Servers { config: &config, overlay: &overlay, health: &[health] }.register(&registry).expect("good names");
+        Servers { config: &config, availability: &availability, health: &[health] }
+            .register(&registry)
+            .expect("good names");
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text).expect("text");
         let text = String::from_utf8(text).expect("UTF-8");

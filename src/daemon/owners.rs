@@ -40,7 +40,7 @@ pub type Owner = (ServerName, Connection);
 pub struct Owners(BTreeMap<(ServiceKey, SocketAddr), Owner>);
 
 impl Owners {
-    /// Those of a configuration: the services that [`crate::plan::desired::desired`] makes.
+    /// Those of a configuration: the services that [`crate::plan::desired::rows`] makes.
     #[must_use]
     pub fn of(config: &Config, indexes: &Indexes) -> Self {
         let marks = mark_index::marks(config);
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::plan::availability::Overlay;
+    use crate::plan::availability::Availability;
     use crate::plan::desired;
 
     /// With NAT ports of their own, two control ports, both families, and persistence.
@@ -113,7 +113,7 @@ mod tests {
         let config = config::parse(FILE, "test.yaml").expect("a good file").config;
         let indexes = mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few");
         let owners = Owners::of(&config, &indexes);
-        let state = desired::desired(&config, &indexes, &Overlay::default());
+        let state = desired::rows(&config, &indexes, &Availability::default());
         let made: BTreeSet<_> = state
             .services
             .iter()

@@ -14,14 +14,14 @@ pub type ServerName = (String, String);
 
 /// Servers that take no new sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overlay {
+pub struct Availability {
     /// `ftpdirector drain CLUSTER/SERVER`.
     pub drained: BTreeSet<ServerName>,
     /// Failed health checks.
     pub down: BTreeSet<ServerName>,
 }
 
-impl Overlay {
+impl Availability {
     /// The drains that the kernel remembers from before a restart, and the servers that had been taken out: they stay out until
     /// their first health check says something.
     #[must_use]
@@ -36,17 +36,17 @@ impl Overlay {
             let cluster = config.clusters.get(placement.cluster)?;
             Some((cluster.name.clone(), cluster.real_servers.get(placement.server)?.name.clone()))
         });
-        let mut overlay = Self { drained: names.collect(), down: BTreeSet::new() };
+        let mut availability = Self { drained: names.collect(), down: BTreeSet::new() };
         for cluster in config.clusters.iter().filter(|cluster| cluster.health_check.kind != HealthCheckKind::None) {
             let out = cluster.real_servers.iter().filter(|server| {
                 server.weight > 0
-                    && !overlay.is_drained(cluster, server)
+                    && !availability.is_drained(cluster, server)
                     && taken_out(config, indexes, (cluster, server), actual)
             });
             let out: Vec<ServerName> = out.map(|server| (cluster.name.clone(), server.name.clone())).collect();
-            overlay.down.extend(out);
+            availability.down.extend(out);
         }
-        overlay
+        availability
     }
 
     /// Forgets servers that the configuration no longer has.

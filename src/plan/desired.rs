@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::availability::Overlay;
+use super::availability::Availability;
 use super::mark_index::{Indexes, marks, persistence_mark, tag};
 use crate::config::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
 use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService, netmask};
@@ -64,14 +64,14 @@ pub fn idle(config: &Config) -> Duration {
 
 /// Every row that should stand.
 #[must_use]
-pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
+pub fn rows(config: &Config, indexes: &Indexes, availability: &Availability) -> State {
     let mut state = State::default();
     for cluster in &config.clusters {
         for &vip in &cluster.vips {
             if let Some(interface) = cluster.vip_interface.clone() {
                 state.addresses.insert(LocalAddress { interface, address: vip });
             }
-            Vip { cluster, vip, marks: marks(config), indexes, overlay }.rows(&mut state);
+            Vip { cluster, vip, marks: marks(config), indexes, availability }.rows(&mut state);
         }
     }
     for placement in &indexes.placements {
@@ -79,7 +79,7 @@ pub fn desired(config: &Config, indexes: &Indexes, overlay: &Overlay) -> State {
         let cluster = config.clusters.get(placement.cluster);
         let server = cluster.and_then(|cluster| cluster.real_servers.get(placement.server));
         if let (Some(cluster), Some(server)) = (cluster, server)
-            && overlay.is_drained(cluster, server)
+            && availability.is_drained(cluster, server)
         {
             let data = Value::Mark(marks(config).data(placement.index));
             state.element(Set::once(Name::Drained), vec![data], vec![]);
@@ -94,7 +94,7 @@ struct Vip<'a> {
     vip: IpAddr,
     marks: Marks,
     indexes: &'a Indexes,
-    overlay: &'a Overlay,
+    availability: &'a Availability,
 }
 
 impl Vip<'_> {
@@ -140,7 +140,7 @@ impl Vip<'_> {
             service.destination(Destination {
                 address: SocketAddr::new(server.address, 0),
                 forwarding: self.cluster.forwarding,
-                weight: self.overlay.weight(self.cluster, self.vip, server),
+                weight: self.availability.weight(self.cluster, self.vip, server),
             });
             ports.extend(self.cluster.ports.iter().map(|&port| server.calls_from(port)));
         }
@@ -156,7 +156,7 @@ impl Vip<'_> {
     fn sorry_server(&self, port: u16, service: &mut Service) {
         if let Some(sorry) = &self.cluster.sorry_server
             && sorry.address.is_ipv4() == self.vip.is_ipv4()
-            && self.overlay.all_down(self.cluster, self.vip)
+            && self.availability.all_down(self.cluster, self.vip)
         {
             let port = if port == 0 { 0 } else { sorry.port.unwrap_or(port) };
             let address = SocketAddr::new(sorry.address, port);
@@ -166,7 +166,7 @@ impl Vip<'_> {
 
     /// `ipvsadm -A -t VIP:PORT`, with all real servers.
     fn control_service(&self, port: u16, state: &mut State) {
-        let leaving = self.cluster.leaving_ports.contains(&port);
+        let quiescing = self.cluster.quiescing_ports.contains(&port);
         let service = state.service(VirtualService {
             key: ServiceKey::Tcp(SocketAddr::new(self.vip, port)),
             scheduler: self.cluster.scheduler.clone(),
@@ -176,10 +176,10 @@ impl Vip<'_> {
             service.destination(Destination {
                 address: SocketAddr::new(server.address, server.port.unwrap_or(port)),
                 forwarding: self.cluster.forwarding,
-                weight: if leaving { 0 } else { self.overlay.weight(self.cluster, self.vip, server) },
+                weight: if quiescing { 0 } else { self.availability.weight(self.cluster, self.vip, server) },
             });
         }
-        if !leaving {
+        if !quiescing {
             self.sorry_server(port, service);
         }
     }

@@ -65,10 +65,10 @@ pub struct Notes {
     /// Which sessions will notice.
     pub harm: BTreeSet<String>,
     /// Who stays until the last connection is gone.
-    pub leaving: BTreeSet<String>,
+    pub quiescing: BTreeSet<String>,
 }
 
-/// What a human should know before `inforce` is put in force: `file` with what is leaving.
+/// What a human should know before `inforce` is put in force: `file` with what quiesces.
 #[must_use]
 pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State) -> Notes {
     let marks = mark_index::marks(inforce);
@@ -86,7 +86,7 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
         let named = file.clusters.iter().filter(|named| named.vips.contains(&placement.vip));
         if !named.flat_map(|named| &named.real_servers).any(|named| named.address == server.address) {
             notes
-                .leaving
+                .quiescing
                 .insert(format!("{name} is no longer in the file: it goes when its {left} connections are gone"));
         }
         let standing_range = range_of(actual, marks, placement.index);
@@ -111,8 +111,8 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
     notes
 }
 
-/// Where `port` of `vip` goes on: the cluster that has both, else the one that has the VIP (it gets a leaving port), else one
-/// that is leaving itself.
+/// Where `port` of `vip` goes on: the cluster that has both, else the one that has the VIP (it gets a quiescing port), else one
+/// that is quiescing itself.
 fn place(result: &mut Config, config: &Config, old: &Cluster, (vip, port): (IpAddr, u16)) -> Option<usize> {
     let has = |cluster: &Cluster, vip: &IpAddr| cluster.vips.contains(vip) && cluster.ports.contains(&port);
     if let Some(at) = result.clusters.iter().position(|cluster| has(cluster, &vip)) {
@@ -123,8 +123,8 @@ fn place(result: &mut Config, config: &Config, old: &Cluster, (vip, port): (IpAd
     let Some(at) = at else {
         let gone = |vip: &&IpAddr| !config.clusters.iter().any(|cluster| cluster.vips.contains(vip));
         let vips = old.vips.iter().filter(gone).copied().collect();
-        let leaving = Cluster { vips, sorry_server: None, real_servers: Vec::new(), ..old.clone() };
-        result.clusters.push(leaving);
+        let quiescing = Cluster { vips, sorry_server: None, real_servers: Vec::new(), ..old.clone() };
+        result.clusters.push(quiescing);
         return Some(result.clusters.len() - 1);
     };
     let cluster = result.clusters.get(at)?;
@@ -135,7 +135,7 @@ fn place(result: &mut Config, config: &Config, old: &Cluster, (vip, port): (IpAd
     }
     let cluster = result.clusters.get_mut(at)?;
     cluster.ports.push(port);
-    cluster.leaving_ports.push(port);
+    cluster.quiescing_ports.push(port);
     Some(at)
 }
 
@@ -146,20 +146,20 @@ fn keep(result: &mut Config, at: usize, used: &[&RealServer]) {
         if cluster.real_servers.iter().any(|other| other.address == server.address) {
             continue;
         }
-        let mut leaving = RealServer { weight: 0, mark: None, ..(*server).clone() };
-        if cluster.real_servers.iter().any(|other| other.name == leaving.name) {
+        let mut quiescing = RealServer { weight: 0, mark: None, ..(*server).clone() };
+        if cluster.real_servers.iter().any(|other| other.name == quiescing.name) {
             // As a restart would call it: a name is one server's, for labels, drains and health.
-            leaving.name = leaving.address.to_string();
+            quiescing.name = quiescing.address.to_string();
         }
         let near = result.clusters.iter().filter(|other| other.vips.iter().any(|vip| cluster.vips.contains(vip)));
-        let overlaps = |other: &RealServer| other.passive_ports.overlaps(leaving.passive_ports);
+        let overlaps = |other: &RealServer| other.passive_ports.overlaps(quiescing.passive_ports);
         let declared = |other: &&RealServer| other.passive_ports != PortRange::UNPRIVILEGED;
         if near.flat_map(|other| &other.real_servers).filter(declared).any(overlaps) {
             // Whoever has it now owns it. In NAT the replies say which port is whose.
-            (leaving.passive_ports, leaving.shared) = (PortRange::UNPRIVILEGED, true);
+            (quiescing.passive_ports, quiescing.shared) = (PortRange::UNPRIVILEGED, true);
         }
         if let Some(cluster) = result.clusters.get_mut(at) {
-            cluster.real_servers.push(leaving);
+            cluster.real_servers.push(quiescing);
         }
     }
 }

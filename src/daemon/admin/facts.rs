@@ -9,7 +9,7 @@ use crate::daemon::observe::{Observed, Observer};
 use crate::kernel::elements::{Element, Elements};
 use crate::kernel::{Errno, KernelError};
 use crate::plan::advertised::Advertised;
-use crate::plan::availability::Overlay;
+use crate::plan::availability::Availability;
 use crate::plan::mark_index::Indexes;
 use crate::state::sets::Set;
 
@@ -21,7 +21,7 @@ pub struct Belief {
     /// Its indexes.
     pub indexes: Indexes,
     /// Drains and failures.
-    pub overlay: Overlay,
+    pub availability: Availability,
     /// What the health checks found.
     pub health: Vec<ServerHealth>,
     /// What `passive.advertise` stands for.
@@ -74,7 +74,7 @@ impl Facts for Kernels {
         Belief {
             config: view.config.clone(),
             indexes: view.indexes.clone(),
-            overlay: view.overlay.clone(),
+            availability: view.availability.clone(),
             health: view.health.snapshot(),
             advertised: view.followed.known(),
             history: view.history.clone(),

@@ -95,7 +95,7 @@ impl<'a> Sources<'a> {
         let [control, data] = Connection::ALL.map(of);
         let listed = control.as_ref().and_then(|control| control.iter().map(|to| to.destination.weight).max());
         let mut vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
-        let believed = vips.next().map_or(0, |&vip| belief.overlay.weight(cluster, vip, server));
+        let believed = vips.next().map_or(0, |&vip| belief.availability.weight(cluster, vip, server));
         Server {
             cluster: names.0.clone(),
             name: names.1.clone(),
@@ -115,10 +115,10 @@ impl<'a> Sources<'a> {
     }
 
     fn state(&self, cluster: &config::Cluster, server: &RealServer) -> ServerState {
-        let overlay = &self.belief.overlay;
-        if overlay.is_drained(cluster, server) || server.weight == 0 {
+        let availability = &self.belief.availability;
+        if availability.is_drained(cluster, server) || server.weight == 0 {
             ServerState::Drained
-        } else if overlay.is_down(cluster, server) {
+        } else if availability.is_down(cluster, server) {
             ServerState::Down
         } else {
             ServerState::Up

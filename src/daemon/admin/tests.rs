@@ -22,7 +22,7 @@ use crate::kernel::elements::{Element, Part, key};
 use crate::kernel::ipvs::{ListedDestination, ListedService, Traffic};
 use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
 use crate::plan::advertised::Advertised;
-use crate::plan::availability::Overlay;
+use crate::plan::availability::Availability;
 use crate::plan::{director_config, mark_index};
 use crate::state::sets::{Name, Set};
 use crate::time::Time;
@@ -37,9 +37,9 @@ impl Facts for Fake {
         let indexes =
             mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few servers");
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let overlay = Overlay { drained, ..Overlay::default() };
+        let availability = Availability { drained, ..Availability::default() };
         let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, ..History::default() };
-        Belief { config, indexes, overlay, health: Vec::new(), advertised: Advertised::default(), history }
+        Belief { config, indexes, availability, health: Vec::new(), advertised: Advertised::default(), history }
     }
 
     fn counted(&self, belief: &Belief) -> Result<Observed, String> {
@@ -52,7 +52,7 @@ impl Facts for Fake {
                 destination: Destination {
                     address: to.parse().expect("an address"),
                     forwarding: ForwardingMethod::Nat,
-                    weight: u32::from(belief.overlay.drained.is_empty()),
+                    weight: u32::from(belief.availability.drained.is_empty()),
                 },
                 local: false,
                 active,

@@ -7,9 +7,9 @@ use crate::plan::desired;
 fn weights(config: &Config, down: &[&str], drained: &[&str]) -> [u32; 3] {
     let cluster = &config.clusters[0];
     let names = |names: &[&str]| names.iter().map(|name| (cluster.name.clone(), (*name).to_owned())).collect();
-    let overlay = Overlay { down: names(down), drained: names(drained) };
+    let availability = Availability { down: names(down), drained: names(drained) };
     let weights: Vec<u32> =
-        cluster.real_servers.iter().map(|server| overlay.weight(cluster, cluster.vips[0], server)).collect();
+        cluster.real_servers.iter().map(|server| availability.weight(cluster, cluster.vips[0], server)).collect();
     weights.try_into().expect("three servers")
 }
 
@@ -51,8 +51,8 @@ fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
     let indexes = mark_index::assign(&config, mark_index::marks(&config), &State::default()).expect("room");
     let all: Vec<ServerName> = (1..=3).map(|number| ("downloads".into(), format!("rs{number}"))).collect();
     for (down, stands) in [(&all[..2], false), (&all[..], true)] {
-        let overlay = Overlay { down: down.iter().cloned().collect(), ..Overlay::default() };
-        let desired = desired::desired(&config, &indexes, &overlay);
+        let availability = Availability { down: down.iter().cloned().collect(), ..Availability::default() };
+        let desired = desired::rows(&config, &indexes, &availability);
         let changes = crate::state::diff(&State::default(), &desired);
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let line = "ipvsadm -a -t 192.0.2.10:21 -r 10.0.0.99:2121 -m -w 1";
@@ -69,14 +69,14 @@ fn who_was_down_before_a_restart_is_known_by_weight_0() {
     let marks = mark_index::marks(&config);
     let indexes = mark_index::assign(&config, marks, &State::default()).expect("room");
     let name = |server: &str| (config.clusters[0].name.clone(), server.to_owned());
-    let overlay = Overlay { down: [name("rs2")].into(), drained: [name("rs3")].into() };
-    let actual = desired::desired(&config, &indexes, &overlay);
-    assert_eq!(Overlay::standing(&config, &indexes, &actual), overlay);
-    assert_eq!(Overlay::standing(&config, &indexes, &State::default()), Overlay::default());
+    let availability = Availability { down: [name("rs2")].into(), drained: [name("rs3")].into() };
+    let actual = desired::rows(&config, &indexes, &availability);
+    assert_eq!(Availability::standing(&config, &indexes, &actual), availability);
+    assert_eq!(Availability::standing(&config, &indexes, &State::default()), Availability::default());
     let mut persistent = config.clone();
     persistent.clusters[0].persistence = Some(std::time::Duration::from_secs(300));
-    let actual = desired::desired(&persistent, &indexes, &overlay);
-    assert_eq!(Overlay::standing(&persistent, &indexes, &actual), overlay);
+    let actual = desired::rows(&persistent, &indexes, &availability);
+    assert_eq!(Availability::standing(&persistent, &indexes, &actual), availability);
     config.clusters[0].health_check.kind = HealthCheckKind::None;
-    assert!(Overlay::standing(&config, &indexes, &actual).down.is_empty(), "nobody would ever bring it up");
+    assert!(Availability::standing(&config, &indexes, &actual).down.is_empty(), "nobody would ever bring it up");
 }

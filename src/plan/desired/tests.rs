@@ -5,7 +5,7 @@ use crate::state::diff;
 
 fn words(config: &Config) -> Vec<String> {
     let indexes = mark_index::assign(config, marks(config), &State::default()).expect("room");
-    diff(&State::default(), &desired(config, &indexes, &Overlay::default())).iter().map(ToString::to_string).collect()
+    diff(&State::default(), &rows(config, &indexes, &Availability::default())).iter().map(ToString::to_string).collect()
 }
 
 fn has(words: &[String], line: &str) -> bool {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::sample;
 use crate::lvs::ForwardingMethod;
-use crate::plan::availability::Overlay;
+use crate::plan::availability::Availability;
 use crate::plan::desired;
 
 const MARKS: Marks = Marks { base: 0x0f70_0000 };
@@ -20,7 +20,7 @@ fn an_empty_kernel_gives_file_order() {
 fn the_kernel_remembers() {
     let config = sample::config(ForwardingMethod::Nat);
     let before = assign(&config, MARKS, &State::default()).expect("room");
-    let actual = desired::desired(&config, &before, &Overlay::default());
+    let actual = desired::rows(&config, &before, &Availability::default());
     let mut reordered = config.clone();
     reordered.clusters[0].real_servers.reverse();
     reordered.clusters[0].real_servers.remove(1);
@@ -34,7 +34,7 @@ fn without_the_table_the_services_tell() {
     let config = sample::config(ForwardingMethod::Dr);
     let before = assign(&config, MARKS, &State::default()).expect("room");
     let actual =
-        State { services: desired::desired(&config, &before, &Overlay::default()).services, ..State::default() };
+        State { services: desired::rows(&config, &before, &Availability::default()).services, ..State::default() };
     let mut shorter = config;
     shorter.clusters[0].real_servers.remove(0);
     assert_eq!(
@@ -47,7 +47,7 @@ fn without_the_table_the_services_tell() {
 fn an_index_still_in_the_kernel_is_not_given_away() {
     let config = sample::config(ForwardingMethod::Dr);
     let before = assign(&config, MARKS, &State::default()).expect("room");
-    let actual = desired::desired(&config, &before, &Overlay::default());
+    let actual = desired::rows(&config, &before, &Availability::default());
     let mut other = config;
     other.clusters[0].real_servers[0].address = "10.0.0.99".parse().expect("an address");
     assert_eq!(of(&assign(&other, MARKS, &actual).expect("room"))[0], ("10.0.0.99".into(), 3));
@@ -71,7 +71,7 @@ fn as_many_as_there_can_be_keep_their_indexes() {
     let server = cluster.real_servers[0].clone();
     cluster.real_servers = (0..128).map(|b| RealServer { address: address(2, b), ..server.clone() }).collect();
     let before = assign(&config, MARKS, &State::default()).expect("room");
-    let actual = desired::desired(&config, &before, &Overlay::default());
+    let actual = desired::rows(&config, &before, &Availability::default());
     assert_eq!(before.placements.len(), usize::from(Marks::MAX_INDEX) + 1);
     assert_eq!(assign(&config, MARKS, &actual).expect("room"), before);
     config.clusters[0].ports.push(2121);

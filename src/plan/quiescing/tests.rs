@@ -1,12 +1,12 @@
 use super::*;
 use crate::config::sample;
-use crate::plan::availability::Overlay;
+use crate::plan::availability::Availability;
 use crate::plan::desired;
 
 /// The kernel under this configuration, with so many connections on each server of the control service.
 fn kernel(config: &Config, used: u32) -> State {
     let indexes = mark_index::assign(config, mark_index::marks(config), &State::default()).expect("room");
-    let mut state = desired::desired(config, &indexes, &Overlay::default());
+    let mut state = desired::rows(config, &indexes, &Availability::default());
     for (key, service) in &mut state.services {
         if matches!(key, ServiceKey::Tcp(_)) {
             service.destinations.values_mut().for_each(|entry| entry.connections = used);
@@ -28,17 +28,17 @@ fn a_removed_server_stays_with_its_rows_until_its_last_connection() {
         let new = without_rs3(&old);
         let actual = kernel(&old, 2);
         let inforce = with(&new, &old, &actual);
-        let leaving = &inforce.clusters[0].real_servers[2];
-        assert_eq!(leaving, &RealServer { weight: 0, ..old.clusters[0].real_servers[2].clone() });
+        let quiescing = &inforce.clusters[0].real_servers[2];
+        assert_eq!(quiescing, &RealServer { weight: 0, ..old.clusters[0].real_servers[2].clone() });
         let indexes = mark_index::assign(&inforce, mark_index::marks(&inforce), &actual).expect("room");
-        let steps = crate::state::diff(&actual, &desired::desired(&inforce, &indexes, &Overlay::default()));
+        let steps = crate::state::diff(&actual, &desired::rows(&inforce, &indexes, &Availability::default()));
         let words: Vec<_> = steps.iter().map(ToString::to_string).collect();
         let [step] = &words[..] else { panic!("{words:#?}") };
         assert!(step.starts_with("ipvsadm -e -t 192.0.2.10:21 -r 10.0.0.13:21 ") && step.ends_with("-w 0"), "{step}");
         assert_eq!(
             notes(&new, &inforce, &indexes, &actual),
             Notes {
-                leaving: [
+                quiescing: [
                     "downloads/rs3 (10.0.0.13) is no longer in the file: it goes when its 2 connections are gone"
                         .into()
                 ]
@@ -89,11 +89,11 @@ fn a_removed_port_takes_no_new_sessions_and_its_old_ones_stay() {
     let actual = kernel(&old, 1);
     let inforce = with(&new, &old, &actual);
     assert_eq!(
-        (&inforce.clusters[0].ports[..], &inforce.clusters[0].leaving_ports[..]),
+        (&inforce.clusters[0].ports[..], &inforce.clusters[0].quiescing_ports[..]),
         (&[21, 2121][..], &[2121][..])
     );
     let indexes = mark_index::assign(&inforce, mark_index::marks(&inforce), &actual).expect("room");
-    let steps = crate::state::diff(&actual, &desired::desired(&inforce, &indexes, &Overlay::default()));
+    let steps = crate::state::diff(&actual, &desired::rows(&inforce, &indexes, &Availability::default()));
     assert_eq!(steps.len(), 3, "{steps:#?}");
     assert!(steps.iter().all(|step| step.to_string().contains("-e -t 192.0.2.10:2121")), "{steps:#?}");
     assert_eq!(remembered(&new, &actual).clusters[0].ports, [21, 2121]);
@@ -115,7 +115,7 @@ fn a_removed_cluster_and_a_removed_vip_leave_whole() {
     assert_eq!(inforce.clusters.len(), 2);
     assert_eq!(inforce.clusters[1].vips, old.clusters[1].vips);
     assert!(inforce.clusters[1].real_servers.iter().all(|server| server.weight == 0));
-    // What is leaving goes on leaving; what was renamed is not leaving.
+    // What is quiescing goes on quiescing; what was renamed is not quiescing.
     assert_eq!(with(&new, &inforce, &kernel(&old, 1)), inforce);
     let mut renamed = old.clone();
     renamed.clusters[1].name = "incoming".into();
@@ -131,8 +131,8 @@ fn a_range_that_has_a_new_owner_is_said_beforehand() {
     let inforce = with(&new, &old, &actual);
     assert_eq!(inforce.clusters[0].real_servers[2].passive_ports, PortRange::UNPRIVILEGED);
     let indexes = mark_index::assign(&inforce, mark_index::marks(&inforce), &actual).expect("room");
-    let Notes { harm, leaving } = notes(&new, &inforce, &indexes, &actual);
-    let said: Vec<_> = harm.into_iter().chain(leaving).collect();
+    let Notes { harm, quiescing } = notes(&new, &inforce, &indexes, &actual);
+    let said: Vec<_> = harm.into_iter().chain(quiescing).collect();
     let said = said.join("\n");
     for part in
         ["rs1 (10.0.0.11): ports 31000-31999", "rs3 (10.0.0.13): ports 33000-33999", "rs3 (10.0.0.13) is no longer"]
