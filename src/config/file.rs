@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::model::{
+    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
+    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, Timeouts, UnexpectedData,
+};
 use super::problem::{Wrong, quoted};
 use super::section::Section;
 use super::tree::{Kind, Node};
 use super::value::{self, Read};
-use super::{
-    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
-    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, Timeouts, UnexpectedData,
-};
 use crate::lvs::{ForwardingMethod, PortRange};
 
 /// A file as far as it could be read, with defaults in place of what could not.

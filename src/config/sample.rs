@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::lvs::{ForwardingMethod, PortRange};
 
 /// One cluster `downloads` at 192.0.2.10:21 with rs1 … rs3 (10.0.0.11 …), each with a range of its own.
 pub fn config(forwarding: ForwardingMethod) -> Config {

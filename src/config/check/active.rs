@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Checker, One};
-use crate::config::Config;
+use super::checker::{Checker, One};
 use crate::config::file::Origin;
+use crate::config::model::Config;
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
 /// VIP → control port → whose it is.
