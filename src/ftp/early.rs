@@ -1,7 +1,7 @@
 //! Commands that come before others which they follow: they pass, and copies of them are read in their turn.
 
-use super::act::refusal;
-use super::command::{Extent, Fate, Progress, line_length};
+use super::commands::{Extent, Fate, Progress, line_length};
+use super::dialogue::refusal;
 use super::line::{Scratch, clean, split, wipe};
 use super::session::{Mode, Session, Turn};
 use super::sight::is_likely;

@@ -3,7 +3,7 @@
 use std::ops::{Add, Range};
 use std::time::Duration;
 
-use super::command::Extent;
+use super::commands::Extent;
 use super::line::is_blank;
 use super::session::Session;
 use super::stream::{advance, distance};

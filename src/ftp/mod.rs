@@ -19,10 +19,10 @@
     )
 )]
 
-mod act;
 mod address;
 mod asks;
-mod command;
+mod commands;
+mod dialogue;
 mod early;
 mod edits;
 mod ends;
@@ -30,17 +30,17 @@ mod event;
 #[cfg(test)]
 mod hostile;
 mod line;
-mod naming;
 mod numbers;
+mod partial_reply;
 mod passive;
-mod reply;
-mod rewrite;
+mod passive_rewrite;
+mod replies;
+mod same_length;
 mod session;
 mod sight;
 mod stream;
 #[cfg(test)]
 mod testing;
-mod unfinished;
 mod verb;
 mod window;
 
@@ -49,7 +49,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub use crate::wire::Flags;
 pub use event::{BlindReason, CancelReason, Endpoint, Event, RefuseReason, Source, UnparsedReason};
 pub(crate) use passive::named_port;
-pub(crate) use reply::{Mark, code_of};
+pub(crate) use replies::{Mark, code_of};
 pub use session::Session;
 pub use verb::Verb;
 

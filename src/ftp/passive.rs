@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::UnparsedReason;
 use super::address::address;
 use super::numbers::{List, Number, Then, decimal, port};
-use super::unfinished::CODE;
+use super::partial_reply::CODE;
 
 /// Whether a reply of this code names a port.
 pub(super) const fn is_passive(code: u16) -> bool {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::address::{self, Host};
-use super::command::{Extent, Fate};
+use super::commands::{Extent, Fate};
 use super::session::{Auth, Pending, Session, Turn};
 use super::verb::{ActiveForm, Role};
 use super::{BlindReason, Bounce, CancelReason, Context, Event, RefuseReason, Replies, Source, UnparsedReason, Verb};

@@ -4,10 +4,10 @@ use std::ops::Add;
 use std::time::Duration;
 
 use super::line::trim_end;
-use super::naming::{Named, Naming, Written, address_text};
 use super::passive::{More, Progress, Spelling, Style, is_passive, parse};
-use super::reply::Class;
-use super::rewrite::{Filler, Released, begin, extend};
+use super::passive_rewrite::{Named, Naming, Written, address_text};
+use super::replies::Class;
+use super::same_length::{Filler, Released, begin, extend};
 use super::session::{Mode, Session, Turn};
 use super::stream::{advance, distance};
 use super::{Context, Event, Policy, Segment, UnparsedReason, Verdict};

@@ -1,6 +1,6 @@
 //! The client's half: from bytes to commands.
 
-use super::act::refusal;
+use super::dialogue::refusal;
 use super::line::{Scratch, clean, condense, is_blank, is_word, split, wipe};
 use super::session::{Auth, Mode, Session, Turn};
 use super::sight::is_tls;

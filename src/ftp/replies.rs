@@ -1,14 +1,14 @@
 //! The server's half: from bytes to replies, and what each reply means.
 
 use super::asks::Answer;
-use super::command;
+use super::commands;
 use super::line::trim_end;
-use super::naming::Naming;
 use super::numbers::decimal;
+use super::partial_reply::{CODE, Unfinished};
 use super::passive::{More, Progress, is_passive, parse};
+use super::passive_rewrite::Naming;
 use super::session::{Auth, Mode, Session, Turn};
 use super::stream::{advance, distance};
-use super::unfinished::{CODE, Unfinished};
 use super::{BlindReason, Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
 
 /// How many lines are read in one go. They cost less than commands.
@@ -56,7 +56,7 @@ impl Session {
         self.take_up(segment);
         if self.ciphered {
             self.follow(segment);
-        } else if self.to_server.known && self.catch_up(turn, segment.ack) == command::Progress::More {
+        } else if self.to_server.known && self.catch_up(turn, segment.ack) == commands::Progress::More {
             return Verdict::More;
         }
         let fin = segment.flags.has(Flags::FIN);
@@ -67,7 +67,7 @@ impl Session {
         if missing > 0 && !self.skips_gap(segment) {
             return self.hold_behind_gap(turn.context, segment);
         }
-        if self.read_replies(turn, segment) == command::Progress::More {
+        if self.read_replies(turn, segment) == commands::Progress::More {
             return Verdict::More;
         }
         let end = advance(segment.seq, segment.payload.len());
@@ -82,12 +82,12 @@ impl Session {
     }
 
     /// Reads what is new in a segment, as many lines as are read in one go.
-    fn read_replies(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>) -> command::Progress {
+    fn read_replies(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>) -> commands::Progress {
         let begin = self.to_client.next;
         for _ in 0..LINES {
             let read = usize::try_from(distance(self.to_client.next, segment.seq)).unwrap_or(usize::MAX);
             let Some(rest) = segment.payload.get(read..).filter(|rest| !rest.is_empty() && !self.ciphered) else {
-                return command::Progress::Done;
+                return commands::Progress::Done;
             };
             if self.to_client.next.wrapping_sub(begin) >= BYTES {
                 break;
@@ -99,7 +99,7 @@ impl Session {
             }
             self.settle_holds(turn.context);
         }
-        command::Progress::More
+        commands::Progress::More
     }
 
     /// Reads the next line of a stream, or the part of it that has come. Returns its length.

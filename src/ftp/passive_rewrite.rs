@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::passive::{Spelling, Style};
-use super::rewrite::{Released, Wanted, finish, fit, port_text};
+use super::same_length::{Released, Wanted, finish, fit, port_text};
 use super::session::{Session, Turn};
 use super::{Endpoint, Event, Policy, RefuseReason, Told};
 
