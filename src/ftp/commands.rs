@@ -1,9 +1,10 @@
 //! The client's half: from bytes to commands.
 
-use super::dialogue::refusal;
+use super::bounce::refusal;
+use super::edits::{Extent, Fate};
 use super::line::{Scratch, clean, condense, is_blank, is_word, split, wipe};
-use super::session::{Auth, Mode, Session, Turn};
 use super::sight::is_tls;
+use super::state::{Auth, Mode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
@@ -14,24 +15,6 @@ const LINES: usize = 16;
 const BYTES: u32 = 768;
 /// How many bytes are looked at as one piece of a line.
 const PIECE: usize = 768;
-
-/// What becomes of the bytes of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// The server gets them.
-    Pass,
-    /// The server must not understand it.
-    Overwrite(Extent),
-}
-
-/// What of a refused command is at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// The first that can be overwritten.
-    First,
-    /// More of it.
-    Rest,
-}
 
 /// How far reading came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,19 +1,10 @@
 //! What each command means for data connections.
 
-use std::net::SocketAddr;
-
-use super::address::{self, Host};
-use super::commands::{Extent, Fate};
-use super::session::{Auth, Pending, Session, Turn};
+use super::bounce::{Judgement, judge};
+use super::edits::{Extent, Fate};
+use super::state::{Auth, Pending, Session, Turn};
 use super::verb::{ActiveForm, Role};
-use super::{BlindReason, Bounce, CancelReason, Context, Event, RefuseReason, Replies, Source, UnparsedReason, Verb};
-
-/// What an active command comes to.
-enum Judgement {
-    Accept(SocketAddr),
-    Refuse(RefuseReason),
-    Unparsed(UnparsedReason),
-}
+use super::{BlindReason, Bounce, CancelReason, Event, RefuseReason, Replies, Source, UnparsedReason, Verb};
 
 impl Session {
     pub(super) fn act(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) -> Fate {
@@ -120,33 +111,5 @@ impl Session {
         let tls = [&b"TLS"[..], b"TLS-C", b"TLS-P", b"SSL"];
         let is_tls = tls.iter().any(|name| argument.eq_ignore_ascii_case(name));
         self.auth = if is_tls { Auth::Tls } else { Auth::Gssapi };
-    }
-}
-
-/// Whether a command must be refused, as soon as no further byte can change that.
-pub(super) fn refusal(context: &Context<'_>, form: ActiveForm, argument: &[u8]) -> Option<RefuseReason> {
-    let client = context.client.ip().to_canonical();
-    let host = match address::host(form, argument) {
-        Some(Host::Address(host)) => Some(host.to_canonical()),
-        Some(Host::Obscure) if context.policy.bounce == Bounce::Reject => return Some(RefuseReason::ThirdParty),
-        Some(Host::Obscure) | None => None,
-    };
-    match host {
-        Some(host) if host.is_ipv4() != client.is_ipv4() => Some(RefuseReason::Family),
-        Some(host) if host != client && context.policy.bounce == Bounce::Reject => Some(RefuseReason::ThirdParty),
-        Some(_) if address::is_low(form, argument) => Some(RefuseReason::LowPort),
-        _ if address::wraps(form, argument) => Some(RefuseReason::Impossible),
-        _ => None,
-    }
-}
-
-fn judge(context: &Context<'_>, form: ActiveForm, argument: &[u8]) -> Judgement {
-    if let Some(reason) = refusal(context, form, argument) {
-        return Judgement::Refuse(reason);
-    }
-    match address::parse(form, argument) {
-        Ok(address) if address.port() < 1024 => Judgement::Refuse(RefuseReason::LowPort),
-        Ok(address) => Judgement::Accept(SocketAddr::new(address.ip().to_canonical(), address.port())),
-        Err(reason) => Judgement::Unparsed(reason),
     }
 }

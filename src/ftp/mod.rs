@@ -4,8 +4,10 @@
 //! [`Verdict`] and with [`Event`]s. It knows no clock, socket or kernel; time comes in with the [`Context`].
 //!
 //! ```text
-//! Segment ─▶ stream (order, copies, patches) ─▶ line ─▶ command ─▶ Event, overwritten command
-//!                                                  └──▶ reply ──▶ Event, rewritten reply
+//!                                  ┌─▶ commands ─▶ bounce, dialogue ─▶ Event, overwritten command
+//! Segment ─▶ session ─▶ window ─▶ ─┤    (line, verb, address; early: out of order)
+//!            (state)               └─▶ replies, partial_reply ─▶ telling ─▶ Event, rewritten reply
+//!                                       (line ends, passive)     (passive_rewrite, same_length)
 //! ```
 
 #![cfg_attr(
@@ -21,6 +23,7 @@
 
 mod address;
 mod asks;
+mod bounce;
 mod commands;
 mod dialogue;
 mod early;
@@ -31,6 +34,7 @@ mod event;
 mod hostile;
 mod line;
 mod numbers;
+mod overwrite;
 mod partial_reply;
 mod passive;
 mod passive_rewrite;
@@ -38,7 +42,9 @@ mod replies;
 mod same_length;
 mod session;
 mod sight;
+mod state;
 mod stream;
+mod telling;
 #[cfg(test)]
 mod testing;
 mod verb;

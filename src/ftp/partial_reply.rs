@@ -4,11 +4,11 @@ use std::ops::Add;
 use std::time::Duration;
 
 use super::line::trim_end;
-use super::passive::{More, Progress, Spelling, Style, is_passive, parse};
-use super::passive_rewrite::{Named, Naming, Written, address_text};
+use super::passive::{CODE, More, Progress, Spelling, Style, is_passive, parse};
+use super::passive_rewrite::{Naming, Written, address_text};
 use super::replies::Class;
 use super::same_length::{Filler, Released, begin, extend};
-use super::session::{Mode, Session, Turn};
+use super::state::{Mode, Session, Turn, Unfinished};
 use super::stream::{advance, distance};
 use super::{Context, Event, Policy, Segment, UnparsedReason, Verdict};
 
@@ -19,36 +19,6 @@ const HOLD: Duration = Duration::from_secs(1);
 const HOLD_LINE: Duration = Duration::from_millis(200);
 /// How many bytes may be held.
 const HELD_BYTES: usize = 64 * 1024;
-
-/// The length of a code with what follows it.
-pub(super) const CODE: usize = 4;
-
-/// A line of which the end has not come.
-#[derive(Debug, Default)]
-pub(super) struct Unfinished {
-    /// The sequence number of its first byte.
-    pub seq: u32,
-    /// Its bytes: of a line that names no port only the code.
-    pub raw: Vec<u8>,
-    /// How many of them can be released.
-    decided: usize,
-    /// What was released before all was known.
-    pub released: Released,
-    /// The port that it names, if only its end is missing.
-    pub named: Option<Named>,
-    /// Whether nothing more will be done with it, and why not.
-    pub done: Option<Result<(), UnparsedReason>>,
-}
-
-impl Unfinished {
-    pub(super) fn new(seq: u32) -> Self {
-        Self { seq, ..Self::default() }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.raw.capacity().saturating_add(self.released.bytes.capacity())
-    }
-}
 
 impl Session {
     /// A segment whose predecessors are missing may complete a reply that has to be rewritten.

@@ -4,10 +4,9 @@ use super::asks::Answer;
 use super::commands;
 use super::line::trim_end;
 use super::numbers::decimal;
-use super::partial_reply::{CODE, Unfinished};
-use super::passive::{More, Progress, is_passive, parse};
+use super::passive::{CODE, More, Progress, is_passive, parse};
 use super::passive_rewrite::Naming;
-use super::session::{Auth, Mode, Session, Turn};
+use super::state::{Auth, Mode, Session, Turn, Unfinished};
 use super::stream::{advance, distance};
 use super::{BlindReason, Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
 
