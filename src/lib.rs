@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → wire → ftp → state → steer → director → config → plan → health ‖ kernel → replay → doctor → daemon → cli → main`
+//! `time → lvs → wire → ftp → state → steer → keepalive → director → config → plan → health ‖ kernel → replay → doctor → daemon → cli → main`
 
 pub mod cli;
 pub mod config;
@@ -16,6 +16,7 @@ pub mod director;
 pub mod doctor;
 pub mod ftp;
 pub mod health;
+pub mod keepalive;
 pub mod kernel;
 pub mod lvs;
 pub mod plan;

@@ -16,12 +16,12 @@ use tracing::{error, info, warn};
 use super::admin::{self, Kernels, State};
 use super::advertise::{Followed, Follower};
 use super::health::{Health, HealthView};
+use super::keepalive::KeepaliveThread;
 use super::kernel::{Kernel, Plan, missing};
 use super::metrics::{self, Scrape};
 use super::metrics_health::Servers;
 use super::observe::Observer;
 use super::packets::{Message, Packets, Thread};
-use super::refresh::Refresh;
 use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
 use crate::config::Config;
 use crate::director::Director;
@@ -118,7 +118,7 @@ pub struct Daemon {
     /// VIPs whose interface did not exist at the last look; that they are added when it comes is no drift.
     absent: Vec<LocalAddress>,
     /// Its thread goes with us.
-    _refresh: Refresh,
+    _keepalive: KeepaliveThread,
     /// Its file goes with us.
     socket: Option<admin::Socket>,
 }
@@ -173,7 +173,7 @@ impl Daemon {
             services,
             history,
         }));
-        let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
+        let keepalive = KeepaliveThread::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
@@ -203,7 +203,7 @@ impl Daemon {
             quiescing,
             absent,
             socket,
-            _refresh: refresh,
+            _keepalive: keepalive,
         };
         if !complaint.is_empty() {
             daemon.complain(complaint);

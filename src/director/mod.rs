@@ -15,7 +15,6 @@ mod reserved;
 mod silent;
 mod table;
 mod trace;
-pub mod vigil;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};

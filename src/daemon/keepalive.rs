@@ -13,7 +13,7 @@ use tracing::warn;
 use super::control::View;
 use super::packets::{Message, Packets};
 use crate::config::{Cluster, Config};
-use crate::director::vigil::{Control, Idle, Quiet, Sight, Vigil};
+use crate::keepalive::{Control, Idle, Keepalive, Quiet, Sight};
 use crate::kernel::conntrack::{self, Patience};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::raw::{Raw, is_local};
@@ -32,12 +32,12 @@ const BEAT: Duration = Duration::from_secs(1);
 const ASKED: usize = 1024;
 
 /// The thread that keeps control connections alive ends when this is dropped.
-pub struct Refresh {
+pub struct KeepaliveThread {
     /// Nothing is sent: the far end notices when it goes. `None`: there is no thread.
     _line: Option<Sender<()>>,
 }
 
-impl Refresh {
+impl KeepaliveThread {
     /// Starts it. Without CAP_NET_RAW it keeps nothing alive: idle control connections then end as they always did, and the log
     /// says so.
     ///
@@ -75,7 +75,7 @@ struct Keeper {
 
 impl Keeper {
     fn run(mut self, end: &Receiver<()>) {
-        let mut vigil = Vigil::default();
+        let mut keepalive = Keepalive::default();
         let (mut looked, mut took): (Option<Instant>, _) = (None, Duration::ZERO);
         while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             // Asked each time: `ipvsadm --set` tells nobody.
@@ -83,7 +83,7 @@ impl Keeper {
                 Ok(timeouts) if looked.is_some_and(|looked| looked.elapsed() < self.pause(took, timeouts.tcp)) => {}
                 Ok(timeouts) => {
                     let began = Instant::now();
-                    let result = self.look(&mut vigil, Idle { tcp: timeouts.tcp, tcp_fin: timeouts.tcp_fin });
+                    let result = self.look(&mut keepalive, Idle { tcp: timeouts.tcp, tcp_fin: timeouts.tcp_fin });
                     (looked, took) = (Some(began), began.elapsed());
                     self.complain(result.err());
                 }
@@ -107,7 +107,7 @@ impl Keeper {
     }
 
     /// Looks at every connection once and refreshes what needs it. Goes on after an error.
-    fn look(&mut self, vigil: &mut Vigil, idle: Idle) -> Result<(), KernelError> {
+    fn look(&mut self, keepalive: &mut Keepalive, idle: Idle) -> Result<(), KernelError> {
         let mut sight = self.sight(idle);
         let mut established = Vec::with_capacity(ASKED);
         connections::each(&mut |connection| {
@@ -121,7 +121,7 @@ impl Keeper {
         let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight, idle.tcp) } else { Ok(()) };
         sight.pair();
         self.ask(&mut sight);
-        let controls = vigil.look(Time::ZERO + self.origin.elapsed(), &sight);
+        let controls = keepalive.look(Time::ZERO + self.origin.elapsed(), &sight);
         tracked.and(self.refresh(controls))
     }
 

@@ -182,14 +182,14 @@ struct Watch {
 
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
-pub struct Vigil {
+pub struct Keepalive {
     watches: HashMap<Control, Watch>,
     /// Data connections that lived at one look and still do, by number: sessions that fell silent together share them.
     chosen: HashMap<u64, (Pair, HashSet<Ports>)>,
     next: u64,
 }
 
-impl Vigil {
+impl Keepalive {
     /// The control connections to refresh now.
     pub fn look(&mut self, now: Time, sight: &Sight) -> Vec<Control> {
         // Others spoke, or ended, meanwhile.

@@ -59,15 +59,15 @@ fn time(seconds: u64) -> Time {
 
 #[test]
 fn a_silent_control_connection_lives_as_long_as_its_data_connection() {
-    let mut vigil = Vigil::default();
+    let mut keepalive = Keepalive::default();
     for look in 1..100 {
         // Refreshed at each look, it has been silent for one step at the next.
-        let kept = vigil.look(time(look * STEP), &sight(&[control(5000, 900 - STEP - 1), data(6000)]));
+        let kept = keepalive.look(time(look * STEP), &sight(&[control(5000, 900 - STEP - 1), data(6000)]));
         assert_eq!(ports(&kept), [5000], "look {look}");
     }
-    assert!(vigil.look(time(100 * STEP), &sight(&[control(5000, 674)])).is_empty());
-    assert!(vigil.look(time(105 * STEP), &sight(&[])).is_empty());
-    assert!(vigil.is_empty());
+    assert!(keepalive.look(time(100 * STEP), &sight(&[control(5000, 674)])).is_empty());
+    assert!(keepalive.look(time(105 * STEP), &sight(&[])).is_empty());
+    assert!(keepalive.is_empty());
 }
 
 #[test]
@@ -129,14 +129,14 @@ fn a_half_closed_data_connection_lives_while_it_is_heard() {
 
 #[test]
 fn others_behind_the_address_do_not_keep_a_dead_session() {
-    let mut vigil = Vigil::default();
+    let mut keepalive = Keepalive::default();
     let (mut forgotten, mut times) = (900, 0);
     for look in 1..50_u16 {
         // A data connection of someone new at each look: none is there at two of them.
         let now = u64::from(look) * STEP;
         let dead = (forgotten > now).then(|| control(5000, forgotten - now));
         let seen: Vec<_> = dead.into_iter().chain([data(6000 + look)]).collect();
-        if !vigil.look(time(now), &sight(&seen)).is_empty() {
+        if !keepalive.look(time(now), &sight(&seen)).is_empty() {
             (forgotten, times) = (now + 900, times + 1);
         }
     }
@@ -145,40 +145,40 @@ fn others_behind_the_address_do_not_keep_a_dead_session() {
 
 #[test]
 fn who_speaks_again_may_have_another_data_connection() {
-    let mut vigil = Vigil::default();
+    let mut keepalive = Keepalive::default();
     for look in 1..50_u16 {
         // It spoke 200 seconds after each look but the first.
         let now = u64::from(look) * 2 * STEP;
         let seen = sight(&[control(5000, 650), data(6000 + look)]);
-        assert_eq!(ports(&vigil.look(time(now), &seen)), [5000], "look {look}");
+        assert_eq!(ports(&keepalive.look(time(now), &seen)), [5000], "look {look}");
     }
 }
 
 #[test]
 fn a_new_port_does_not_inherit() {
-    let mut vigil = Vigil::default();
-    assert_eq!(ports(&vigil.look(time(0), &sight(&[control(5000, 600), data(6000)]))), [5000]);
+    let mut keepalive = Keepalive::default();
+    assert_eq!(ports(&keepalive.look(time(0), &sight(&[control(5000, 600), data(6000)]))), [5000]);
     let seen = sight(&[control(5000, 674), control(5001, 600), data(6001)]);
-    assert_eq!(ports(&vigil.look(time(STEP), &seen)), [5000, 5001]);
+    assert_eq!(ports(&keepalive.look(time(STEP), &seen)), [5000, 5001]);
 }
 
 #[test]
 fn sessions_that_fall_silent_together_share_what_is_remembered() {
-    let mut vigil = Vigil::default();
+    let mut keepalive = Keepalive::default();
     let all: Vec<_> = (0..1000).flat_map(|n| [control(5000 + n, 600), data(16000 + n)]).collect();
     for look in 0..4 {
-        assert_eq!(vigil.look(time(look * STEP), &sight(&all)).len(), 1000);
-        assert_eq!(vigil.chosen.len(), 1);
+        assert_eq!(keepalive.look(time(look * STEP), &sight(&all)).len(), 1000);
+        assert_eq!(keepalive.chosen.len(), 1);
     }
 }
 
 #[test]
 fn what_was_remembered_is_forgotten() {
-    let mut vigil = Vigil::default();
-    vigil.look(time(0), &sight(&[control(5000, 600), data(6000)]));
-    assert_eq!((vigil.len(), vigil.chosen.len()), (1, 1));
-    vigil.look(time(902), &sight(&[]));
-    assert_eq!((vigil.len(), vigil.chosen.len()), (0, 0));
+    let mut keepalive = Keepalive::default();
+    keepalive.look(time(0), &sight(&[control(5000, 600), data(6000)]));
+    assert_eq!((keepalive.len(), keepalive.chosen.len()), (1, 1));
+    keepalive.look(time(902), &sight(&[]));
+    assert_eq!((keepalive.len(), keepalive.chosen.len()), (0, 0));
 }
 
 #[test]
