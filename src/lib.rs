@@ -7,9 +7,11 @@
 //! ```
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → wire → ftp → state → steer → keepalive → director → config → plan → health ‖ kernel → replay → doctor → daemon → cli → main`
+//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → config → plan → health ‖ kernel → replay → doctor → client → daemon → cli → main`
 
+pub mod api;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod director;

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use ftpdirector::cli::{self, Cli, Command, Shown};
+use ftpdirector::client::request::{Ask, ClientError};
+use ftpdirector::client::top::{self, Options};
+use ftpdirector::client::{self, Format};
 use ftpdirector::config::{self, Config, LogFormat, LogLevel};
-use ftpdirector::daemon::admin::client::{Ask, ClientError};
-use ftpdirector::daemon::admin::command::{self, Format};
-use ftpdirector::daemon::admin::top::{self, Options};
 use ftpdirector::daemon::{self, Kernel, OnExit, RunError};
 use ftpdirector::lvs::ForwardingMethod;
 use ftpdirector::{doctor, replay};
@@ -159,7 +159,7 @@ fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     };
-    with_socket(&shown.file, shown.socket.clone(), |socket| answered(command::run(socket, ask, format, print)))
+    with_socket(&shown.file, shown.socket.clone(), |socket| answered(client::run(socket, ask, format, print)))
 }
 
 fn answered(result: Result<(), ClientError>) -> ExitCode {

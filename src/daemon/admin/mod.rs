@@ -1,16 +1,16 @@
 //! The admin socket: HTTP/1 and JSON over the Unix socket `admin.socket`, mode 0660, group of the process.
 //!
-//! | request | answer ([`shape`]) |
+//! | request | answer ([`api`]) |
 //! |---|---|
-//! | `GET /status` | [`shape::Status`] |
-//! | `GET /sessions` | [`shape::Sessions`]: the first 10,000 |
-//! | `GET /pinholes` | [`shape::Pinholes`]: the first 10,000 dynamic rows of the kernel |
-//! | `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER` | [`shape::Trace`], one JSON object a line, until the client leaves |
-//! | `POST /drain?server=CLUSTER/SERVER` | [`shape::Drained`] |
-//! | `POST /undrain?server=CLUSTER/SERVER` | [`shape::Drained`] |
-//! | `POST /reload` | [`shape::Reloaded`] |
+//! | `GET /status` | [`api::Status`] |
+//! | `GET /sessions` | [`api::Sessions`]: the first 10,000 |
+//! | `GET /pinholes` | [`api::Pinholes`]: the first 10,000 dynamic rows of the kernel |
+//! | `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER` | [`api::Trace`], one JSON object a line, until the client leaves |
+//! | `POST /drain?server=CLUSTER/SERVER` | [`api::Drained`] |
+//! | `POST /undrain?server=CLUSTER/SERVER` | [`api::Drained`] |
+//! | `POST /reload` | [`api::Reloaded`] |
 //!
-//! Everything else, and whatever goes wrong, is a status of 400 or more with [`shape::Failure`]: 400 a query that makes
+//! Everything else, and whatever goes wrong, is a status of 400 or more with [`api::Failure`]: 400 a query that makes
 //! no sense, 404 no such server or path, 405 another method, 422 a reload or drain that was refused (nothing changed),
 //! 429 too many connections are open or eight traces are listening already, 503 the daemon is ending.
 //!
@@ -19,19 +19,14 @@
 //! curl --unix-socket /run/ftpdirector/admin.sock -X POST 'http://ftpdirector/drain?server=downloads/ftp1'
 //! ```
 
-pub mod client;
-pub mod command;
 mod facts;
 mod lines;
 mod query;
 mod rows;
-pub mod shape;
-pub mod show;
 mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
-pub mod top;
 mod traced;
 
 use std::convert::Infallible;
@@ -63,8 +58,8 @@ use super::observe::Observed;
 use super::packets::{Message, Packets};
 use super::places::Places;
 use super::repeated::Repeated;
-use crate::director::Page;
-use crate::director::{Filter, Snapshot};
+use crate::api;
+use crate::director::{Filter, Page, Snapshot};
 use facts::Belief;
 use lines::Lines;
 use query::Query;
@@ -198,7 +193,7 @@ async fn connection<A>(
 
 fn crowded(Limits { most, each, .. }: Limits) -> Answer {
     let error = format!("{each} connections of one user, or {most} in all, are open already: end one of them");
-    let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &shape::Failure { error });
+    let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &api::Failure { error });
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -214,7 +209,7 @@ impl<F: Facts> State<F> {
 
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
         let answered = self.route(request).await;
-        answered.unwrap_or_else(|Refusal(status, error)| json(status, &shape::Failure { error }))
+        answered.unwrap_or_else(|Refusal(status, error)| json(status, &api::Failure { error }))
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
@@ -232,7 +227,7 @@ impl<F: Facts> State<F> {
             (&Method::POST, "/undrain") => self.drain(&query, false).await,
             (&Method::POST, "/reload") => {
                 self.command(Command::Reload).await?;
-                Ok(good(&shape::Reloaded { file: self.file.to_string() }))
+                Ok(good(&api::Reloaded { file: self.file.to_string() }))
             }
             (_, "/status" | "/sessions" | "/pinholes" | "/trace") => {
                 Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET".into()))
@@ -309,7 +304,7 @@ impl<F: Facts> State<F> {
         let mut same = servers.filter(|(cluster, of)| cluster.name == server.0 && of.name == server.1);
         // A reload may have taken it away this very moment.
         let (cluster, of) = same.next().ok_or_else(|| Refusal(StatusCode::NOT_FOUND, unknown(&server, &belief)))?;
-        Ok(good(&shape::Drained { server: sources.server(cluster, of) }))
+        Ok(good(&api::Drained { server: sources.server(cluster, of) }))
     }
 
     /// Tells the daemon to do something, and waits until it is done.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::facts::{Belief, Dump};
-use super::shape::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use super::traced::{fields, mode_name};
+use crate::api::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use crate::director::{Expected, Holder, Listed};
 use crate::kernel::actual;
 use crate::plan::mark_index;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::Belief;
-use super::shape::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
+use crate::api::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
 use crate::config::{self, RealServer};
 use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;

@@ -10,10 +10,10 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::client::{Ask, ClientError};
-use super::command::{self, Format};
 use super::facts::Dump;
 use super::*;
+use crate::client::request::{Ask, ClientError};
+use crate::client::{self, Format};
 use crate::config::sample;
 use crate::daemon::RunError;
 use crate::daemon::control::History;
@@ -193,7 +193,7 @@ fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
 
 fn asked(socket: &Path, what: &Ask, format: Format) -> Result<String, ClientError> {
     let mut text = String::new();
-    command::run(socket, what, format, |line| {
+    client::run(socket, what, format, |line| {
         text.push_str(line);
         Ok(())
     })?;
@@ -204,10 +204,10 @@ fn asked(socket: &Path, what: &Ask, format: Format) -> Result<String, ClientErro
 fn status_joins_belief_and_kernel() {
     served("status", |socket| {
         let json = asked(socket, &Ask::Status, Format::Json).expect("a status");
-        let status: shape::Status = serde_json::from_str(&json).expect("its shape");
+        let status: api::Status = serde_json::from_str(&json).expect("its shape");
         assert_eq!((status.drift, status.sessions, status.config.file.as_str()), (3, 1, "/etc/f.yaml"));
         let servers = &status.clusters[0].servers;
-        let connections = |active, inactive| Some(shape::Connections { active, inactive });
+        let connections = |active, inactive| Some(api::Connections { active, inactive });
         assert_eq!((servers[0].control, servers[0].data), (connections(7, 1), connections(2, 1)));
         assert_eq!((servers[1].control, servers[0].sessions), (connections(0, 0), 1));
         assert!(asked(socket, &Ask::Status, Format::Text).expect("a table").contains("rs1"));
@@ -218,11 +218,11 @@ fn status_joins_belief_and_kernel() {
 fn sessions_and_pinholes_know_each_other() {
     served("rows", |socket| {
         let json = asked(socket, &Ask::Sessions, Format::Json).expect("sessions");
-        let sessions: shape::Sessions = serde_json::from_str(&json).expect("their shape");
+        let sessions: api::Sessions = serde_json::from_str(&json).expect("their shape");
         assert_eq!((sessions.total, sessions.sessions[0].verb.as_deref()), (1, Some("PORT")));
         assert_eq!(sessions.sessions[0].expectation.as_ref().and_then(|expected| expected.port), Some(51210));
         let json = asked(socket, &Ask::Pinholes, Format::Json).expect("pinholes");
-        let pinholes: shape::Pinholes = serde_json::from_str(&json).expect("their shape");
+        let pinholes: api::Pinholes = serde_json::from_str(&json).expect("their shape");
         let [row, door] = &pinholes.pinholes[..] else { panic!("{pinholes:?}") };
         assert_eq!((row.set.as_str(), row.server.as_deref()), ("active_nat4", Some("rs1")));
         assert_eq!((row.key.as_str(), row.value.as_deref()), ("10.0.0.11 . 203.0.113.5 . 51210", Some("192.0.2.10")));
@@ -236,11 +236,11 @@ fn drain_and_undrain_answer_with_the_server() {
     served("drain", |socket| {
         let drained = |what: &Ask| {
             let json = asked(socket, what, Format::Json).expect("an answer");
-            serde_json::from_str::<shape::Drained>(&json).expect("its shape").server
+            serde_json::from_str::<api::Drained>(&json).expect("its shape").server
         };
         let server = drained(&Ask::Drain("downloads/rs1".into()));
-        assert_eq!((server.state, server.effective_weight, server.sessions), (shape::ServerState::Drained, 0, 1));
-        assert_eq!(drained(&Ask::Undrain("downloads/rs1".into())).state, shape::ServerState::Up);
+        assert_eq!((server.state, server.effective_weight, server.sessions), (api::ServerState::Drained, 0, 1));
+        assert_eq!(drained(&Ask::Undrain("downloads/rs1".into())).state, api::ServerState::Up);
         let unknown = asked(socket, &Ask::Drain("downloads/rs9".into()), Format::Text).expect_err("no such server");
         assert_eq!(unknown.exit_code(), 1);
         assert!(unknown.to_string().contains("downloads/rs1, downloads/rs2"), "{unknown}");
@@ -260,8 +260,8 @@ fn a_trace_streams_until_its_reader_leaves() {
     served("trace", |socket| {
         let filter = Ask::Trace { client: Some([203, 0, 113, 5].into()), server: Some("rs1".into()) };
         let mut heard = Vec::new();
-        let left = command::run(socket, &filter, Format::Json, |line| {
-            heard.push(serde_json::from_str::<shape::Trace>(line).expect("its shape"));
+        let left = client::run(socket, &filter, Format::Json, |line| {
+            heard.push(serde_json::from_str::<api::Trace>(line).expect("its shape"));
             let last = heard.last().is_some_and(|trace| trace.event == "row");
             if last { Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)) } else { Ok(()) }
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::shape::Trace;
+use crate::api::Trace;
 use crate::daemon::listeners::Heard;
 use crate::director::{Mode, Outcome, What};
 use crate::ftp::{Event, Source};

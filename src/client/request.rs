@@ -12,8 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::query::escape;
-use super::shape::Failure;
+use crate::api::Failure;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -176,4 +175,21 @@ async fn send(socket: &Path, ask: &Ask) -> Result<Response<Incoming>, ClientErro
     let request = Request::builder().method(method).uri(path).header("host", "ftpdirector").body(Empty::<Bytes>::new());
     let request = request.map_err(|error| ClientError::Broken { socket: socket.to_owned(), why: error.to_string() })?;
     sender.send_request(request).await.map_err(broken)
+}
+
+/// What may stand in a query as it is (RFC 3986 §3.4), without what has a meaning here.
+const PLAIN: &[u8] = b"-._~:/@!$'()*,;";
+
+/// `%XX` for whatever may not stand in a query.
+#[must_use]
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
 }

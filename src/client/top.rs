@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub use page::Order;
 
-use super::client::{self, Ask, ClientError};
+use super::request::{self, Ask, ClientError};
 use page::{Known, View};
 use rates::Sample;
 use terminal::{Key, Keys, Screen};
@@ -188,8 +188,8 @@ impl Top {
 
 async fn look(socket: PathBuf, began: Instant) -> Result<Sample, ClientError> {
     let mut status = None;
-    client::exchange(&socket, &Ask::Status, |line| {
-        status = Some(client::read(&socket, line));
+    request::exchange(&socket, &Ask::Status, |line| {
+        status = Some(request::read(&socket, line));
         Ok(())
     })
     .await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
-use super::shape::{
+use crate::api::{
     Advertise, Cluster, Connections, Drained, Expectation, Pinhole, Pinholes, Server, ServerState, Session, Sessions,
     Status, Trace,
 };
@@ -254,5 +254,4 @@ pub(super) fn span(span: Duration) -> String {
 }
 
 #[cfg(test)]
-#[path = "show/tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::shape::{Server, Status};
+use crate::api::{Server, Status};
 
 /// The daemon's answer, and when it came.
 #[derive(Clone, Debug)]

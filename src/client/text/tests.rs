@@ -1,7 +1,7 @@
 use serde_json::json;
 
-use super::super::shape::{Health, Traffic};
 use super::*;
+use crate::api::{Health, Traffic};
 
 fn server(name: &str) -> Server {
     Server {
@@ -64,7 +64,7 @@ fn status_is_a_table() {
     let status_now = Status {
         version: "1.2.3".into(),
         uptime_seconds: 90_061,
-        config: super::super::shape::ConfigState { file: "f.yaml".into(), reload_good: true, read_at: 0.0 },
+        config: crate::api::ConfigState { file: "f.yaml".into(), reload_good: true, read_at: 0.0 },
         drift: 1,
         kernel_error: Some("no".into()),
         sessions: 24,

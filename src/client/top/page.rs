@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::shape::{Cluster, Server, ServerState, Status};
-use super::super::show;
+use super::super::text;
 use super::rates::{Rate, Sample, rates};
+use crate::api::{Cluster, Server, ServerState, Status};
 
 /// By what the servers of a cluster are sorted, the largest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ pub fn width_for(name: usize) -> usize {
 fn above(known: &Known<'_>, width: usize) -> Vec<Line> {
     let Status { version, uptime_seconds, config, drift, kernel_error, sessions, pinholes, held, .. } =
         &known.now.status;
-    let up = show::span(Duration::from_secs(*uptime_seconds));
+    let up = text::span(Duration::from_secs(*uptime_seconds));
     let first =
         format!("ftpdirector {version}, up {up}: {sessions} sessions, {pinholes} pinholes, {held} held, drift {drift}");
     let second = if config.reload_good {
@@ -229,7 +229,7 @@ fn summary(cluster: &Cluster, servers: &[(&Server, Option<Rate>)], width: usize)
 
 fn of_server(cluster: &Cluster, server: &Server, rate: Option<Rate>, width: usize) -> Line {
     let cells = cells(Cells {
-        state: show::state(server.state).to_owned(),
+        state: text::state(server.state).to_owned(),
         weight: count(u64::from(server.effective_weight)),
         sessions: Some(server.sessions),
         data: server.data.map(|data| data.active),

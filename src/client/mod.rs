@@ -1,10 +1,14 @@
 //! The commands that ask the running daemon: from what was typed to lines of text.
 
+pub mod request;
+mod text;
+pub mod top;
+
 use std::io;
 use std::path::Path;
 
-use super::client::{self, Ask, ClientError};
-use super::{shape, show};
+use crate::api;
+use request::{Ask, ClientError};
 
 /// How an answer is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub fn run(
     mut print: impl FnMut(&str) -> io::Result<()>,
 ) -> Result<(), ClientError> {
     let mut wrong = None;
-    let answered = client::ask(socket, ask, |line| {
+    let answered = request::ask(socket, ask, |line| {
         if format == Format::Json {
             return print(&format!("{line}\n"));
         }
@@ -46,13 +50,13 @@ pub fn run(
 
 fn text(socket: &Path, ask: &Ask, line: &str) -> Result<String, ClientError> {
     Ok(match ask {
-        Ask::Status => show::status(&client::read(socket, line)?),
-        Ask::Sessions => show::sessions(&client::read(socket, line)?),
-        Ask::Pinholes => show::pinholes(&client::read(socket, line)?),
-        Ask::Trace { .. } => format!("{}\n", show::trace(&client::read(socket, line)?)),
-        Ask::Drain(_) | Ask::Undrain(_) => show::drained(&client::read(socket, line)?),
+        Ask::Status => text::status(&request::read(socket, line)?),
+        Ask::Sessions => text::sessions(&request::read(socket, line)?),
+        Ask::Pinholes => text::pinholes(&request::read(socket, line)?),
+        Ask::Trace { .. } => format!("{}\n", text::trace(&request::read(socket, line)?)),
+        Ask::Drain(_) | Ask::Undrain(_) => text::drained(&request::read(socket, line)?),
         Ask::Reload => {
-            let shape::Reloaded { file } = client::read(socket, line)?;
+            let api::Reloaded { file } = request::read(socket, line)?;
             format!("{file} is in force\n")
         }
     })

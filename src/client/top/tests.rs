@@ -1,5 +1,5 @@
-use super::super::super::shape::{ConfigState, Connections, Health, Traffic};
 use super::*;
+use crate::api::{ConfigState, Connections, Health, Traffic};
 
 fn server(cluster: &str, name: &str, times: u64) -> Server {
     Server {
