@@ -17,12 +17,13 @@ use super::admin::{self, Kernels, State};
 use super::advertise::{Followed, Follower};
 use super::health::{Health, HealthView};
 use super::keepalive::KeepaliveThread;
-use super::kernel::{Kernel, Plan, missing};
+use super::metrics::endpoint;
+use super::metrics::observe::Observer;
+use super::metrics::servers::Servers;
 use super::metrics::{self, Scrape};
-use super::metrics_health::Servers;
-use super::observe::Observer;
 use super::packets::{Message, Packets, Thread};
-use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
+use super::reconcile::{Kernel, Plan, missing};
+use super::{OnExit, RunError, kernel_error, lines, notify, row_writer, system};
 use crate::config::Config;
 use crate::director::Director;
 use crate::kernel::actual;
@@ -130,7 +131,7 @@ impl Daemon {
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
         let address = config.metrics.listen;
-        let listener = http::listen(address).map_err(|error| RunError::Listen { address, error })?;
+        let listener = endpoint::listen(address).map_err(|error| RunError::Listen { address, error })?;
         // Names are asked before packets can wait for the answers.
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
         follower.configure(&config);
@@ -149,7 +150,7 @@ impl Daemon {
         let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;
         let (jobs, work) = channel();
         let (answers, waker) = packets.sender();
-        rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
+        row_writer::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
         let verdicts = metrics::verdict_histogram();
         follower.configure(&plan.config);
         let followed = follower.followed();
@@ -179,7 +180,7 @@ impl Daemon {
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
-        tokio::spawn(http::serve(listener, http::LIMITS, scrape, ready));
+        tokio::spawn(endpoint::serve(listener, endpoint::LIMITS, scrape, ready));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;

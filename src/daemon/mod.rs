@@ -3,22 +3,15 @@
 pub mod admin;
 mod advertise;
 mod control;
-mod dns;
 pub mod health;
-mod http;
 mod keepalive;
-mod kernel;
-mod listeners;
 mod metrics;
-mod metrics_health;
-mod observe;
-mod owners;
 mod packets;
 mod places;
-mod probe;
+mod reconcile;
 mod repeated;
-mod rows;
-mod tally;
+mod row_writer;
+mod trace_subscribers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 pub use control::{Command, View};
-pub use kernel::{Kernel, Plan, flush};
+pub use reconcile::{Kernel, Plan, flush};
 
 use crate::config::Config;
 use crate::kernel::KernelError;

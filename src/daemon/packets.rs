@@ -13,9 +13,9 @@ use prometheus::Histogram;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::listeners::{Listener, Listeners};
 use super::repeated::Repeated;
-use super::rows::Job;
+use super::row_writer::Job;
+use super::trace_subscribers::{Listener, Listeners};
 use crate::director::{self, Action, Decision, Director, Holder, Hook, Listed, OutOfRange, Page, Setup, Snapshot};
 use crate::kernel::log::Log;
 use crate::kernel::queue::{PacketId, Queue, Verdicts};

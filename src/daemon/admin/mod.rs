@@ -53,11 +53,11 @@ pub use facts::{Facts, Kernels};
 pub use socket::{Socket, bind};
 
 use super::control::Command;
-use super::listeners::{BEHIND, Listener};
-use super::observe::Observed;
+use super::metrics::observe::Observed;
 use super::packets::{Message, Packets};
 use super::places::Places;
 use super::repeated::Repeated;
+use super::trace_subscribers::{BEHIND, Listener};
 use crate::api;
 use crate::director::{Filter, Page, Snapshot};
 use facts::Belief;

@@ -86,7 +86,7 @@ impl Facts for Fake {
 
 /// Stands for the packet thread: a director that has read one PORT, and reads a PASV for each who listens.
 fn packets(mut director: Director, inbox: &Receiver<Message>) {
-    let mut listeners = crate::daemon::listeners::Listeners::default();
+    let mut listeners = crate::daemon::trace_subscribers::Listeners::default();
     let mut seq = 1000;
     while let Ok(message) = inbox.recv() {
         match message {
@@ -341,15 +341,15 @@ fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
     let indexes = mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few servers");
     let mut director = Director::new(director_config::setup(&config, &indexes, &Advertised::default(), &[]));
-    let mut listeners = crate::daemon::listeners::Listeners::default();
+    let mut listeners = crate::daemon::trace_subscribers::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);
     listeners.add(Listener::new(Filter::default(), line), &mut director);
     says(&mut director, 1000, "NOOP\r\n");
     says(&mut director, 1006, "NOOP\r\n");
     listeners.pass_on(&mut director);
-    assert!(matches!(heard.try_recv(), Ok(crate::daemon::listeners::Heard::Event { .. })));
+    assert!(matches!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::Heard::Event { .. })));
     listeners.pass_on(&mut director);
-    assert_eq!(heard.try_recv(), Ok(crate::daemon::listeners::Heard::Lost(2)));
+    assert_eq!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::Heard::Lost(2)));
     drop(heard);
     listeners.pass_on(&mut director);
     assert!(listeners.is_empty(), "who left is forgotten");

@@ -19,8 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::places::{Places, source};
-use super::repeated::Repeated;
+use crate::daemon::places::{Places, source};
+use crate::daemon::repeated::Repeated;
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug)]

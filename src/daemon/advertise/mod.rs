@@ -2,6 +2,8 @@
 //!
 //! What is known stands in [`Followed`]; [`Command::Advertise`] says that there is something new in it.
 
+mod dns;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,10 +16,10 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::control::Command;
-use super::dns::Resolver;
-use super::repeated::Repeated;
 use crate::config::{Advertise, Config};
+use crate::daemon::advertise::dns::Resolver;
+use crate::daemon::control::Command;
+use crate::daemon::repeated::Repeated;
 use crate::kernel::KernelError;
 use crate::kernel::addresses::{self, Addresses, Watch};
 use crate::plan::advertised::Advertised;

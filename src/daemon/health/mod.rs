@@ -3,6 +3,8 @@
 //!
 //! What they found stands in a [`HealthView`]; [`Command::Down`] says that there is something new in it.
 
+mod probe;
+
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -16,9 +18,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::control::Command;
-use super::probe::probe;
 use crate::config::{Config, HealthCheck, HealthCheckKind};
+use crate::daemon::control::Command;
+use crate::daemon::health::probe::probe;
 use crate::health::{Change, Outcome, Pace, Report, Standing, Step, Tally};
 use crate::lvs::PortRange;
 use crate::plan::availability::ServerName;

@@ -1,14 +1,20 @@
 //! The snapshot and the kernel's counters, in the Prometheus text format.
 
+pub mod endpoint;
+pub mod observe;
+pub mod owners;
+pub mod servers;
+mod tally;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::control::History;
-use super::metrics_health::Servers;
-use super::owners::Connection;
+use crate::daemon::control::History;
+use crate::daemon::metrics::owners::Connection;
+use crate::daemon::metrics::servers::Servers;
 use crate::director::{Mode, Outcome, Snapshot};
 use crate::ftp::{BlindReason, UnparsedReason};
 use crate::kernel::ipvs::Traffic;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::metrics::{KernelCounters, Limited, ServerCounters};
-use super::owners::{Connection, Owner, Owners};
-use super::tally::Tally;
 use crate::config::Config;
+use crate::daemon::metrics::owners::{Connection, Owner, Owners};
+use crate::daemon::metrics::tally::Tally;
+use crate::daemon::metrics::{KernelCounters, Limited, ServerCounters};
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::{Ipvs, ListedService, Traffic};
 use crate::kernel::{Errno, KernelError, actual, queue};
