@@ -1,39 +1,40 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use prometheus::Histogram;
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::admin::{self, Kernels, State};
-use super::advertise::{Followed, Follower};
-use super::health::{Health, HealthView};
+use super::advertise::Follower;
+use super::command::{Command, OnExit};
+use super::error::{RunError, kernel_error, lines, system};
+use super::health::Health;
 use super::keepalive::KeepaliveThread;
-use super::metrics::endpoint;
+use super::messages::{Message, Packets};
 use super::metrics::observe::Observer;
-use super::metrics::servers::Servers;
-use super::metrics::{self, Scrape};
-use super::packets::{Message, Packets, Thread};
+use super::metrics::scrape::{ready, scrape};
+use super::metrics::{endpoint, verdict_histogram};
+use super::packets::Thread;
 use super::reconcile::{Kernel, Plan, missing};
-use super::{OnExit, RunError, kernel_error, lines, notify, row_writer, system};
+use super::row_writer;
+use super::view::{History, View};
 use crate::config::Config;
 use crate::director::Director;
 use crate::kernel::actual;
 use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
-use crate::kernel::queue::{self, Queue};
+use crate::kernel::queue::Queue;
 use crate::lvs::ServiceKey;
 use crate::plan::availability::{Availability, ServerName};
 use crate::plan::director_config;
-use crate::plan::mark_index::Indexes;
 use crate::state::{Change, LocalAddress};
 use crate::time::Time;
 
@@ -43,66 +44,8 @@ const QUEUE_LENGTH: u32 = 16384;
 /// How much of a packet we read: whole packets (the kernel's limit is 65531).
 const COPY: u32 = 65531;
 
-/// How long the packet thread may take to answer whether it is ready.
-const ANSWER: Duration = Duration::from_secs(1);
-
-/// What the daemon is told while it runs, by the admin socket and the health checks.
-#[derive(Debug)]
-pub enum Command {
-    /// Reads the file again; answers what is wrong with it.
-    Reload(oneshot::Sender<Result<(), String>>),
-    /// A server takes no new sessions (`true`), or takes them again.
-    Drain {
-        /// Which.
-        server: ServerName,
-        /// Whether it drains from now on.
-        drained: bool,
-        /// What went wrong.
-        answer: oneshot::Sender<Result<(), String>>,
-    },
-    /// A server's health checks fail (`true`), or succeed again: what holds stands in the [`HealthView`].
-    Down {
-        /// Which.
-        server: ServerName,
-        /// Whether it is down from now on.
-        down: bool,
-    },
-    /// Another address goes into 227s: which one stands in [`Followed`].
-    Advertise,
-}
-
-/// What reload, scrape and status share.
-pub struct View {
-    /// The configuration in force: the file's, with what quiesces.
-    pub config: Config,
-    /// Its indexes.
-    pub indexes: Indexes,
-    /// Drains and failures.
-    pub availability: Availability,
-    /// What the health checks found.
-    pub health: HealthView,
-    /// What `passive.advertise` stands for.
-    pub followed: Followed,
-    /// Services of others at our VIPs.
-    pub services: Vec<SocketAddr>,
-    /// What happened to this daemon.
-    pub history: History,
-}
-
-/// What happened to this daemon.
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    /// Rows found missing or changed by someone else and put right.
-    pub drift: u64,
-    /// Whether the last reload was good.
-    pub reload_good: bool,
-    /// When the configuration in force was read, seconds since the epoch.
-    pub reloaded_at: f64,
-    /// How often an idle control connection was kept alive in IPVS, by cluster.
-    pub refreshed: BTreeMap<String, u64>,
-    /// Why the kernel's rows cannot be put right at present.
-    pub complaint: Option<String>,
-}
+/// How long a start waits for the first answers of name servers.
+const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The running daemon.
 pub struct Daemon {
@@ -135,7 +78,7 @@ impl Daemon {
         // Names are asked before packets can wait for the answers.
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
         follower.configure(&config);
-        follower.first_answers(ANSWER).await;
+        follower.first_answers(FIRST_ANSWERS).await;
         let look = kernel.look(&config).map_err(kernel_error)?;
         let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(kernel_error)?;
@@ -151,7 +94,7 @@ impl Daemon {
         let (jobs, work) = channel();
         let (answers, waker) = packets.sender();
         row_writer::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
-        let verdicts = metrics::verdict_histogram();
+        let verdicts = verdict_histogram();
         follower.configure(&plan.config);
         let followed = follower.followed();
         let mut director =
@@ -477,44 +420,9 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// Whether control packets are read: the queue is ours, its thread answers, and the kernel's rows are right.
-async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
-    let (queue, complaint) = {
-        let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-        (view.config.kernel.queue, view.history.complaint.clone())
-    };
-    let answered = tokio::time::timeout(ANSWER, packets.alive()).await;
-    let mut wrong = Vec::new();
-    if queue::stats(queue).is_none() {
-        wrong.push(format!("nobody listens on NFQUEUE {queue}"));
+/// Tells systemd, where it started us (`Type=notify`).
+pub(super) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd cannot be notified");
     }
-    if answered != Ok(true) {
-        wrong.push("the packet thread does not answer".to_owned());
-    }
-    wrong.extend(complaint);
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
-}
-
-async fn scrape(
-    packets: Packets,
-    view: Arc<Mutex<View>>,
-    observer: Arc<Mutex<Observer>>,
-    verdicts: Histogram,
-) -> Result<String, String> {
-    let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
-    let read = move || {
-        let (config, indexes, availability, health, history) = {
-            let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-            let View { config, indexes, availability, health, history, .. } = &*view;
-            (config.clone(), indexes.clone(), availability.clone(), health.snapshot(), history.clone())
-        };
-        // A long listing holds up nobody but others who want one.
-        let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
-        let kernel = observed.map_err(|error| error.to_string())?.counters;
-        let servers = Servers { config: &config, availability: &availability, health: &health };
-        let (queue, history) = (config.kernel.queue, &history);
-        let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
-        scrape.text().map_err(|error| error.to_string())
-    };
-    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::control::View;
-use super::packets::{Message, Packets};
+use super::messages::{Message, Packets};
+use super::view::View;
 use crate::config::{Cluster, Config};
 use crate::keepalive::{Control, Idle, Keepalive, Quiet, Sight};
 use crate::kernel::conntrack::{self, Patience};

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use super::packets::Message;
+use super::messages::Message;
 use super::repeated::Repeated;
 use crate::kernel::KernelError;
 use crate::kernel::apply;

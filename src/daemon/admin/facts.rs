@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
-use crate::daemon::control::{History, View};
 use crate::daemon::health::ServerHealth;
 use crate::daemon::metrics::observe::{Observed, Observer};
+use crate::daemon::view::{History, View};
 use crate::kernel::elements::{Element, Elements};
 use crate::kernel::{Errno, KernelError};
 use crate::plan::advertised::Advertised;

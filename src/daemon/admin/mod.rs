@@ -52,9 +52,9 @@ use tracing::{debug, warn};
 pub use facts::{Facts, Kernels};
 pub use socket::{Socket, bind};
 
-use super::control::Command;
+use super::command::Command;
+use super::messages::{Message, Packets};
 use super::metrics::observe::Observed;
-use super::packets::{Message, Packets};
 use super::places::Places;
 use super::repeated::Repeated;
 use super::trace_subscribers::{BEHIND, Listener};

@@ -16,7 +16,7 @@ use crate::client::request::{Ask, ClientError};
 use crate::client::{self, Format};
 use crate::config::sample;
 use crate::daemon::RunError;
-use crate::daemon::control::History;
+use crate::daemon::view::History;
 use crate::director::{Director, Hook, Packet};
 use crate::kernel::elements::{Element, Part, key};
 use crate::kernel::ipvs::{ListedDestination, ListedService, Traffic};

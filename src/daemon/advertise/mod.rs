@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{Advertise, Config};
 use crate::daemon::advertise::dns::Resolver;
-use crate::daemon::control::Command;
+use crate::daemon::command::Command;
 use crate::daemon::repeated::Repeated;
 use crate::kernel::KernelError;
 use crate::kernel::addresses::{self, Addresses, Watch};

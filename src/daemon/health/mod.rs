@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::config::{Config, HealthCheck, HealthCheckKind};
-use crate::daemon::control::Command;
+use crate::daemon::command::Command;
 use crate::daemon::health::probe::probe;
 use crate::health::{Change, Outcome, Pace, Report, Standing, Step, Tally};
 use crate::lvs::PortRange;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use prometheus::{GaugeVec, Opts, Registry};
 
+use super::families::gauges;
 use crate::config::Config;
 use crate::daemon::health::ServerHealth;
-use crate::daemon::metrics::gauges;
 use crate::health::Standing;
 use crate::plan::availability::Availability;
 
