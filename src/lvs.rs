@@ -1,7 +1,7 @@
 //! The nouns of Linux Virtual Server, as ipvsadm(8) and keepalived use them.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -179,6 +179,29 @@ pub enum ConnectionState {
     Other,
 }
 
+/// Whether a socket that listens at `listener` takes connections to `address`. `::` may take those of IPv4 too
+/// (`IPV6_V6ONLY` cannot be seen), and counts as if it did.
+#[must_use]
+pub fn serves(listener: SocketAddr, address: IpAddr) -> bool {
+    match listener.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+        own if own.is_unspecified() => address.is_ipv4(),
+        own => own == address,
+    }
+}
+
+/// How long IPVS keeps idle connections of a network namespace: `ipvsadm --set TCP TCPFIN UDP`. Whole seconds; to set 0 leaves
+/// one as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Established TCP.
+    pub tcp: Duration,
+    /// TCP after a FIN.
+    pub tcp_fin: Duration,
+    /// UDP.
+    pub udp: Duration,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,5 +223,15 @@ mod tests {
             assert_eq!(of(address, length), expected, "{address}/{length}");
         }
         assert_eq!(netmask(IpAddr::from([0, 0, 0, 0]), 20).to_string(), "255.255.240.0");
+    }
+
+    #[test]
+    fn wildcards_serve_every_address() {
+        let serves = |listener: &str, address: &str| {
+            super::serves(listener.parse().expect("a listener"), address.parse().expect("an address"))
+        };
+        assert!(serves("0.0.0.0:21", "192.0.2.10") && !serves("0.0.0.0:21", "2001:db8::10"));
+        assert!(serves("[::]:21", "192.0.2.10") && serves("[::]:21", "2001:db8::10"));
+        assert!(serves("192.0.2.10:21", "192.0.2.10") && !serves("192.0.2.11:21", "192.0.2.10"));
     }
 }

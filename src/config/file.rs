@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::model::{
     Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
-    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, Timeouts, UnexpectedData,
+    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, UnexpectedData,
 };
 use super::problem::{Wrong, quoted};
 use super::section::Section;
 use super::tree::{Kind, Node};
 use super::value::{self, Read};
-use crate::lvs::{ForwardingMethod, PortRange};
+use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
 
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {

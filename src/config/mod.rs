@@ -16,7 +16,7 @@ mod value;
 
 pub use model::{
     Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
-    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, Timeouts, UnexpectedData,
+    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, UnexpectedData,
 };
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use value::unfit;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::lvs::{ForwardingMethod, PortRange};
+use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
 
 /// A checked configuration file.
 #[derive(Clone, Debug, PartialEq)]
@@ -263,17 +263,6 @@ pub struct Kernel {
     pub queue: u16,
     /// IPVS's own timeouts, one setting per network namespace; `None`: left alone.
     pub timeouts: Option<Timeouts>,
-}
-
-/// `ipvsadm --set TCP TCPFIN UDP`; whole seconds ≥ 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Established TCP.
-    pub tcp: Duration,
-    /// TCP after a FIN.
-    pub tcp_fin: Duration,
-    /// UDP.
-    pub udp: Duration,
 }
 
 /// The metrics endpoint.

@@ -23,7 +23,7 @@ use super::metrics::observe::Observer;
 use super::metrics::scrape::{ready, scrape};
 use super::metrics::{endpoint, verdict_histogram};
 use super::packets::Thread;
-use super::reconcile::{Kernel, Plan, missing};
+use super::reconcile::{Kernel, missing};
 use super::row_writer;
 use super::view::{History, View};
 use crate::config::Config;
@@ -34,7 +34,9 @@ use crate::kernel::log::Log;
 use crate::kernel::queue::Queue;
 use crate::lvs::ServiceKey;
 use crate::plan::availability::{Availability, ServerName};
-use crate::plan::director_config;
+use crate::plan::drift::{self, Expected, Found};
+use crate::plan::reconcile::Plan;
+use crate::plan::{director_config, restart};
 use crate::state::{Change, LocalAddress};
 use crate::time::Time;
 
@@ -173,7 +175,7 @@ impl Daemon {
         notify(&[NotifyState::Reloading]);
         let result = reread().and_then(|config| {
             let mut availability = self.lock().availability.clone();
-            if let Some(fixed) = needs_restart(&self.config, &config) {
+            if let Some(fixed) = restart::needed(&self.config, &config) {
                 return Err(format!("{fixed} can only be changed by a restart"));
             }
             availability.retain(&config);
@@ -292,7 +294,7 @@ impl Daemon {
         });
         match done {
             Ok((plan, stays, exchanged)) => {
-                if plan.flushed || exchanged.is_some() {
+                if plan.flushed() || exchanged.is_some() {
                     let _ = self.packets.tell(Message::RowsLost);
                 }
                 let drift = self.drift(&plan);
@@ -323,46 +325,24 @@ impl Daemon {
 
     /// How many rows someone else had changed; says so. An address whose interface was missing was nobody's change.
     fn drift(&self, plan: &Plan) -> u64 {
-        let mut drift = 0;
-        if plan.timeouts.is_some() {
-            warn!("IPVS's timeouts were changed by someone else: set again");
-            drift += 1;
-        }
-        if plan.rules.is_some() {
-            let edited = plan.edited.join("; ");
-            warn!("someone else changed the rules of table inet ftpdirector ({edited}): written again");
-            drift += 1;
-        }
-        let flushed = |change: &Change| plan.flushed && matches!(change, Change::AddElement(..));
-        let elements = plan.changes.iter().filter(|change| flushed(change)).count();
-        if elements > 0 {
-            warn!("its {elements} elements are written again");
-            drift += u64::try_from(elements).unwrap_or(u64::MAX);
-        }
-        for change in plan.changes.iter().filter(|change| !flushed(change)) {
-            let ours = match change {
-                Change::DeleteDestination(key, to) => self.quiescing.contains(&(*key, to.address)),
-                Change::DeleteService(key) => self.quiescing.iter().any(|(quiescing, _)| quiescing == key),
-                Change::DeleteAddress(_) => true,
-                Change::AddAddress(to) if self.absent.contains(to) => {
-                    info!("{change}: its interface is there now");
-                    continue;
+        let found = drift::found(plan, Expected { quiescing: &self.quiescing, absent: &self.absent });
+        for found in &found {
+            match found {
+                Found::Timeouts => warn!("IPVS's timeouts were changed by someone else: set again"),
+                Found::Rules(edited) => {
+                    let edited = edited.join("; ");
+                    warn!("someone else changed the rules of table inet ftpdirector ({edited}): written again");
                 }
-                _ => false,
-            };
-            if ours {
-                info!("{change}: its last connection is gone");
-                continue;
-            }
-            drift += 1;
-            match change {
-                Change::EditDestination(..) => {
+                Found::Flushed(elements) => warn!("its {elements} elements are written again"),
+                Found::InterfaceCame(change) => info!("{change}: its interface is there now"),
+                Found::ConnectionsEnded(change) => info!("{change}: its last connection is gone"),
+                Found::Row(change @ Change::EditDestination(..)) => {
                     warn!("put right: {change} (to take a server out by hand: ftpdirector drain CLUSTER/SERVER)");
                 }
-                _ => warn!("put right: {change}"),
+                Found::Row(change) => warn!("put right: {change}"),
             }
         }
-        drift
+        found.iter().map(Found::drift).fold(0, u64::saturating_add)
     }
 
     /// Whether the packet thread answers.
@@ -388,23 +368,6 @@ impl Daemon {
     fn lock(&self) -> std::sync::MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What is bound when the daemon starts.
-fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    if old.kernel.queue != new.kernel.queue {
-        return Some("kernel.queue");
-    }
-    if old.kernel.fwmark_base != new.kernel.fwmark_base {
-        return Some("kernel.fwmark_base (stop, `ftpdirector flush` with the old file, start: it)");
-    }
-    if old.log != new.log {
-        return Some("log");
-    }
-    if old.admin != new.admin {
-        return Some("admin.socket");
-    }
-    (old.metrics.listen != new.metrics.listen).then_some("metrics.listen")
 }
 
 fn say(plan: &Plan) {

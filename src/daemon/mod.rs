@@ -30,7 +30,7 @@ use tracing::{debug, info};
 
 pub use command::{Command, OnExit};
 pub use error::RunError;
-pub use reconcile::{Kernel, Plan, flush};
+pub use reconcile::{Kernel, flush};
 
 use crate::config::Config;
 use control::{Daemon, notify};

@@ -3,6 +3,7 @@
 //! Each address says who added it (`IFA_PROTO`, Linux 5.18), so that ours are known after a restart and nobody else's is
 //! touched.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::net::IpAddr;
@@ -162,6 +163,15 @@ fn message(of: &LocalAddress, tried: &str) -> Result<AddressMessage, KernelError
     };
     message.attributes = vec![AddressAttribute::Local(of.address), AddressAttribute::Address(of.address)];
     Ok(message)
+}
+
+/// The addresses that we added, of interfaces that still exist.
+#[must_use]
+pub fn own(listed: &[Listed]) -> BTreeSet<LocalAddress> {
+    let ours = listed.iter().filter(|listed| listed.ours);
+    let named =
+        ours.filter_map(|listed| Some(LocalAddress { interface: name_of(listed.index)?, address: listed.address }));
+    named.collect()
 }
 
 /// What is said of an interface that does not exist.

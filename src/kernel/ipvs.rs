@@ -19,12 +19,12 @@ use super::abi::ip_vs::{
 };
 use super::netlink::{Answer, set_option};
 use super::{Errno, KernelError};
-use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
+use crate::lvs::{Destination, ForwardingMethod, ServiceKey, Timeouts, VirtualService};
 
 mod listed;
 mod wire;
 
-pub use listed::{Info, ListedDestination, ListedService, Timeouts, Traffic};
+pub use listed::{Info, ListedDestination, ListedService, Traffic};
 
 use wire::Attributes;
 

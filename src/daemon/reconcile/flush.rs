@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::ours;
 use crate::config::Config;
 use crate::kernel::actual::{self, Table};
-use crate::kernel::addresses::Addresses;
+use crate::kernel::addresses::{Addresses, own};
 use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::{KernelError, probe, ruleset};
@@ -46,7 +45,7 @@ pub(super) fn take_away(
     // First: a VIP without its services would answer with resets.
     match Addresses::connect().and_then(|mut addresses| Ok((addresses.list()?, addresses))) {
         Ok((listed, mut addresses)) => {
-            errors.extend(ours(&listed).iter().filter_map(|address| addresses.delete(address).err()));
+            errors.extend(own(&listed).iter().filter_map(|address| addresses.delete(address).err()));
         }
         Err(error) => errors.push(error),
     }

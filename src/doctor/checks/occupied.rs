@@ -7,8 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::config::RealServer;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
-use crate::kernel::listening::serves;
-use crate::lvs::{PortRange, ServiceKey};
+use crate::lvs::{PortRange, ServiceKey, serves};
 
 const MEANS: &str = "it gets no connections at the VIP: what comes to this port is dropped, unless a session of that server \
                      expects it";

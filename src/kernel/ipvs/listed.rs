@@ -1,7 +1,5 @@
 //! What IPVS lists.
 
-use std::time::Duration;
-
 use crate::lvs::{Destination, VirtualService};
 
 /// Counters since the service or destination was made. IPVS publishes them up to 2 s late.
@@ -50,18 +48,6 @@ pub struct ListedService {
     pub traffic: Traffic,
     /// Its real servers.
     pub destinations: Vec<ListedDestination>,
-}
-
-/// The idle timeouts of a network namespace (`ipvsadm --set TCP TCPFIN UDP`). Seconds resolution; zero leaves one as
-/// it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// An established TCP connection.
-    pub tcp: Duration,
-    /// A TCP connection after a FIN.
-    pub tcp_fin: Duration,
-    /// UDP.
-    pub udp: Duration,
 }
 
 /// What IPVS says of itself.
