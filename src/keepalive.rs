@@ -230,18 +230,6 @@ impl Keepalive {
         }
         kept
     }
-
-    /// How many control connections are remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.watches.len()
-    }
-
-    /// Whether none is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.watches.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ftpdirector::cli::{self, Cli, Command, Shown};
-use ftpdirector::client::request::{Ask, ClientError};
-use ftpdirector::client::top::{self, Options};
-use ftpdirector::client::{self, Format};
-use ftpdirector::config::{self, Config, LogFormat, LogLevel};
-use ftpdirector::daemon::{self, Kernel, OnExit, RunError};
-use ftpdirector::lvs::ForwardingMethod;
-use ftpdirector::{doctor, replay};
+use ftpdirector::facade::cli::{self, Cli, Command, Shown};
+use ftpdirector::facade::client::top::{self, Options};
+use ftpdirector::facade::client::{self, Ask, ClientError, Format};
+use ftpdirector::facade::config::{self, Config, LogFormat, LogLevel};
+use ftpdirector::facade::daemon::{self, Kernel, OnExit, RunError};
+use ftpdirector::facade::lvs::ForwardingMethod;
+use ftpdirector::facade::{doctor, replay};
 
 /// Exit codes, beside clap's 2 for usage: sysexits.h.
 const FOUND: u8 = 1;

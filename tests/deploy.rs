@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use ftpdirector::config;
+use ftpdirector::facade::config;
 
 const PAGE: &str = "deploy/man/ftpdirector.8.in";
 const FILE_PAGE: &str = "deploy/man/ftpdirector.yaml.5.in";

@@ -14,9 +14,11 @@ mod tests;
 mod tree;
 mod value;
 
+#[cfg(test)]
+pub(crate) use model::{Admin, ClientMatch, Kernel, Limits, Metrics, SorryServer};
 pub use model::{
-    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
-    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, UnexpectedData,
+    Advertise, Bounce, Cluster, Config, HealthCheck, HealthCheckKind, Log, LogFormat, LogLevel, NoServers, OnFailure,
+    RealServer, UnexpectedData,
 };
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use value::unfit;

@@ -18,14 +18,14 @@ pub enum Command {
         /// What went wrong.
         answer: oneshot::Sender<Result<(), String>>,
     },
-    /// A server's health checks fail (`true`), or succeed again: what holds stands in the [`HealthView`].
+    /// A server's health checks fail (`true`), or succeed again: what holds stands in the `HealthView`.
     Down {
         /// Which.
         server: ServerName,
         /// Whether it is down from now on.
         down: bool,
     },
-    /// Another address goes into 227s: which one stands in [`Followed`].
+    /// Another address goes into 227s: which one stands in `Followed`.
     Advertise,
 }
 

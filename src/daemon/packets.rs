@@ -1,4 +1,4 @@
-//! The packet thread: owns the queue, the log group and the director. Everyone else talks to it through [`Packets`].
+//! The packet thread: owns the queue, the log group and the director. Everyone else talks to it through [`super::messages::Packets`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,13 +16,11 @@ use super::repeated::Repeated;
 use super::row_writer::Job;
 use super::trace_subscribers::Listeners;
 use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
+use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::Log;
 use crate::kernel::queue::{PacketId, Queue, Verdicts};
 use crate::kernel::wait::{Wake, wait};
 use crate::time::Time;
-
-/// `NF_INET_FORWARD` (include/uapi/linux/netfilter.h); the other hook that queues is POSTROUTING.
-const NF_INET_FORWARD: u8 = 2;
 
 /// What the thread works with.
 pub struct Thread {
@@ -179,6 +177,7 @@ impl Core {
         let received = Instant::now();
         let crate::kernel::queue::Packet { id, hook, mark, payload, truncated, .. } = packet;
         self.next = self.next.wrapping_add(1);
+        // The other hook that queues is POSTROUTING.
         let hook = if hook == NF_INET_FORWARD { Hook::Forward } else { Hook::Postrouting };
         let offered = director::Packet { id: self.next, hook, mark, bytes: &mut *payload, truncated };
         match self.director.packet(self.now(), offered, actions) {

@@ -22,9 +22,9 @@ mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
 
-pub use counters::{ClusterCounters, Snapshot};
+pub use counters::Snapshot;
 pub use expectation::{Mode, Outcome};
-pub use interface::{Action, Cluster, Decision, Hook, IMPLICIT_TLS, Limits, OutOfRange, Packet, Policies, Setup};
+pub use interface::{Action, Cluster, Decision, Hook, Limits, OutOfRange, Packet, Policies, Setup};
 pub use listing::{Expected, Holder, Listed, Page};
 pub use trace::{Filter, TraceEvent, What};
 

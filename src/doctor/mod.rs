@@ -1,6 +1,6 @@
 //! `ftpdirector doctor`: examines the machine for what breaks FTP on IPVS, and changes nothing.
 //!
-//! [`gather`] reads the machine into [`Facts`]; each check is a pure function over them.
+//! [`gather()`] reads the machine into [`Facts`]; each check is a pure function over them.
 
 mod checks;
 mod facts;

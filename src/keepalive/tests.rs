@@ -67,7 +67,7 @@ fn a_silent_control_connection_lives_as_long_as_its_data_connection() {
     }
     assert!(keepalive.look(time(100 * STEP), &sight(&[control(5000, 674)])).is_empty());
     assert!(keepalive.look(time(105 * STEP), &sight(&[])).is_empty());
-    assert!(keepalive.is_empty());
+    assert!(keepalive.watches.is_empty());
 }
 
 #[test]
@@ -176,9 +176,9 @@ fn sessions_that_fall_silent_together_share_what_is_remembered() {
 fn what_was_remembered_is_forgotten() {
     let mut keepalive = Keepalive::default();
     keepalive.look(time(0), &sight(&[control(5000, 600), data(6000)]));
-    assert_eq!((keepalive.len(), keepalive.chosen.len()), (1, 1));
+    assert_eq!((keepalive.watches.len(), keepalive.chosen.len()), (1, 1));
     keepalive.look(time(902), &sight(&[]));
-    assert_eq!((keepalive.len(), keepalive.chosen.len()), (0, 0));
+    assert_eq!((keepalive.watches.len(), keepalive.chosen.len()), (0, 0));
 }
 
 #[test]

@@ -13,9 +13,9 @@ use neli::types::{Buffer, GenlBuffer};
 use neli::utils::Groups;
 
 use super::abi::ip_vs::{
-    IPVS_CMD_DEL_DEST, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_CONFIG, IPVS_CMD_GET_DEST, IPVS_CMD_GET_INFO,
-    IPVS_CMD_GET_SERVICE, IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST,
-    IPVS_CMD_SET_SERVICE, IPVS_GENL_NAME, IPVS_GENL_VERSION,
+    IPVS_CMD_DEL_DEST, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_CONFIG, IPVS_CMD_GET_DEST, IPVS_CMD_GET_SERVICE,
+    IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST, IPVS_CMD_SET_SERVICE,
+    IPVS_GENL_NAME, IPVS_GENL_VERSION,
 };
 use super::netlink::{Answer, set_option};
 use super::{Errno, KernelError};
@@ -24,7 +24,7 @@ use crate::lvs::{Destination, ForwardingMethod, ServiceKey, Timeouts, VirtualSer
 mod listed;
 mod wire;
 
-pub use listed::{Info, ListedDestination, ListedService, Traffic};
+pub use listed::{ListedDestination, ListedService, Traffic};
 
 use wire::Attributes;
 
@@ -65,16 +65,6 @@ impl Ipvs {
             .and_then(|reply| wire::u16_of(reply.attrs(), CtrlAttr::FamilyId.into()))
             .ok_or_else(|| garbled(tried, "no family id"))?;
         Ok(this)
-    }
-
-    /// The kernel half of `ipvsadm --version`.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn info(&mut self) -> Result<Info, KernelError> {
-        let tried = "ipvsadm --version";
-        let replies = self.request(tried, IPVS_CMD_GET_INFO, NlmF::ACK, Attributes::new())?;
-        replies.first().and_then(|r| wire::parse_info(r.attrs())).ok_or_else(|| garbled(tried, "no version"))
     }
 
     /// `ipvsadm -L -n --stats --exact`: every TCP and firewall-mark service (UDP and SCTP are left out).

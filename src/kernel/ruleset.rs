@@ -11,7 +11,6 @@ use super::KernelError;
 const NFT: (u32, u32, u32) = (1, 0, 6);
 /// The oldest kernel: the first longterm one whose nf_tables has all we use.
 const LINUX: (u32, u32) = (6, 1);
-const TABLE: [&str; 3] = ["table", "inet", super::elements::TABLE];
 
 /// Applies a ruleset in one transaction: `nft -f -`.
 ///
@@ -27,19 +26,6 @@ pub fn apply(text: &str) -> Result<(), KernelError> {
 /// As `apply`.
 pub fn check(text: &str) -> Result<(), KernelError> {
     nft(&["-c", "-f", "-"], text).map(|_| ())
-}
-
-/// Our table as text, `nft list table inet ftpdirector`; `None` when it does not exist. nft itself starts over
-/// whenever someone commits meanwhile, so under constant change this may take long.
-///
-/// # Errors
-/// As `apply`.
-pub fn list_table() -> Result<Option<String>, KernelError> {
-    match nft(&[&["list"][..], &TABLE].concat(), "") {
-        Ok(text) => Ok(Some(text)),
-        Err(KernelError::Nft { said, .. }) if said.contains("No such file or directory") => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 /// The version of nft(8); 1.0.6 at least.

@@ -1,4 +1,4 @@
-//! The checks: pure functions over [`Facts`](super::Facts). A new one is a row here.
+//! The checks: pure functions over [`Facts`]. A new one is a row here.
 
 mod clusters;
 mod firewall;

@@ -49,12 +49,3 @@ pub struct ListedService {
     /// Its real servers.
     pub destinations: Vec<ListedDestination>,
 }
-
-/// What IPVS says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// Major, minor, patch: 1.2.1 for every kernel since 2008.
-    pub version: (u8, u8, u8),
-    /// Buckets of the connection table.
-    pub connection_table_size: u32,
-}
