@@ -103,8 +103,8 @@ pub mod facade {
 
     /// The readers of what the kernel sends.
     pub mod kernel {
-        pub use crate::kernel::elements::{parse_counters, parse_elements};
         pub use crate::kernel::log::parse as parse_log;
+        pub use crate::kernel::nftables::{parse_counters, parse_elements};
         pub use crate::kernel::queue::parse as parse_queue;
     }
 

@@ -28,10 +28,10 @@ use super::row_writer;
 use super::view::{History, View};
 use crate::config::Config;
 use crate::director::Director;
-use crate::kernel::actual;
-use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
+use crate::kernel::nftables::Elements;
 use crate::kernel::queue::Queue;
+use crate::kernel::read_state;
 use crate::lvs::ServiceKey;
 use crate::plan::availability::{Availability, ServerName};
 use crate::plan::drift::{self, Expected, Found};
@@ -89,7 +89,7 @@ impl Daemon {
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
-        let found = actual::dynamic(&mut elements).map_err(kernel_error)?;
+        let found = read_state::dynamic(&mut elements).map_err(kernel_error)?;
         say(&plan);
 
         let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;

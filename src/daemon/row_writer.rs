@@ -10,7 +10,7 @@ use super::messages::Message;
 use super::repeated::Repeated;
 use crate::kernel::KernelError;
 use crate::kernel::apply;
-use crate::kernel::elements::{ElementChange, Elements};
+use crate::kernel::nftables::{ElementChange, Elements};
 use crate::kernel::wait::Wake;
 use crate::steer::RowChange;
 

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::daemon::health::ServerHealth;
 use crate::daemon::metrics::observe::{Observed, Observer};
 use crate::daemon::view::{History, View};
-use crate::kernel::elements::{Element, Elements};
+use crate::kernel::nftables::{Element, Elements};
 use crate::kernel::{Errno, KernelError};
 use crate::plan::advertised::Advertised;
 use crate::plan::availability::Availability;

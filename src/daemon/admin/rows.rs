@@ -7,7 +7,7 @@ use super::facts::{Belief, Dump};
 use super::traced::{fields, mode_name};
 use crate::api::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use crate::director::{Expected, Holder, Listed};
-use crate::kernel::actual;
+use crate::kernel::read_state;
 use crate::plan::mark_index;
 use crate::state::sets::{Key, Set, Value};
 use crate::steer::Placement;
@@ -25,7 +25,7 @@ pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> Pinhol
     let all = dumps.iter().flat_map(|(set, elements)| elements.iter().map(move |element| (*set, element)));
     let mut pinholes = Pinholes { total: 0, pinholes: Vec::new() };
     for (set, element) in all {
-        let Some((key, value)) = actual::row(set, element) else { continue };
+        let Some((key, value)) = read_state::row(set, element) else { continue };
         pinholes.total = pinholes.total.saturating_add(1);
         if pinholes.pinholes.len() >= MOST {
             continue;

@@ -7,9 +7,9 @@ use crate::config::Config;
 use crate::daemon::metrics::owners::{Connection, Owner, Owners};
 use crate::daemon::metrics::tally::Tally;
 use crate::daemon::metrics::{KernelCounters, Limited, ServerCounters};
-use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::{Ipvs, ListedService, Traffic};
-use crate::kernel::{Errno, KernelError, actual, queue};
+use crate::kernel::nftables::Elements;
+use crate::kernel::{Errno, KernelError, queue, read_state};
 use crate::lvs::ServiceKey;
 use crate::plan::availability::ServerName;
 use crate::plan::mark_index;
@@ -223,5 +223,5 @@ fn packets(elements: &mut Elements, set: Set) -> Result<BTreeMap<Key, u64>, Kern
         Err(error) if error.errno() == Some(Errno::ENOENT) => Vec::new(),
         dumped => dumped?,
     };
-    Ok(dumped.iter().filter_map(|element| Some((actual::row(set, element)?.0, element.packets))).collect())
+    Ok(dumped.iter().filter_map(|element| Some((read_state::row(set, element)?.0, element.packets))).collect())
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::kernel::KernelError;
-use crate::kernel::actual::{self, Table};
-use crate::kernel::elements::{Element, Elements};
+use crate::kernel::nftables::{Element, Elements};
+use crate::kernel::read_state::{self, Table};
 use crate::kernel::sets::Standing;
 use crate::lvs::FirewallMark;
 use crate::plan::exchange::{self, Exchanged, around};
@@ -44,7 +44,7 @@ fn sets_of(
         if !set.is_static() && !set.is_dynamic() {
             continue;
         }
-        let elements = actual::listed(elements, set)?;
+        let elements = read_state::listed(elements, set)?;
         let elements = elements.iter().filter(|element| !element.interval_end);
         let rows: Vec<_> = elements.map(|element| kept(set, standing, element, &active_port)).collect();
         if set.is_dynamic() {
@@ -107,10 +107,10 @@ fn kept(
     active_port: &impl Fn(FirewallMark) -> Option<u16>,
 ) -> Option<Kept> {
     let (key, value) = if standing.like(set) {
-        actual::row(set, element)?
+        read_state::row(set, element)?
     } else {
         let older = older(set).filter(|older| standing.like_with(set, older))?;
-        let (mut key, value) = actual::row_with(set, older, element)?;
+        let (mut key, value) = read_state::row_with(set, older, element)?;
         let &[Value::Mark(mark)] = &value[..] else { return None };
         key.push(Value::Port(active_port(mark)?));
         (key, value)

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::Config;
-use crate::kernel::actual::{self, Table};
 use crate::kernel::addresses::{Addresses, own};
-use crate::kernel::elements::Elements;
 use crate::kernel::ipvs::Ipvs;
-use crate::kernel::{KernelError, probe, ruleset};
+use crate::kernel::nftables::Elements;
+use crate::kernel::read_state::{self, Table};
+use crate::kernel::{KernelError, nft_command, requirements};
 use crate::lvs::ServiceKey;
 use crate::plan::mark_index;
 use crate::state::TABLE;
@@ -17,7 +17,7 @@ use crate::state::TABLE;
 /// holds no rows, and asking for it would load it.
 #[must_use]
 pub fn flush(config: &Config) -> Vec<KernelError> {
-    if let Err(error) = probe::net_admin() {
+    if let Err(error) = requirements::net_admin() {
         return vec![error];
     }
     let (mut ipvs, mut elements, mut errors) = (None, None, Vec::new());
@@ -49,13 +49,13 @@ pub(super) fn take_away(
         }
         Err(error) => errors.push(error),
     }
-    let table = elements.as_mut().map_or_else(|| Ok(Table::default()), |elements| actual::table(elements, None));
+    let table = elements.as_mut().map_or_else(|| Ok(Table::default()), |elements| read_state::table(elements, None));
     let table = table.unwrap_or_else(|error| {
         errors.push(error);
         Table::default()
     });
     if let Some(ipvs) = ipvs {
-        match actual::read(ipvs, &table, mark_index::marks(config), made) {
+        match read_state::read(ipvs, &table, mark_index::marks(config), made) {
             Ok((state, _)) => {
                 for key in state.services.keys() {
                     errors.extend(ipvs.delete_service(key).err());
@@ -66,7 +66,7 @@ pub(super) fn take_away(
     }
     // The table says which services are ours: it goes last, and stays while one of them does.
     if table.there && errors.is_empty() {
-        errors.extend(ruleset::apply(&format!("delete table {TABLE}\n")).err());
+        errors.extend(nft_command::apply(&format!("delete table {TABLE}\n")).err());
     }
     errors
 }

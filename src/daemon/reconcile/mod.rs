@@ -12,12 +12,12 @@ pub use flush::flush;
 use flush::take_away;
 
 use crate::config::Config;
-use crate::kernel::actual::{self, Table};
 use crate::kernel::addresses::{self, Addresses, Listed};
-use crate::kernel::elements::{ElementChange, Elements, Part, Row, key};
+use crate::kernel::fingerprint::{self, Print};
 use crate::kernel::ipvs::Ipvs;
-use crate::kernel::rules::{self, Print};
-use crate::kernel::{KernelError, apply, listening, probe, ruleset};
+use crate::kernel::nftables::{ElementChange, Elements, Part, Row, key};
+use crate::kernel::read_state::{self, Table};
+use crate::kernel::{KernelError, apply, listening, nft_command, requirements};
 use crate::lvs::{ServiceKey, Timeouts};
 use crate::plan::availability::Availability;
 use crate::plan::exchange::Exchanged;
@@ -61,7 +61,7 @@ impl Kernel {
     /// # Errors
     /// Everything that is missing.
     pub fn connect() -> Result<Self, Vec<KernelError>> {
-        let lacks = probe::lacks();
+        let lacks = requirements::lacks();
         if !lacks.is_empty() {
             return Err(lacks);
         }
@@ -81,8 +81,8 @@ impl Kernel {
         if self.unstamped {
             self.stamp()?;
         }
-        let table = actual::table(&mut self.elements, self.table.take())?;
-        let (mut actual, others) = actual::read(&mut self.ipvs, &table, mark_index::marks(config), &self.made)?;
+        let table = read_state::table(&mut self.elements, self.table.take())?;
+        let (mut actual, others) = read_state::read(&mut self.ipvs, &table, mark_index::marks(config), &self.made)?;
         self.made.extend(actual.services.keys());
         let addresses = self.addresses.list()?;
         actual.addresses = addresses::own(&addresses);
@@ -111,7 +111,7 @@ impl Kernel {
         plan.notes = look.notes(config, &plan);
         // What is refused altogether is shown as it would be tried.
         if let Ok(Some((rules, exchanged))) =
-            exchange::write(&mut self.elements, self.table.as_ref(), &plan, ruleset::check)
+            exchange::write(&mut self.elements, self.table.as_ref(), &plan, nft_command::check)
         {
             plan.notes.quiescing.insert(exchanged.to_string());
             plan.changes.retain(|change| !exchanged.fills(change));
@@ -127,7 +127,7 @@ impl Kernel {
     pub fn carry_out(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
         let mut exchanged = None;
         if plan.rules.is_some() {
-            exchanged = exchange::write(&mut self.elements, self.table.as_ref(), plan, ruleset::apply)?
+            exchanged = exchange::write(&mut self.elements, self.table.as_ref(), plan, nft_command::apply)?
                 .map(|(_, exchanged)| exchanged);
             match &exchanged {
                 Some(exchanged) if exchanged.lost.is_empty() => info!("{exchanged}"),
@@ -157,7 +157,7 @@ impl Kernel {
     /// Writes down what the kernel makes of our rules, so that a later look knows them. While the ruleset changes too fast to
     /// be listed, the next look does.
     fn stamp(&mut self) -> Result<(), KernelError> {
-        let Some(print) = rules::read(&mut self.elements)? else { return Ok(()) };
+        let Some(print) = fingerprint::read(&mut self.elements)? else { return Ok(()) };
         let row = Row { set: "version", key: key(&[Part::Mark(print.hash())]), data: None, timeout: None };
         self.elements.apply(&[ElementChange::Add(row)]).into_iter().collect::<Result<(), _>>()?;
         (self.right, self.unstamped) = (Some(print), false);
@@ -229,7 +229,7 @@ impl Look {
             },
             others: &self.others,
             listening: listening::ports(),
-            helper: probe::ip_vs_ftp_ports(),
+            helper: requirements::ip_vs_ftp_ports(),
             timeouts: self.timeouts,
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
         }

@@ -8,7 +8,7 @@ use super::abi::nfnetlink::{NFNL_SUBSYS_NFTABLES, NFNL_SUBSYS_QUEUE, NLM_F_ACK, 
 use super::abi::nfnetlink_queue::NFQNL_MSG_CONFIG;
 use super::ipvs::Ipvs;
 use super::netlink::{Netfilter, bare, messages};
-use super::{Errno, KernelError, ruleset};
+use super::{Errno, KernelError, nft_command};
 
 const MODULES: [&str; 4] = ["ip_vs", "nfnetlink_queue", "nf_tables", "nft_queue"];
 
@@ -27,11 +27,11 @@ pub fn lacks() -> Vec<KernelError> {
     }
     load();
     let found = [
-        ruleset::kernel_version().map(|_| ()),
+        nft_command::kernel_version().map(|_| ()),
         Ipvs::connect().map(|_| ()),
         answers(NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN, "nf_tables"),
         answers(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, "nfnetlink_queue"),
-        ruleset::nft_version().and_then(|_| queue_rule()),
+        nft_command::nft_version().and_then(|_| queue_rule()),
     ];
     found.into_iter().filter_map(Result::err).collect()
 }
@@ -92,7 +92,7 @@ fn answers(subsystem: u16, message: u16, module: &'static str) -> Result<(), Ker
 }
 
 fn queue_rule() -> Result<(), KernelError> {
-    match ruleset::check(QUEUE_RULE) {
+    match nft_command::check(QUEUE_RULE) {
         Err(KernelError::Nft { said, .. }) if said.contains("No such file or directory") => {
             Err(KernelError::NoModule("nft_queue"))
         }

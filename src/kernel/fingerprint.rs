@@ -12,8 +12,8 @@ use super::abi::nf_tables::{
     NFTA_TABLE_NAME,
 };
 use super::abi::nfnetlink::{NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFPROTO_UNSPEC, NLM_F_DUMP, NLM_F_REQUEST};
-use super::elements::{Elements, TABLE};
 use super::netlink::{NFGENMSG_LEN, Writer, attributes, be32, messages, text_of};
+use super::nftables::{Elements, TABLE};
 use super::{Errno, KernelError};
 
 const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;

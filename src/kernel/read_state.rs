@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::elements::{Element, Elements};
+use super::fingerprint::{self, Print};
 use super::ipvs::{Ipvs, ListedService};
-use super::rules::{self, Print};
+use super::nftables::{Element, Elements};
 use super::sets::{self, Standing};
 use super::{Errno, KernelError};
 use crate::lvs::{FirewallMark, PortRange, ServiceKey};
@@ -36,7 +36,7 @@ pub struct Table {
 /// # Errors
 /// When the kernel refuses to list.
 pub fn table(elements: &mut Elements, last: Option<Table>) -> Result<Table, KernelError> {
-    let generation = rules::generation(elements)?;
+    let generation = fingerprint::generation(elements)?;
     if let Some(last) = last
         && last.generation == Some(generation)
     {
@@ -44,7 +44,7 @@ pub fn table(elements: &mut Elements, last: Option<Table>) -> Result<Table, Kern
     }
     let mut table = Table { there: elements.table_exists()?, ..Table::default() };
     if table.there {
-        table.rules = rules::read(elements)?;
+        table.rules = fingerprint::read(elements)?;
         table.sets = match sets::standing(elements) {
             Err(KernelError::Refused { errno: Errno(libc::EINTR), .. }) => Vec::new(),
             listed => listed?,
@@ -61,7 +61,7 @@ pub fn table(elements: &mut Elements, last: Option<Table>) -> Result<Table, Kern
             }
         }
     }
-    table.generation = (rules::generation(elements)? == generation).then_some(generation);
+    table.generation = (fingerprint::generation(elements)? == generation).then_some(generation);
     Ok(table)
 }
 
