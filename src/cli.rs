@@ -174,10 +174,6 @@ fn order() -> impl TypedValueParser<Value = Order> {
 }
 
 fn forwarding(text: &str) -> Result<ForwardingMethod, &'static str> {
-    match text {
-        "nat" => Ok(ForwardingMethod::Nat),
-        "dr" => Ok(ForwardingMethod::Dr),
-        "tun" => Ok(ForwardingMethod::Tun),
-        _ => Err("nat, dr or tun"),
-    }
+    let named = ForwardingMethod::NAMED.into_iter().find(|(name, _)| *name == text);
+    named.map(|(_, method)| method).ok_or("nat, dr or tun")
 }

@@ -16,6 +16,30 @@ pub enum ForwardingMethod {
     Tun,
 }
 
+impl ForwardingMethod {
+    /// Every one, by the name that the configuration, the command line and the admin socket have for it.
+    pub const NAMED: [(&'static str, Self); 3] = [("nat", Self::Nat), ("dr", Self::Dr), ("tun", Self::Tun)];
+
+    /// That name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dr => "dr",
+            Self::Tun => "tun",
+        }
+    }
+
+    /// ipvsadm's option.
+    const fn option(self) -> char {
+        match self {
+            Self::Nat => 'm',
+            Self::Dr => 'g',
+            Self::Tun => 'i',
+        }
+    }
+}
+
 /// The firewall mark of a packet (`skb->mark`); IPVS compares all 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FirewallMark(pub u32);
@@ -98,6 +122,16 @@ pub enum ServiceKey {
     },
 }
 
+impl fmt::Display for ServiceKey {
+    /// As ipvsadm names it: `-t 192.0.2.10:21`, `-f 261095425`, `-f 261095425 -6`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "-t {address}"),
+            Self::Mark { mark, ipv6 } => write!(f, "-f {}{}", mark.0, if *ipv6 { " -6" } else { "" }),
+        }
+    }
+}
+
 /// A virtual service without its real servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualService {
@@ -109,6 +143,15 @@ pub struct VirtualService {
     pub persistence: Option<Duration>,
 }
 
+impl VirtualService {
+    /// The command that adds (`A`) or edits (`E`) it.
+    #[must_use]
+    pub fn ipvsadm(&self, command: char) -> String {
+        let persistence = self.persistence.map(|timeout| format!(" -p {}", timeout.as_secs())).unwrap_or_default();
+        format!("ipvsadm -{command} {} -s {}{persistence}", self.key, self.scheduler)
+    }
+}
+
 /// One real server of a virtual service, `ipvsadm -r ADDRESS:PORT -w WEIGHT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
@@ -118,6 +161,21 @@ pub struct Destination {
     pub forwarding: ForwardingMethod,
     /// The weight; 0 takes no new connections.
     pub weight: u32,
+}
+
+impl Destination {
+    /// The command that adds (`a`) or edits (`e`) it.
+    #[must_use]
+    pub fn ipvsadm(&self, command: char, service: &ServiceKey) -> String {
+        let Self { address, forwarding, weight } = self;
+        format!("ipvsadm -{command} {service} -r {address} -{} -w {weight}", forwarding.option())
+    }
+
+    /// The command that deletes it.
+    #[must_use]
+    pub fn ipvsadm_delete(&self, service: &ServiceKey) -> String {
+        format!("ipvsadm -d {service} -r {}", self.address)
+    }
 }
 
 /// The network of `address` whose prefix has `length` bits: the address itself at 32 (IPv4) or 128 (IPv6) and more.

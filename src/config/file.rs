@@ -241,8 +241,7 @@ fn scheduler(node: &Node) -> Read<String> {
 }
 
 fn forwarding(node: &Node) -> Read<ForwardingMethod> {
-    use ForwardingMethod::{Dr, Nat, Tun};
-    value::choice(node, "forwarding method", &[("nat", Nat), ("dr", Dr), ("tun", Tun)])
+    value::choice(node, "forwarding method", &ForwardingMethod::NAMED)
 }
 
 fn unexpected_data(node: &Node) -> Read<UnexpectedData> {

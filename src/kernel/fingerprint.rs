@@ -15,6 +15,7 @@ use super::abi::nfnetlink::{NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFPROTO_UNSPEC, 
 use super::netlink::{NFGENMSG_LEN, Writer, attributes, be32, messages, text_of};
 use super::nftables::{Elements, TABLE};
 use super::{Errno, KernelError};
+use crate::state::fingerprint::{START, fnv};
 
 const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;
 
@@ -27,7 +28,7 @@ struct Chain {
 
 /// What the rules of our table are, without what changes when the same rules are written again (handles).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Print {
+pub struct Fingerprint {
     flags: u32,
     chains: BTreeMap<String, Chain>,
 }
@@ -53,9 +54,9 @@ pub fn generation(elements: &mut Elements) -> Result<u32, KernelError> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn read(elements: &mut Elements) -> Result<Option<Print>, KernelError> {
+pub fn read(elements: &mut Elements) -> Result<Option<Fingerprint>, KernelError> {
     let lists = |elements: &mut Elements| {
-        let mut print = Print { flags: flags(elements)?, ..Print::default() };
+        let mut print = Fingerprint { flags: flags(elements)?, ..Fingerprint::default() };
         for (name, hook) in list(elements, NFT_MSG_GETCHAIN, parse_chains)? {
             print.chains.insert(name, Chain { hook, rules: Vec::new() });
         }
@@ -71,7 +72,7 @@ pub fn read(elements: &mut Elements) -> Result<Option<Print>, KernelError> {
     }
 }
 
-impl Print {
+impl Fingerprint {
     /// A hash of all of it.
     #[must_use]
     pub fn hash(&self) -> u32 {
@@ -167,21 +168,14 @@ fn attribute(body: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, payload)| payload)
 }
 
-const START: u32 = 0x811c_9dc5;
-
-/// FNV-1a.
-fn fnv(hash: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn print(chains: &[(&str, u32, &[u32])]) -> Print {
+    fn print(chains: &[(&str, u32, &[u32])]) -> Fingerprint {
         let chain =
             |&(name, hook, rules): &(&str, u32, &[u32])| (name.to_owned(), Chain { hook, rules: rules.to_vec() });
-        Print { flags: 0, chains: chains.iter().map(chain).collect() }
+        Fingerprint { flags: 0, chains: chains.iter().map(chain).collect() }
     }
 
     #[test]
@@ -200,7 +194,7 @@ mod tests {
         );
         assert_ne!(ours.hash(), now.hash());
         assert_eq!(ours.differences(&ours), [""; 0]);
-        let dormant = Print { flags: 1, ..ours.clone() };
+        let dormant = Fingerprint { flags: 1, ..ours.clone() };
         assert_ne!(ours.hash(), dormant.hash());
         assert_eq!(ours.differences(&dormant), ["the table's flags are 0x1, not 0x0"]);
     }

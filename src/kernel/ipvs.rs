@@ -19,7 +19,7 @@ use super::abi::ip_vs::{
 };
 use super::netlink::{Answer, set_option};
 use super::{Errno, KernelError};
-use crate::lvs::{Destination, ForwardingMethod, ServiceKey, Timeouts, VirtualService};
+use crate::lvs::{Destination, ServiceKey, Timeouts, VirtualService};
 
 mod listed;
 mod wire;
@@ -79,7 +79,7 @@ impl Ipvs {
             let key = listed.service.key;
             let of = wire::key(&key);
             // A service that someone deletes meanwhile has none.
-            let replies = self.request(&format!("ipvsadm -L -n {}", Words(&key)), IPVS_CMD_GET_DEST, NlmF::DUMP, of)?;
+            let replies = self.request(&format!("ipvsadm -L -n {}", key), IPVS_CMD_GET_DEST, NlmF::DUMP, of)?;
             listed.destinations = replies.iter().filter_map(|r| wire::parse_destination(&key, r.attrs())).collect();
         }
         Ok(services)
@@ -90,7 +90,7 @@ impl Ipvs {
     /// # Errors
     /// EEXIST when it is there; ENOENT when the kernel lacks the scheduler.
     pub fn add_service(&mut self, service: &VirtualService) -> Result<(), KernelError> {
-        self.change(service_words("-A", service), IPVS_CMD_NEW_SERVICE, wire::service(service), |errno| {
+        self.change(service.ipvsadm('A'), IPVS_CMD_NEW_SERVICE, wire::service(service), |errno| {
             scheduler_cure(errno, service)
         })
     }
@@ -100,7 +100,7 @@ impl Ipvs {
     /// # Errors
     /// ESRCH when it is not there; ENOENT when the kernel lacks the scheduler.
     pub fn edit_service(&mut self, service: &VirtualService) -> Result<(), KernelError> {
-        self.change(service_words("-E", service), IPVS_CMD_SET_SERVICE, wire::service(service), |errno| {
+        self.change(service.ipvsadm('E'), IPVS_CMD_SET_SERVICE, wire::service(service), |errno| {
             scheduler_cure(errno, service)
         })
     }
@@ -110,7 +110,7 @@ impl Ipvs {
     /// # Errors
     /// ESRCH when it is not there.
     pub fn delete_service(&mut self, service: &ServiceKey) -> Result<(), KernelError> {
-        self.change(format!("ipvsadm -D {}", Words(service)), IPVS_CMD_DEL_SERVICE, wire::key(service), no_service)
+        self.change(format!("ipvsadm -D {}", service), IPVS_CMD_DEL_SERVICE, wire::key(service), no_service)
     }
 
     /// `ipvsadm -a`.
@@ -119,7 +119,7 @@ impl Ipvs {
     /// ESRCH when the service is not there, EEXIST when the destination is.
     pub fn add_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
         let attributes = wire::destination(service, destination);
-        self.change(destination_words("-a", service, destination), IPVS_CMD_NEW_DEST, attributes, destination_cure)
+        self.change(destination.ipvsadm('a', service), IPVS_CMD_NEW_DEST, attributes, destination_cure)
     }
 
     /// `ipvsadm -e`: forwarding method and weight.
@@ -128,7 +128,7 @@ impl Ipvs {
     /// ESRCH when the service is not there, ENOENT when the destination is not.
     pub fn edit_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
         let attributes = wire::destination(service, destination);
-        self.change(destination_words("-e", service, destination), IPVS_CMD_SET_DEST, attributes, destination_cure)
+        self.change(destination.ipvsadm('e', service), IPVS_CMD_SET_DEST, attributes, destination_cure)
     }
 
     /// `ipvsadm -d`: address and port of `destination` count.
@@ -136,7 +136,7 @@ impl Ipvs {
     /// # Errors
     /// ESRCH when the service is not there, ENOENT when the destination is not.
     pub fn delete_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
-        let tried = format!("ipvsadm -d {} -r {}", Words(service), destination.address);
+        let tried = destination.ipvsadm_delete(service);
         self.change(tried, IPVS_CMD_DEL_DEST, wire::destination(service, destination), destination_cure)
     }
 
@@ -273,32 +273,6 @@ fn destination_cure(errno: Errno) -> Option<String> {
         Errno(libc::ERANGE) => Some("the weight is too large".to_owned()),
         _ => no_service(errno),
     }
-}
-
-/// A service in ipvsadm's words: `-t 192.0.2.10:21`, `-f 258801665 -6`.
-struct Words<'a>(&'a ServiceKey);
-
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ServiceKey::Tcp(address) => write!(f, "-t {address}"),
-            ServiceKey::Mark { mark, ipv6 } => write!(f, "-f {}{}", mark.0, if *ipv6 { " -6" } else { "" }),
-        }
-    }
-}
-
-fn service_words(verb: &str, service: &VirtualService) -> String {
-    let persistence = service.persistence.map(|time| format!(" -p {}", wire::seconds(time))).unwrap_or_default();
-    format!("ipvsadm {verb} {} -s {}{persistence}", Words(&service.key), service.scheduler)
-}
-
-fn destination_words(verb: &str, service: &ServiceKey, destination: &Destination) -> String {
-    let method = match destination.forwarding {
-        ForwardingMethod::Nat => "-m",
-        ForwardingMethod::Dr => "-g",
-        ForwardingMethod::Tun => "-i",
-    };
-    format!("ipvsadm {verb} {} -r {} {method} -w {}", Words(service), destination.address, destination.weight)
 }
 
 #[cfg(test)]

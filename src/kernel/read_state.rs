@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::fingerprint::{self, Print};
+use super::fingerprint::{self, Fingerprint};
 use super::ipvs::{Ipvs, ListedService};
 use super::nftables::{Element, Elements};
 use super::sets::{self, Standing};
@@ -22,7 +22,7 @@ pub struct Table {
     /// The hashes in `version`.
     pub version: BTreeSet<u32>,
     /// What its rules are; `None` when there is no table, or nobody can tell at present.
-    pub rules: Option<Print>,
+    pub rules: Option<Fingerprint>,
     /// Its sets, also those that we do not declare; empty while the ruleset changes faster than it can be listed.
     pub sets: Vec<Standing>,
     /// Whether it is there.

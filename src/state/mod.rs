@@ -5,6 +5,7 @@ mod change;
 mod diff;
 mod doors;
 mod exchange;
+pub mod fingerprint;
 mod rows;
 mod ruleset;
 pub mod sets;

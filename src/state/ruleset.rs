@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::fingerprint::{START, fnv};
 use super::sets::{Family, Name, Set};
 use crate::lvs::FirewallMark;
 
@@ -152,11 +153,7 @@ impl Rules {
     /// A hash of the table (FNV-1a): other rules, other version.
     #[must_use]
     pub fn version(&self) -> FirewallMark {
-        let hash = self
-            .table()
-            .bytes()
-            .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        FirewallMark(hash)
+        FirewallMark(fnv(START, self.table().as_bytes()))
     }
 
     fn fill(&self, template: &str) -> String {

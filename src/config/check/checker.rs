@@ -79,12 +79,8 @@ impl One<'_, '_, '_> {
 
     /// `nat`, `dr` or `tun`; `None` when it could not be read.
     pub fn forwarding(&self) -> Option<(ForwardingMethod, &'static str)> {
-        let name = match self.cluster.forwarding {
-            ForwardingMethod::Nat => "nat",
-            ForwardingMethod::Dr => "dr",
-            ForwardingMethod::Tun => "tun",
-        };
-        self.sound("forwarding").then_some((self.cluster.forwarding, name))
+        let method = self.cluster.forwarding;
+        self.sound("forwarding").then_some((method, method.name()))
     }
 
     pub fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {

@@ -12,7 +12,6 @@ use crate::daemon::metrics::observe::Observed;
 use crate::daemon::metrics::owners::{Connection, Owner, Owners};
 use crate::director::Snapshot;
 use crate::kernel::ipvs::{self, ListedDestination};
-use crate::lvs::ForwardingMethod;
 
 /// What `status` is made of.
 pub struct Sources<'a> {
@@ -68,7 +67,7 @@ impl<'a> Sources<'a> {
             name: cluster.name.clone(),
             vips: cluster.vips.clone(),
             ports: cluster.ports.clone(),
-            forwarding: forwarding(cluster.forwarding).to_owned(),
+            forwarding: cluster.forwarding.name().to_owned(),
             scheduler: cluster.scheduler.clone(),
             advertise: self.belief.advertised.source(&cluster.advertise).map(|source| Advertise {
                 source: named(&cluster.advertise),
@@ -146,13 +145,4 @@ fn connections(destinations: &[&ListedDestination]) -> Connections {
         active: sum.active.saturating_add(u64::from(to.active)),
         inactive: sum.inactive.saturating_add(u64::from(to.inactive)),
     })
-}
-
-/// As the configuration spells it.
-const fn forwarding(method: ForwardingMethod) -> &'static str {
-    match method {
-        ForwardingMethod::Nat => "nat",
-        ForwardingMethod::Dr => "dr",
-        ForwardingMethod::Tun => "tun",
-    }
 }

@@ -13,7 +13,7 @@ use flush::take_away;
 
 use crate::config::Config;
 use crate::kernel::addresses::{self, Addresses, Listed};
-use crate::kernel::fingerprint::{self, Print};
+use crate::kernel::fingerprint::{self, Fingerprint};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::nftables::{ElementChange, Elements, Part, Row, key};
 use crate::kernel::read_state::{self, Table};
@@ -36,7 +36,7 @@ pub struct Kernel {
     /// Our table when it was last read.
     table: Option<Table>,
     /// The rules as they stood when they were right.
-    right: Option<Print>,
+    right: Option<Fingerprint>,
     /// The rules are ours, and `version` does not say so yet.
     unstamped: bool,
 }
@@ -51,7 +51,7 @@ pub struct Look {
     addresses: Vec<Listed>,
     /// Our table.
     table: Table,
-    right: Option<Print>,
+    right: Option<Fingerprint>,
     unstamped: bool,
 }
 
@@ -223,7 +223,7 @@ impl Look {
             table: SeenTable {
                 there: *there,
                 versions: version.clone(),
-                fingerprint: rules.as_ref().map(Print::hash),
+                fingerprint: rules.as_ref().map(Fingerprint::hash),
                 unstamped: self.unstamped,
                 sets: exchange::names(sets),
             },
