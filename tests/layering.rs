@@ -40,6 +40,9 @@ const ROOMS: &[&str] = &[
 /// What runs in the command line only, and what runs in the daemon only: neither uses the other.
 const APART: [&str; 2] = ["client", "daemon"];
 
+/// The longest file.
+const LINES: usize = 500;
+
 /// The first room that may do IO.
 const FIRST_IMPURE: &str = "kernel";
 
@@ -145,6 +148,13 @@ fn no_two_files_need_each_other() {
     println!("{} file(s), {} use(s), {} cycle(s)", tree.modules().count(), tree.edges().count(), cycles.len());
     let text: Vec<String> = cycles.iter().map(|cycle| tree.describe(cycle)).collect();
     assert!(cycles.is_empty(), "{} cycle(s):\n{}", cycles.len(), text.join("\n"));
+}
+
+#[test]
+fn no_file_is_longer_than_a_person_reads() {
+    let long = sources().into_iter().filter(|(_, text)| text.lines().count() > LINES);
+    let names: Vec<String> = long.map(|(module, text)| format!("{module}: {}", text.lines().count())).collect();
+    assert!(names.is_empty(), "over {LINES} lines: {}", names.join(", "));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod places;
 mod reconcile;
 mod repeated;
 mod row_writer;
+mod serving;
 mod trace_subscribers;
 mod view;
 

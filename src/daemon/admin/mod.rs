@@ -46,8 +46,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::timeout;
+use tracing::debug;
 
 pub use facts::{Facts, Kernels};
 pub use socket::{Socket, bind};
@@ -57,6 +57,7 @@ use super::messages::{Message, Packets};
 use super::metrics::observe::Observed;
 use super::places::Places;
 use super::repeated::Repeated;
+use super::serving::{Limits, accepted};
 use super::trace_subscribers::{BEHIND, Listener};
 use crate::api;
 use crate::director::{Filter, Page, Snapshot};
@@ -65,20 +66,7 @@ use lines::Lines;
 use query::Query;
 use status::Sources;
 
-/// What connections may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How many are served at once.
-    most: usize,
-    /// How many of one user.
-    each: usize,
-    /// How long one may say nothing, or half a request, from its first moment on.
-    silence: Duration,
-    /// How long one may last that is no trace; the answer that is under way then may take `silence` more.
-    whole: Duration,
-}
-
-/// Those of `admin.socket`.
+/// Those of `admin.socket`; a trace may last.
 pub const LIMITS: Limits =
     Limits { most: 32, each: 24, silence: Duration::from_secs(5), whole: Duration::from_secs(60) };
 
@@ -127,17 +115,7 @@ pub async fn serve<F: Facts>(listener: UnixListener, limits: Limits, state: Stat
     let refusals = Places::new(REFUSALS, REFUSALS);
     let mut deaf = Repeated::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of descriptors, mostly: it passes when a connection ends.
-                if let Some(kept_back) = deaf.say(Instant::now()) {
-                    warn!(%error, kept_back, "the admin socket cannot accept");
-                }
-                sleep(Duration::from_millis(200)).await;
-                continue;
-            }
-        };
+        let (stream, _) = accepted(|cx| listener.poll_accept(cx), "the admin socket", &mut deaf).await;
         // Root and the group's members are all who may connect.
         let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         if let Some(place) = places.take(user) {

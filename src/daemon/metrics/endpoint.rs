@@ -16,26 +16,14 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::daemon::places::{Places, source};
 use crate::daemon::repeated::Repeated;
+use crate::daemon::serving::{Limits, accepted};
 
-/// What connections may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How many there are at once.
-    most: usize,
-    /// How many of one address: two Prometheus and a human, also when all come from this machine.
-    each: usize,
-    /// How long one may say nothing, or half a request, from its first moment on.
-    silence: Duration,
-    /// How long one may last; the answer that is under way then may take `silence` more.
-    whole: Duration,
-}
-
-/// Those of `metrics.listen`.
+/// Those of `metrics.listen`; of one address two Prometheus and a human, also when all come from this machine.
 pub const LIMITS: Limits =
     Limits { most: 16, each: 4, silence: Duration::from_secs(5), whole: Duration::from_secs(30) };
 
@@ -70,17 +58,7 @@ where
     let places = Places::new(limits.most, limits.each);
     let (mut deaf, mut crowded) = (Repeated::default(), Repeated::default());
     loop {
-        let (stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, mostly: it passes when a connection ends.
-                if let Some(kept_back) = deaf.say(Instant::now()) {
-                    warn!(%error, kept_back, "the metrics endpoint cannot accept");
-                }
-                sleep(Duration::from_millis(200)).await;
-                continue;
-            }
-        };
+        let (stream, from) = accepted(|cx| listener.poll_accept(cx), "the metrics endpoint", &mut deaf).await;
         let Some(place) = places.take(source(from.ip())) else {
             if let Some(kept_back) = crowded.say(Instant::now()) {
                 let Limits { most, each, .. } = limits;
