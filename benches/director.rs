@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ftpdirector::director::{Action, Cluster, Director, Hook, Limits, Packet, Policies, Setup};
-use ftpdirector::ftp::{Bounce, Policy, Replies};
-use ftpdirector::lvs::{ForwardingMethod, PortRange};
-use ftpdirector::state::Marks;
-use ftpdirector::steer::Placement;
-use ftpdirector::time::Time;
-use ftpdirector::wire;
+use ftpdirector::facade::director::{Action, Cluster, Director, Hook, Limits, Packet, Policies, Setup};
+use ftpdirector::facade::ftp::{Bounce, Policy, Replies};
+use ftpdirector::facade::lvs::{ForwardingMethod, PortRange};
+use ftpdirector::facade::state::Marks;
+use ftpdirector::facade::steer::Placement;
+use ftpdirector::facade::time::Time;
+use ftpdirector::facade::wire;
 
 struct Counting;
 

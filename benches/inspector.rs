@@ -5,11 +5,11 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ftpdirector::ftp::{
+use ftpdirector::facade::ftp::{
     Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Syn, Told, Verdict,
 };
-use ftpdirector::time::Time;
-use ftpdirector::wire::Packet;
+use ftpdirector::facade::time::Time;
+use ftpdirector::facade::wire::Packet;
 
 struct Side {
     direction: Direction,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use crate::daemon::admin::top::Order;
+use crate::client::top::Order;
 use crate::lvs::ForwardingMethod;
 
 /// Makes FTP work on Linux Virtual Server: every data connection, active or passive, lands on the real server of its
@@ -174,10 +174,6 @@ fn order() -> impl TypedValueParser<Value = Order> {
 }
 
 fn forwarding(text: &str) -> Result<ForwardingMethod, &'static str> {
-    match text {
-        "nat" => Ok(ForwardingMethod::Nat),
-        "dr" => Ok(ForwardingMethod::Dr),
-        "tun" => Ok(ForwardingMethod::Tun),
-        _ => Err("nat, dr or tun"),
-    }
+    let named = ForwardingMethod::NAMED.into_iter().find(|(name, _)| *name == text);
+    named.map(|(_, method)| method).ok_or("nat, dr or tun")
 }

@@ -1,28 +1,153 @@
 //! ftpdirector: the director-side daemon that makes FTP work on Linux Virtual Server (IPVS).
 //!
+//! Two flows. Rows that stand as long as the configuration does:
+//!
 //! ```text
-//! packet ─ kernel::queue ─▶ wire ─▶ ftp::stream ─▶ ftp::session ─▶ Event ─▶ steer ─┐
-//!                                                                                  ├▶ State (desired) ─ diff ─▶ [Change] ─▶ kernel ─▶ verdict
-//! file ─ config ─▶ services + steering ─▶ director ─▶ steer (standing rows) ───────┘        ▲ kernel::dump (actual)
+//! file ─ config ─▶ Config ─ plan ─▶ State (desired) ─┐
+//!                           ▲                        ├─ state::diff ─▶ [Change] ─ kernel::apply ─▶ IPVS, nftables, addresses
+//!   drains, health checks ──┘   kernel::actual ──────┘                                               │
+//!                               State (actual) ◀─────────────────────────────────────────────────────┘
 //! ```
 //!
+//! `daemon::reconcile` reads, asks `plan::reconcile` and carries out: at a start, a reload, a drain, and once a second.
+//!
+//! Pinholes, which stand as long as a data connection is expected:
+//!
+//! ```text
+//! control packet ─ kernel::queue ─▶ director ─ wire ─▶ ftp::Session ─▶ Event ─▶ expectation ─ steer ─▶ RowChange
+//!                                     ▲   │                                                              │
+//!           verdict ◀─ kernel::queue ─┼───┘ (held until the rows stand)                                  ▼
+//!                                     └────────── ticket ◀─ daemon::row_writer ─▶ kernel::elements ─▶ nftables
+//! ```
+//!
+//! `daemon::packets` is the thread that owns the director; all others talk to it by `daemon::messages`.
+//!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → wire → ftp → state → steer → director → config → health ‖ kernel → replay → doctor → daemon → cli → main`
+//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → config → plan → health ‖ kernel → replay →
+//! doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
+//! `tests/layering.rs` holds all of this, and that no two files need each other.
+//!
+//! Rooms are private, so that the compiler tells of what nobody uses; [`facade`] is what `main.rs`, the benchmarks, the tests
+//! and the fuzzer see.
 //!
 //! Why it works, and every row in the kernel: `docs/design.md`; the kernel's quirks: `docs/kernel-facts.md`; how to change it:
 //! `CONTRIBUTING.md`.
 
-pub mod cli;
-pub mod config;
-pub mod daemon;
-pub mod director;
-pub mod doctor;
-pub mod ftp;
-pub mod health;
-pub mod kernel;
-pub mod lvs;
-pub mod replay;
-pub mod state;
-pub mod steer;
-pub mod time;
-pub mod wire;
+mod api;
+mod cli;
+mod client;
+mod config;
+mod daemon;
+mod director;
+mod doctor;
+mod ftp;
+mod health;
+mod keepalive;
+mod kernel;
+mod lvs;
+mod plan;
+mod replay;
+mod state;
+mod steer;
+mod time;
+mod wire;
+
+/// What is used from outside of this library, room by room.
+pub mod facade {
+    /// The command line.
+    pub mod cli {
+        pub use crate::cli::{Cli, Command, File, Shown};
+    }
+
+    /// The other end of the admin socket.
+    pub mod client {
+        pub use crate::client::request::{Ask, ClientError};
+        pub use crate::client::{Format, run};
+
+        /// `ftpdirector top`.
+        pub mod top {
+            pub use crate::client::top::{Options, run};
+        }
+    }
+
+    /// The configuration file.
+    pub mod config {
+        pub use crate::config::{Config, Log, LogFormat, LogLevel, parse, parse_bytes};
+    }
+
+    /// The daemon, and what the kernel is asked without it.
+    pub mod daemon {
+        pub use crate::daemon::health::{Health, ServerHealth};
+        pub use crate::daemon::{Command, Kernel, OnExit, RunError, flush, run};
+    }
+
+    /// The pure core.
+    pub mod director {
+        pub use crate::director::{Action, Cluster, Decision, Director, Hook, Limits, Packet, Policies, Setup};
+    }
+
+    /// The examination of a machine.
+    pub mod doctor {
+        pub use crate::doctor::{examine, gather};
+    }
+
+    /// The inspector.
+    pub mod ftp {
+        pub use crate::ftp::{
+            BlindReason, Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Syn, Told,
+            Verdict,
+        };
+    }
+
+    /// What health checks find.
+    pub mod health {
+        pub use crate::health::{Standing, Step};
+    }
+
+    /// The readers of what the kernel sends.
+    pub mod kernel {
+        pub use crate::kernel::log::parse as parse_log;
+        pub use crate::kernel::nftables::{parse_counters, parse_elements};
+        pub use crate::kernel::queue::parse as parse_queue;
+    }
+
+    /// The nouns of Linux Virtual Server.
+    pub mod lvs {
+        pub use crate::lvs::{ForwardingMethod, PortRange, network};
+    }
+
+    /// The inspector on captures.
+    pub mod replay {
+        pub use crate::replay::{Format, Options, run};
+    }
+
+    /// Rows.
+    pub mod state {
+        pub use crate::state::Marks;
+
+        /// Their sets.
+        pub mod sets {
+            pub use crate::state::sets::{Key, Name, Set, Value};
+        }
+    }
+
+    /// Ways to steer a data connection.
+    pub mod steer {
+        pub use crate::steer::{Placement, Row, RowChange};
+    }
+
+    /// Time as the pure rooms have it.
+    pub mod time {
+        pub use crate::time::Time;
+    }
+
+    /// Packets.
+    pub mod wire {
+        pub use crate::wire::Packet;
+
+        /// The TCP checksum.
+        pub mod checksum {
+            pub use crate::wire::checksum::{add, pseudo_header, sum};
+        }
+    }
+}

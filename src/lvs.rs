@@ -1,7 +1,7 @@
 //! The nouns of Linux Virtual Server, as ipvsadm(8) and keepalived use them.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,6 +14,30 @@ pub enum ForwardingMethod {
     Dr,
     /// IP-in-IP tunnelling: only the client's half passes the director.
     Tun,
+}
+
+impl ForwardingMethod {
+    /// Every one, by the name that the configuration, the command line and the admin socket have for it.
+    pub const NAMED: [(&'static str, Self); 3] = [("nat", Self::Nat), ("dr", Self::Dr), ("tun", Self::Tun)];
+
+    /// That name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dr => "dr",
+            Self::Tun => "tun",
+        }
+    }
+
+    /// ipvsadm's option.
+    const fn option(self) -> char {
+        match self {
+            Self::Nat => 'm',
+            Self::Dr => 'g',
+            Self::Tun => 'i',
+        }
+    }
 }
 
 /// The firewall mark of a packet (`skb->mark`); IPVS compares all 32 bits.
@@ -98,6 +122,16 @@ pub enum ServiceKey {
     },
 }
 
+impl fmt::Display for ServiceKey {
+    /// As ipvsadm names it: `-t 192.0.2.10:21`, `-f 261095425`, `-f 261095425 -6`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "-t {address}"),
+            Self::Mark { mark, ipv6 } => write!(f, "-f {}{}", mark.0, if *ipv6 { " -6" } else { "" }),
+        }
+    }
+}
+
 /// A virtual service without its real servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualService {
@@ -109,6 +143,15 @@ pub struct VirtualService {
     pub persistence: Option<Duration>,
 }
 
+impl VirtualService {
+    /// The command that adds (`A`) or edits (`E`) it.
+    #[must_use]
+    pub fn ipvsadm(&self, command: char) -> String {
+        let persistence = self.persistence.map(|timeout| format!(" -p {}", timeout.as_secs())).unwrap_or_default();
+        format!("ipvsadm -{command} {} -s {}{persistence}", self.key, self.scheduler)
+    }
+}
+
 /// One real server of a virtual service, `ipvsadm -r ADDRESS:PORT -w WEIGHT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
@@ -118,6 +161,21 @@ pub struct Destination {
     pub forwarding: ForwardingMethod,
     /// The weight; 0 takes no new connections.
     pub weight: u32,
+}
+
+impl Destination {
+    /// The command that adds (`a`) or edits (`e`) it.
+    #[must_use]
+    pub fn ipvsadm(&self, command: char, service: &ServiceKey) -> String {
+        let Self { address, forwarding, weight } = self;
+        format!("ipvsadm -{command} {service} -r {address} -{} -w {weight}", forwarding.option())
+    }
+
+    /// The command that deletes it.
+    #[must_use]
+    pub fn ipvsadm_delete(&self, service: &ServiceKey) -> String {
+        format!("ipvsadm -d {service} -r {}", self.address)
+    }
 }
 
 /// The network of `address` whose prefix has `length` bits: the address itself at 32 (IPv4) or 128 (IPv6) and more.
@@ -179,6 +237,29 @@ pub enum ConnectionState {
     Other,
 }
 
+/// Whether a socket that listens at `listener` takes connections to `address`. `::` may take those of IPv4 too
+/// (`IPV6_V6ONLY` cannot be seen), and counts as if it did.
+#[must_use]
+pub fn serves(listener: SocketAddr, address: IpAddr) -> bool {
+    match listener.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+        own if own.is_unspecified() => address.is_ipv4(),
+        own => own == address,
+    }
+}
+
+/// How long IPVS keeps idle connections of a network namespace: `ipvsadm --set TCP TCPFIN UDP`. Whole seconds; to set 0 leaves
+/// one as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Established TCP.
+    pub tcp: Duration,
+    /// TCP after a FIN.
+    pub tcp_fin: Duration,
+    /// UDP.
+    pub udp: Duration,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,5 +281,15 @@ mod tests {
             assert_eq!(of(address, length), expected, "{address}/{length}");
         }
         assert_eq!(netmask(IpAddr::from([0, 0, 0, 0]), 20).to_string(), "255.255.240.0");
+    }
+
+    #[test]
+    fn wildcards_serve_every_address() {
+        let serves = |listener: &str, address: &str| {
+            super::serves(listener.parse().expect("a listener"), address.parse().expect("an address"))
+        };
+        assert!(serves("0.0.0.0:21", "192.0.2.10") && !serves("0.0.0.0:21", "2001:db8::10"));
+        assert!(serves("[::]:21", "192.0.2.10") && serves("[::]:21", "2001:db8::10"));
+        assert!(serves("192.0.2.10:21", "192.0.2.10") && !serves("192.0.2.11:21", "192.0.2.10"));
     }
 }

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ftpdirector::cli::{self, Cli, Command, Shown};
-use ftpdirector::config::{self, Config, LogFormat, LogLevel};
-use ftpdirector::daemon::admin::client::{Ask, ClientError};
-use ftpdirector::daemon::admin::command::{self, Format};
-use ftpdirector::daemon::admin::top::{self, Options};
-use ftpdirector::daemon::{self, Kernel, OnExit, RunError};
-use ftpdirector::lvs::ForwardingMethod;
-use ftpdirector::{doctor, replay};
+use ftpdirector::facade::cli::{self, Cli, Command, Shown};
+use ftpdirector::facade::client::top::{self, Options};
+use ftpdirector::facade::client::{self, Ask, ClientError, Format};
+use ftpdirector::facade::config::{self, Config, LogFormat, LogLevel};
+use ftpdirector::facade::daemon::{self, Kernel, OnExit, RunError};
+use ftpdirector::facade::lvs::ForwardingMethod;
+use ftpdirector::facade::{doctor, replay};
 
 /// Exit codes, beside clap's 2 for usage: sysexits.h.
 const FOUND: u8 = 1;
@@ -89,7 +88,7 @@ fn plan(config: &Config) -> ExitCode {
     let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
-            let notes = plan.notes.harm.iter().chain(&plan.notes.leaving).map(|note| format!("# {note}\n"));
+            let notes = plan.notes.harm.iter().chain(&plan.notes.quiescing).map(|note| format!("# {note}\n"));
             let rules = plan.rules.iter().map(|rules| format!("nft -f - <<'EOF'\n{rules}EOF\n"));
             let text: String = notes.chain(rules).chain(plan.words().map(|words| words + "\n")).collect();
             print(&text, if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
@@ -159,7 +158,7 @@ fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     };
-    with_socket(&shown.file, shown.socket.clone(), |socket| answered(command::run(socket, ask, format, print)))
+    with_socket(&shown.file, shown.socket.clone(), |socket| answered(client::run(socket, ask, format, print)))
 }
 
 fn answered(result: Result<(), ClientError>) -> ExitCode {

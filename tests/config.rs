@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ftpdirector::config;
+use ftpdirector::facade::config;
 
 /// The files of a folder that end so. There are some: a test of none would pass.
 fn files(directory: &str, ending: &str) -> Vec<PathBuf> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use ftpdirector::config;
+use ftpdirector::facade::config;
 
 const PAGE: &str = "deploy/man/ftpdirector.8.in";
 const FILE_PAGE: &str = "deploy/man/ftpdirector.yaml.5.in";
@@ -65,8 +65,8 @@ fn the_limits_are_those_of_the_program() {
 #[test]
 fn every_metric_is_described_and_no_other() {
     let described = metrics(&read(PAGE));
-    let mut served = metrics(&read("src/daemon/metrics.rs"));
-    served.extend(metrics(&read("src/daemon/metrics_health.rs")));
+    let mut served = metrics(&read("src/daemon/metrics/text.rs"));
+    served.extend(metrics(&read("src/daemon/metrics/servers.rs")));
     assert!(served.len() > 25, "only {} metrics found: this test no longer sees the code", served.len());
     assert_eq!(difference(&served, &described), [""; 0], "not in {PAGE}");
     assert_eq!(difference(&described, &served), [""; 0], "in {PAGE}, and not served");

@@ -1,15 +1,47 @@
-//! The rooms use only what stands left of them, and the pure rooms do no IO.
+//! The rooms use only what stands left of them, no two files need each other, and the pure rooms do no IO.
+//!
+//! `cargo test --test layering -- --nocapture` prints the rooms, the floor each stands on, and the knots.
 
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
+#[path = "layering/source.rs"]
+mod source;
+#[path = "layering/tree.rs"]
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use tree::Tree;
 
 /// Left to right: a room uses only what stands before it (`src/lib.rs` says the same).
 const ROOMS: &[&str] = &[
-    "time", "lvs", "wire", "ftp", "state", "steer", "director", "config", "health", "kernel", "replay", "doctor",
-    "daemon", "cli",
+    "time",
+    "lvs",
+    "api",
+    "wire",
+    "ftp",
+    "state",
+    "steer",
+    "keepalive",
+    "director",
+    "config",
+    "plan",
+    "health",
+    "kernel",
+    "replay",
+    "doctor",
+    "client",
+    "daemon",
+    "cli",
 ];
+
+/// What runs in the command line only, and what runs in the daemon only: neither uses the other.
+const APART: [&str; 2] = ["client", "daemon"];
+
+/// The longest file.
+const LINES: usize = 500;
 
 /// The first room that may do IO.
 const FIRST_IMPURE: &str = "kernel";
@@ -34,18 +66,23 @@ const IO: &[&str] = &[
     "tracing",
 ];
 
-fn sources() -> Vec<(String, PathBuf)> {
+/// Every file under `src/`, as its module path (`kernel::elements::wire`; the crate's root is empty) and its text.
+/// `main.rs` is another crate: it uses this one from outside.
+fn sources() -> Vec<(String, String)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    let top = folders[0].clone();
+    let mut folders = vec![top.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("src").map(|entry| entry.expect("an entry").path()) {
             if entry.is_dir() {
                 folders.push(entry);
             } else if entry.extension().is_some_and(|ending| ending == "rs") {
-                let inside = entry.strip_prefix(&top).expect("inside src");
-                let room = inside.iter().next().expect("a name").to_string_lossy();
-                files.push((room.trim_end_matches(".rs").to_owned(), entry));
+                let inside = entry.strip_prefix(&top).expect("inside src").with_extension("");
+                let mut names: Vec<_> = inside.iter().map(|name| name.to_string_lossy()).collect();
+                names.pop_if(|last| last == "mod" || last == "lib");
+                if names != ["main"] {
+                    files.push((names.join("::"), fs::read_to_string(&entry).expect("a source file")));
+                }
             }
         }
     }
@@ -57,62 +94,81 @@ fn rank(room: &str) -> Option<usize> {
     ROOMS.iter().position(|name| *name == room)
 }
 
-/// The code of a file without its comments.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).expect("a source file");
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+fn room(module: &str) -> &str {
+    module.split("::").next().unwrap_or_default()
 }
 
-/// Every room named by `crate::ROOM` in the text, also inside `use crate::{…}`.
-fn used(text: &str) -> Vec<String> {
-    text.match_indices("crate::")
-        .flat_map(|(at, found)| {
-            let rest = &text[at + found.len()..];
-            let names = match rest.strip_prefix('{') {
-                Some(group) => group.split('}').next().unwrap_or_default(),
-                None => rest,
-            };
-            let first = |part: &str| {
-                let name = part.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_');
-                name.collect::<String>()
-            };
-            if rest.starts_with('{') { names.split(',').map(first).collect() } else { vec![first(names)] }
-        })
-        .collect()
+/// Which other rooms each room uses.
+fn uses(tree: &Tree) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut rooms: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for module in tree.modules().filter(|module| !module.is_empty()) {
+        rooms.entry(room(module)).or_default();
+    }
+    for (from, to) in tree.edges() {
+        if !from.is_empty() && !to.is_empty() && room(from) != room(to) {
+            rooms.entry(room(from)).or_default().insert(room(to));
+        }
+    }
+    rooms
+}
+
+/// The floor a room stands on: one above the highest room it uses. Rooms must be in order.
+fn floor(room: &str, uses: &BTreeMap<&str, BTreeSet<&str>>) -> usize {
+    uses[room].iter().map(|below| floor(below, uses) + 1).max().unwrap_or(0)
 }
 
 #[test]
 fn every_room_uses_only_what_stands_left_of_it() {
+    let tree = Tree::new(sources());
     let mut wrong = Vec::new();
-    let mut looked_at = 0;
-    for (room, path) in sources() {
-        let Some(own) = rank(&room) else {
-            assert!(room == "main" || room == "lib", "{room} is no room: add it to ROOMS, in its place");
-            continue;
-        };
-        for other in used(&code(&path)) {
-            looked_at += 1;
-            if rank(&other).is_some_and(|other| other > own) {
-                wrong.push(format!("{}: {room} uses {other}, which stands right of it", path.display()));
-            }
+    for module in tree.modules().filter(|module| !module.is_empty()) {
+        assert!(rank(room(module)).is_some(), "{module} is in no room: add it to ROOMS, in its place");
+    }
+    for (from, to) in tree.edges() {
+        if rank(room(from)) < rank(room(to)) && !from.is_empty() {
+            wrong.push(format!("{from} uses {to}, which stands right of it"));
+        }
+        if room(from) != room(to) && APART.contains(&room(from)) && APART.contains(&room(to)) {
+            wrong.push(format!("{from} uses {to}, which runs in another process"));
         }
     }
-    assert!(looked_at > 20, "only {looked_at} uses found: this test no longer sees the code");
+    assert!(tree.edges().count() > 200, "only {} uses found: this test no longer sees the code", tree.edges().count());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let uses = uses(&tree);
+    for name in ROOMS {
+        let files = tree.modules().filter(|module| room(module) == *name).count();
+        let below: Vec<&str> = uses[name].iter().copied().collect();
+        println!("floor {}  {name:<9} {files:>3} file(s)  uses {}", floor(name, &uses), below.join(" "));
+    }
+}
+
+#[test]
+fn no_two_files_need_each_other() {
+    let tree = Tree::new(sources());
+    let cycles = tree.cycles();
+    println!("{} file(s), {} use(s), {} cycle(s)", tree.modules().count(), tree.edges().count(), cycles.len());
+    let text: Vec<String> = cycles.iter().map(|cycle| tree.describe(cycle)).collect();
+    assert!(cycles.is_empty(), "{} cycle(s):\n{}", cycles.len(), text.join("\n"));
+}
+
+#[test]
+fn no_file_is_longer_than_a_person_reads() {
+    let long = sources().into_iter().filter(|(_, text)| text.lines().count() > LINES);
+    let names: Vec<String> = long.map(|(module, text)| format!("{module}: {}", text.lines().count())).collect();
+    assert!(names.is_empty(), "over {LINES} lines: {}", names.join(", "));
 }
 
 #[test]
 fn pure_rooms_do_no_io() {
     let limit = rank(FIRST_IMPURE).expect("a room");
     let mut wrong = Vec::new();
-    for (room, path) in sources() {
-        let in_tests = path.ends_with("tests.rs") || path.ends_with("sample.rs");
-        if rank(&room).is_none_or(|own| own >= limit) || in_tests {
+    let tree = Tree::new(sources());
+    for module in tree.modules() {
+        if rank(room(module)).is_none_or(|own| own >= limit) {
             continue;
         }
-        let text = code(&path);
-        for io in IO.iter().filter(|io| text.contains(**io)) {
-            wrong.push(format!("{}: {room} is pure, but uses {io}", path.display()));
+        for io in IO.iter().filter(|io| tree.code(module).contains(**io)) {
+            wrong.push(format!("{module} is pure, but uses {io}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

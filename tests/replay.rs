@@ -10,7 +10,7 @@ mod transcript;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ftpdirector::ftp::{Direction, Event, Flags};
+use ftpdirector::facade::ftp::{Direction, Event, Flags};
 use proptest::prelude::*;
 use transcript::{Run, Setting, Step, Transcript};
 

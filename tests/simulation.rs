@@ -10,7 +10,7 @@ mod transcript;
 
 use std::collections::BinaryHeap;
 
-use ftpdirector::ftp::{Direction, Event, Flags};
+use ftpdirector::facade::ftp::{Direction, Event, Flags};
 use transcript::{Run, Setting};
 
 /// What the client says, what the server answers, and what the client must read.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 use clap_complete::{Shell, generate_to};
-use ftpdirector::cli::Cli;
+use ftpdirector::facade::cli::Cli;
 
 const PAGES: [(&str, &str); 2] = [
     ("ftpdirector.8", include_str!("ftpdirector.8.in")),

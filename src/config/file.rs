@@ -4,15 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::model::{
+    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
+    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, UnexpectedData,
+};
 use super::problem::{Wrong, quoted};
 use super::section::Section;
 use super::tree::{Kind, Node};
 use super::value::{self, Read};
-use super::{
-    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
-    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, Timeouts, UnexpectedData,
-};
-use crate::lvs::{ForwardingMethod, PortRange};
+use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
 
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {
@@ -81,7 +81,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         vips,
         vip_interface,
         ports,
-        leaving_ports: Vec::new(),
+        quiescing_ports: Vec::new(),
         forwarding,
         scheduler,
         persistence: Some(persistence).filter(|timeout| !timeout.is_zero()),
@@ -241,8 +241,7 @@ fn scheduler(node: &Node) -> Read<String> {
 }
 
 fn forwarding(node: &Node) -> Read<ForwardingMethod> {
-    use ForwardingMethod::{Dr, Nat, Tun};
-    value::choice(node, "forwarding method", &[("nat", Nat), ("dr", Dr), ("tun", Tun)])
+    value::choice(node, "forwarding method", &ForwardingMethod::NAMED)
 }
 
 fn unexpected_data(node: &Node) -> Read<UnexpectedData> {

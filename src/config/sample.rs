@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::lvs::{ForwardingMethod, PortRange};
 
 /// One cluster `downloads` at 192.0.2.10:21 with rs1 … rs3 (10.0.0.11 …), each with a range of its own.
 pub fn config(forwarding: ForwardingMethod) -> Config {
@@ -22,7 +23,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         vips: vec!["192.0.2.10".parse().expect("a VIP")],
         vip_interface: None,
         ports: vec![21],
-        leaving_ports: Vec::new(),
+        quiescing_ports: Vec::new(),
         forwarding,
         scheduler: "wlc".into(),
         persistence: None,

@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -6,6 +7,7 @@ use proptest::prelude::*;
 use super::problem::{Place, Report};
 use super::tree::{self, Kind, Node};
 use super::*;
+use crate::lvs::{ForwardingMethod, PortRange};
 
 const SMALL: &str = "\
 clusters:

@@ -215,7 +215,7 @@ pub(super) fn host(node: &Node, noun: &str) -> Read<IpAddr> {
 }
 
 /// Why nobody can connect to this address.
-pub(super) fn unfit(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn unfit(address: IpAddr) -> Option<&'static str> {
     match address {
         a if a.is_unspecified() => Some("the unspecified"),
         a if a.is_loopback() => Some("a loopback"),

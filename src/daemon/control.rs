@@ -1,37 +1,42 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use prometheus::Histogram;
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::admin::{self, Kernels, State};
-use super::advertise::{Followed, Follower};
-use super::health::{Health, HealthView};
-use super::kernel::{Kernel, Plan, missing};
-use super::metrics::{self, Scrape};
-use super::metrics_health::Servers;
-use super::observe::Observer;
-use super::packets::{Message, Packets, Thread};
-use super::refresh::Refresh;
-use super::{OnExit, RunError, http, kernel_error, lines, notify, rows, system};
-use crate::config::index::Indexes;
-use crate::config::overlay::{Overlay, ServerName};
-use crate::config::{Config, setup};
+use super::advertise::Follower;
+use super::command::{Command, OnExit};
+use super::error::{RunError, kernel_error, lines, system};
+use super::health::Health;
+use super::keepalive::KeepaliveThread;
+use super::messages::{Message, Packets};
+use super::metrics::observe::Observer;
+use super::metrics::scrape::{ready, scrape};
+use super::metrics::{endpoint, verdict_histogram};
+use super::packets::Thread;
+use super::reconcile::{Kernel, missing};
+use super::row_writer;
+use super::view::{History, View};
+use crate::config::Config;
 use crate::director::Director;
-use crate::kernel::actual;
-use crate::kernel::elements::Elements;
 use crate::kernel::log::Log;
-use crate::kernel::queue::{self, Queue};
+use crate::kernel::nftables::Elements;
+use crate::kernel::queue::Queue;
+use crate::kernel::read_state;
 use crate::lvs::ServiceKey;
+use crate::plan::availability::{Availability, ServerName};
+use crate::plan::drift::{self, Expected, Found};
+use crate::plan::reconcile::Plan;
+use crate::plan::{director_config, restart};
 use crate::state::{Change, LocalAddress};
 use crate::time::Time;
 
@@ -41,70 +46,12 @@ const QUEUE_LENGTH: u32 = 16384;
 /// How much of a packet we read: whole packets (the kernel's limit is 65531).
 const COPY: u32 = 65531;
 
-/// How long the packet thread may take to answer whether it is ready.
-const ANSWER: Duration = Duration::from_secs(1);
-
-/// What the daemon is told while it runs, by the admin socket and the health checks.
-#[derive(Debug)]
-pub enum Command {
-    /// Reads the file again; answers what is wrong with it.
-    Reload(oneshot::Sender<Result<(), String>>),
-    /// A server takes no new sessions (`true`), or takes them again.
-    Drain {
-        /// Which.
-        server: ServerName,
-        /// Whether it drains from now on.
-        drained: bool,
-        /// What went wrong.
-        answer: oneshot::Sender<Result<(), String>>,
-    },
-    /// A server's health checks fail (`true`), or succeed again: what holds stands in the [`HealthView`].
-    Down {
-        /// Which.
-        server: ServerName,
-        /// Whether it is down from now on.
-        down: bool,
-    },
-    /// Another address goes into 227s: which one stands in [`Followed`].
-    Advertise,
-}
-
-/// What reload, scrape and status share.
-pub struct View {
-    /// The configuration in force: the file's, with what is leaving.
-    pub config: Config,
-    /// Its indexes.
-    pub indexes: Indexes,
-    /// Drains and failures.
-    pub overlay: Overlay,
-    /// What the health checks found.
-    pub health: HealthView,
-    /// What `passive.advertise` stands for.
-    pub followed: Followed,
-    /// Services of others at our VIPs.
-    pub services: Vec<SocketAddr>,
-    /// What happened to this daemon.
-    pub history: History,
-}
-
-/// What happened to this daemon.
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    /// Rows found missing or changed by someone else and put right.
-    pub drift: u64,
-    /// Whether the last reload was good.
-    pub reload_good: bool,
-    /// When the configuration in force was read, seconds since the epoch.
-    pub reloaded_at: f64,
-    /// How often an idle control connection was kept alive in IPVS, by cluster.
-    pub refreshed: BTreeMap<String, u64>,
-    /// Why the kernel's rows cannot be put right at present.
-    pub complaint: Option<String>,
-}
+/// How long a start waits for the first answers of name servers.
+const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The running daemon.
 pub struct Daemon {
-    /// What the file says. (The view's is that with what is leaving.)
+    /// What the file says. (The view's is that with what quiesces.)
     config: Config,
     kernel: Kernel,
     packets: Packets,
@@ -113,11 +60,11 @@ pub struct Daemon {
     thread: std::thread::JoinHandle<()>,
     view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
-    leaving: BTreeSet<(ServiceKey, SocketAddr)>,
+    quiescing: BTreeSet<(ServiceKey, SocketAddr)>,
     /// VIPs whose interface did not exist at the last look; that they are added when it comes is no drift.
     absent: Vec<LocalAddress>,
     /// Its thread goes with us.
-    _refresh: Refresh,
+    _keepalive: KeepaliveThread,
     /// Its file goes with us.
     socket: Option<admin::Socket>,
 }
@@ -129,55 +76,56 @@ impl Daemon {
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
         let address = config.metrics.listen;
-        let listener = http::listen(address).map_err(|error| RunError::Listen { address, error })?;
+        let listener = endpoint::listen(address).map_err(|error| RunError::Listen { address, error })?;
         // Names are asked before packets can wait for the answers.
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
         follower.configure(&config);
-        follower.first_answers(ANSWER).await;
+        follower.first_answers(FIRST_ANSWERS).await;
         let look = kernel.look(&config).map_err(kernel_error)?;
         let inforce = look.inforce(&config, None);
-        let overlay = look.overlay(&inforce).map_err(kernel_error)?;
-        let plan = look.plan(&inforce, &overlay).map_err(RunError::Kernel)?;
+        let availability = look.availability(&inforce).map_err(kernel_error)?;
+        let plan = look.plan(&inforce, &availability).map_err(RunError::Kernel)?;
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
         let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
-        let found = actual::dynamic(&mut elements).map_err(kernel_error)?;
+        let found = read_state::dynamic(&mut elements).map_err(kernel_error)?;
         say(&plan);
 
         let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;
         let (jobs, work) = channel();
         let (answers, waker) = packets.sender();
-        rows::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
-        let verdicts = metrics::verdict_histogram();
+        row_writer::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
+        let verdicts = verdict_histogram();
         follower.configure(&plan.config);
         let followed = follower.followed();
-        let mut director = Director::new(setup::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
+        let mut director =
+            Director::new(director_config::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
         // The packet thread's clock begins when it does.
         director.found(found.into_iter().map(|(row, left)| (row, Time::ZERO + left)));
         let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
-        health.resume(&config, &overlay.down);
+        health.resume(&config, &availability.down);
         let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
-        let Plan { config: inforce, indexes, leaving, absent, services, .. } = plan;
+        let Plan { config: inforce, indexes, quiescing, absent, services, .. } = plan;
         let view = Arc::new(Mutex::new(View {
             config: inforce,
             indexes,
-            overlay,
+            availability,
             health: health.view(),
             followed,
             services,
             history,
         }));
-        let refresh = Refresh::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
+        let keepalive = KeepaliveThread::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
-        tokio::spawn(http::serve(listener, http::LIMITS, scrape, ready));
+        tokio::spawn(endpoint::serve(listener, endpoint::LIMITS, scrape, ready));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
@@ -198,10 +146,10 @@ impl Daemon {
             follower,
             thread,
             view,
-            leaving,
+            quiescing,
             absent,
             socket,
-            _refresh: refresh,
+            _keepalive: keepalive,
         };
         if !complaint.is_empty() {
             daemon.complain(complaint);
@@ -226,12 +174,12 @@ impl Daemon {
     pub fn reload(&mut self, reread: &impl Fn() -> Result<Config, String>) -> Result<(), String> {
         notify(&[NotifyState::Reloading]);
         let result = reread().and_then(|config| {
-            let mut overlay = self.lock().overlay.clone();
-            if let Some(fixed) = needs_restart(&self.config, &config) {
+            let mut availability = self.lock().availability.clone();
+            if let Some(fixed) = restart::needed(&self.config, &config) {
                 return Err(format!("{fixed} can only be changed by a restart"));
             }
-            overlay.retain(&config);
-            self.apply(config.clone(), overlay)?;
+            availability.retain(&config);
+            self.apply(config.clone(), availability)?;
             self.health.configure(&config);
             self.follow_health();
             Ok(())
@@ -252,11 +200,11 @@ impl Daemon {
 
     /// Makes the weights what the health checks say. What fails is tried again at the next look.
     fn follow_health(&mut self) {
-        let mut overlay = self.lock().overlay.clone();
+        let mut availability = self.lock().availability.clone();
         let down = self.health.view().down();
-        if overlay.down != down {
-            overlay.down = down;
-            if let Err(error) = self.apply(self.config.clone(), overlay) {
+        if availability.down != down {
+            availability.down = down;
+            if let Err(error) = self.apply(self.config.clone(), availability) {
                 self.complain(error);
             }
         }
@@ -272,7 +220,7 @@ impl Daemon {
     }
 
     fn drain(&mut self, server: ServerName, drained: bool) -> Result<(), String> {
-        let mut overlay = self.lock().overlay.clone();
+        let mut availability = self.lock().availability.clone();
         let cluster = self.config.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
@@ -281,18 +229,18 @@ impl Daemon {
         }
         info!(cluster = server.0, server = server.1, drained, "drain");
         if drained {
-            overlay.drained.insert(server)
+            availability.drained.insert(server)
         } else {
-            overlay.drained.remove(&server)
+            availability.drained.remove(&server)
         };
-        self.apply(self.config.clone(), overlay)
+        self.apply(self.config.clone(), availability)
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
-    fn apply(&mut self, config: Config, overlay: Overlay) -> Result<(), String> {
+    fn apply(&mut self, config: Config, availability: Availability) -> Result<(), String> {
         let look = self.kernel.look(&config).map_err(|error| error.to_string())?;
         let inforce = look.inforce(&config, Some(&self.lock().config));
-        let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+        let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
         if config != self.config {
             // A configuration that was good goes on when its interface vanishes: the looks complain.
             if !plan.absent.is_empty() {
@@ -300,16 +248,16 @@ impl Daemon {
             }
             let notes = look.notes(&config, &plan);
             notes.harm.iter().for_each(|note| warn!("{note}"));
-            notes.leaving.iter().for_each(|note| info!("{note}"));
+            notes.quiescing.iter().for_each(|note| info!("{note}"));
         }
         if self.kernel.carry_out(&plan).map_err(|error| error.to_string())?.is_some() {
             let _ = self.packets.tell(Message::RowsLost);
         }
         say(&plan);
-        self.leaving = plan.leaving;
+        self.quiescing = plan.quiescing;
         self.config = config;
         let mut view = self.lock();
-        (view.config, view.indexes, view.overlay) = (inforce.clone(), plan.indexes, overlay);
+        (view.config, view.indexes, view.availability) = (inforce.clone(), plan.indexes, availability);
         view.services = plan.services;
         drop(view);
         self.follower.configure(&inforce);
@@ -320,7 +268,7 @@ impl Daemon {
     #[must_use]
     fn configure_packets(&self) -> bool {
         let view = self.lock();
-        let setup = setup::setup(&view.config, &view.indexes, &view.followed.known(), &view.services);
+        let setup = director_config::setup(&view.config, &view.indexes, &view.followed.known(), &view.services);
         drop(view);
         self.packets.tell(Message::Configure(Box::new(setup)))
     }
@@ -329,13 +277,13 @@ impl Daemon {
     /// took: what it finds must not make the next one late.
     pub fn look(&mut self) -> Duration {
         self.follow_health();
-        let (overlay, inforce) = {
+        let (availability, inforce) = {
             let view = self.lock();
-            (view.overlay.clone(), view.config.clone())
+            (view.availability.clone(), view.config.clone())
         };
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
-            let plan = look.plan(&inforce, &overlay).map_err(|errors| lines(&errors))?;
+            let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
             let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
             Ok((plan, stays))
         });
@@ -346,7 +294,7 @@ impl Daemon {
         });
         match done {
             Ok((plan, stays, exchanged)) => {
-                if plan.flushed || exchanged.is_some() {
+                if plan.flushed() || exchanged.is_some() {
                     let _ = self.packets.tell(Message::RowsLost);
                 }
                 let drift = self.drift(&plan);
@@ -366,7 +314,7 @@ impl Daemon {
                     self.complain(lines(&missing(&plan.absent)));
                 }
                 self.absent = plan.absent;
-                if !stays && let Err(error) = self.apply(self.config.clone(), overlay) {
+                if !stays && let Err(error) = self.apply(self.config.clone(), availability) {
                     self.complain(error);
                 }
             }
@@ -377,46 +325,24 @@ impl Daemon {
 
     /// How many rows someone else had changed; says so. An address whose interface was missing was nobody's change.
     fn drift(&self, plan: &Plan) -> u64 {
-        let mut drift = 0;
-        if plan.timeouts.is_some() {
-            warn!("IPVS's timeouts were changed by someone else: set again");
-            drift += 1;
-        }
-        if plan.rules.is_some() {
-            let edited = plan.edited.join("; ");
-            warn!("someone else changed the rules of table inet ftpdirector ({edited}): written again");
-            drift += 1;
-        }
-        let flushed = |change: &Change| plan.flushed && matches!(change, Change::AddElement(..));
-        let elements = plan.changes.iter().filter(|change| flushed(change)).count();
-        if elements > 0 {
-            warn!("its {elements} elements are written again");
-            drift += u64::try_from(elements).unwrap_or(u64::MAX);
-        }
-        for change in plan.changes.iter().filter(|change| !flushed(change)) {
-            let ours = match change {
-                Change::DeleteDestination(key, to) => self.leaving.contains(&(*key, to.address)),
-                Change::DeleteService(key) => self.leaving.iter().any(|(leaving, _)| leaving == key),
-                Change::DeleteAddress(_) => true,
-                Change::AddAddress(to) if self.absent.contains(to) => {
-                    info!("{change}: its interface is there now");
-                    continue;
+        let found = drift::found(plan, Expected { quiescing: &self.quiescing, absent: &self.absent });
+        for found in &found {
+            match found {
+                Found::Timeouts => warn!("IPVS's timeouts were changed by someone else: set again"),
+                Found::Rules(edited) => {
+                    let edited = edited.join("; ");
+                    warn!("someone else changed the rules of table inet ftpdirector ({edited}): written again");
                 }
-                _ => false,
-            };
-            if ours {
-                info!("{change}: its last connection is gone");
-                continue;
-            }
-            drift += 1;
-            match change {
-                Change::EditDestination(..) => {
+                Found::Flushed(elements) => warn!("its {elements} elements are written again"),
+                Found::InterfaceCame(change) => info!("{change}: its interface is there now"),
+                Found::ConnectionsEnded(change) => info!("{change}: its last connection is gone"),
+                Found::Row(change @ Change::EditDestination(..)) => {
                     warn!("put right: {change} (to take a server out by hand: ftpdirector drain CLUSTER/SERVER)");
                 }
-                _ => warn!("put right: {change}"),
+                Found::Row(change) => warn!("put right: {change}"),
             }
         }
-        drift
+        found.iter().map(Found::drift).fold(0, u64::saturating_add)
     }
 
     /// Whether the packet thread answers.
@@ -444,23 +370,6 @@ impl Daemon {
     }
 }
 
-/// What is bound when the daemon starts.
-fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    if old.kernel.queue != new.kernel.queue {
-        return Some("kernel.queue");
-    }
-    if old.kernel.fwmark_base != new.kernel.fwmark_base {
-        return Some("kernel.fwmark_base (stop, `ftpdirector flush` with the old file, start: it)");
-    }
-    if old.log != new.log {
-        return Some("log");
-    }
-    if old.admin != new.admin {
-        return Some("admin.socket");
-    }
-    (old.metrics.listen != new.metrics.listen).then_some("metrics.listen")
-}
-
 fn say(plan: &Plan) {
     if plan.rules.is_some() {
         info!("nft: rules of table inet ftpdirector written");
@@ -474,44 +383,9 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// Whether control packets are read: the queue is ours, its thread answers, and the kernel's rows are right.
-async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
-    let (queue, complaint) = {
-        let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-        (view.config.kernel.queue, view.history.complaint.clone())
-    };
-    let answered = tokio::time::timeout(ANSWER, packets.alive()).await;
-    let mut wrong = Vec::new();
-    if queue::stats(queue).is_none() {
-        wrong.push(format!("nobody listens on NFQUEUE {queue}"));
+/// Tells systemd, where it started us (`Type=notify`).
+pub(super) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd cannot be notified");
     }
-    if answered != Ok(true) {
-        wrong.push("the packet thread does not answer".to_owned());
-    }
-    wrong.extend(complaint);
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
-}
-
-async fn scrape(
-    packets: Packets,
-    view: Arc<Mutex<View>>,
-    observer: Arc<Mutex<Observer>>,
-    verdicts: Histogram,
-) -> Result<String, String> {
-    let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
-    let read = move || {
-        let (config, indexes, overlay, health, history) = {
-            let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-            let View { config, indexes, overlay, health, history, .. } = &*view;
-            (config.clone(), indexes.clone(), overlay.clone(), health.snapshot(), history.clone())
-        };
-        // A long listing holds up nobody but others who want one.
-        let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
-        let kernel = observed.map_err(|error| error.to_string())?.counters;
-        let servers = Servers { config: &config, overlay: &overlay, health: &health };
-        let (queue, history) = (config.kernel.queue, &history);
-        let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
-        scrape.text().map_err(|error| error.to_string())
-    };
-    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
 }

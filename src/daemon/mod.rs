@@ -2,27 +2,24 @@
 
 pub mod admin;
 mod advertise;
+mod command;
 mod control;
-mod dns;
+mod error;
 pub mod health;
-mod http;
-mod kernel;
-mod listeners;
+mod keepalive;
+mod messages;
 mod metrics;
-mod metrics_health;
-mod observe;
-mod owners;
 mod packets;
 mod places;
-mod probe;
-mod refresh;
+mod reconcile;
 mod repeated;
-mod rows;
-mod tally;
+mod row_writer;
+mod serving;
+mod trace_subscribers;
+mod view;
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -30,14 +27,15 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-pub use control::{Command, View};
-pub use kernel::{Kernel, Plan, flush};
+pub use command::{Command, OnExit};
+pub use error::RunError;
+pub use reconcile::{Kernel, flush};
 
 use crate::config::Config;
-use crate::kernel::KernelError;
-use control::Daemon;
+use control::{Daemon, notify};
+use error::system;
 
 /// From one look at the kernel to the next: IPVS tells nobody when it is changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,72 +45,6 @@ const SHARE: u32 = 20;
 
 /// From one sign of life to the next: well inside the `WatchdogSec` of `deploy/ftpdirector.service`, however rare looks are.
 const BEAT: Duration = Duration::from_secs(2);
-
-/// Why the daemon did not start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The kernel lacks something, or something is in the way: everything at once.
-    #[error("{}", lines(.0))]
-    Kernel(Vec<KernelError>),
-    /// The metrics endpoint cannot listen.
-    #[error("metrics.listen: {address}: {error}: is another ftpdirector running, or another program on that port?")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The admin socket's path is taken.
-    #[error("admin.socket: {}: {why}", socket.display())]
-    Admin {
-        /// Where.
-        socket: PathBuf,
-        /// By whom or what, and what to do.
-        why: String,
-    },
-    /// The operating system refuses a thread, a descriptor or a signal handler.
-    #[error("{what}: {error}")]
-    System {
-        /// What we tried.
-        what: &'static str,
-        /// What it said.
-        error: io::Error,
-    },
-}
-
-impl RunError {
-    /// The sysexits code of a process that ends with this error.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            // No permission explains everything else that failed.
-            Self::Kernel(errors) => errors.iter().map(KernelError::exit_code).max().unwrap_or(70),
-            Self::Listen { .. } | Self::Admin { .. } => 69,
-            Self::System { .. } => 70,
-        }
-    }
-}
-
-fn lines(errors: &[KernelError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
-    move |error| RunError::System { what, error }
-}
-
-fn kernel_error(error: KernelError) -> RunError {
-    RunError::Kernel(vec![error])
-}
-
-/// What SIGTERM leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnExit {
-    /// Every row: established transfers go on, and with disjoint ranges new ones too.
-    KeepRows,
-    /// Nothing.
-    Flush,
-}
 
 /// Runs until SIGTERM or SIGINT. `reread` gives the configuration anew from `file` for a reload, or what is wrong with
 /// it.
@@ -168,13 +100,6 @@ fn raise_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         debug!(%error, "the limit of descriptors stays as it is");
-    }
-}
-
-/// Tells systemd, where it started us (`Type=notify`).
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd cannot be notified");
     }
 }
 

@@ -1,120 +1,26 @@
-//! The packet thread: owns the queue, the log group and the director. Everyone else talks to it through [`Packets`].
+//! The packet thread: owns the queue, the log group and the director. Everyone else talks to it through [`super::messages::Packets`].
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
-use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::listeners::{Listener, Listeners};
+use super::messages::Message;
 use super::repeated::Repeated;
-use super::rows::Job;
-use crate::director::{self, Action, Decision, Director, Holder, Hook, Listed, OutOfRange, Page, Setup, Snapshot};
+use super::row_writer::Job;
+use super::trace_subscribers::Listeners;
+use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
+use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::Log;
 use crate::kernel::queue::{PacketId, Queue, Verdicts};
 use crate::kernel::wait::{Wake, wait};
 use crate::time::Time;
-
-/// `NF_INET_FORWARD` (include/uapi/linux/netfilter.h); the other hook that queues is POSTROUTING.
-const NF_INET_FORWARD: u8 = 2;
-
-/// What the packet thread is told.
-#[derive(Debug)]
-pub enum Message {
-    /// The rows of a ticket stand, or were refused.
-    RowsDone {
-        /// Whose.
-        ticket: u64,
-        /// Whether the kernel refused one.
-        refused: bool,
-    },
-    /// Someone wants to know.
-    Snapshot(oneshot::Sender<Snapshot>),
-    /// Someone wants to see the page of sessions that begins here.
-    Sessions(u32, oneshot::Sender<Page<Listed>>),
-    /// Someone wants to know which sessions rows are there for, page by page.
-    Holders(u32, oneshot::Sender<Page<Holder>>),
-    /// Someone wants to know which of these sessions, client and far end, may have a data connection.
-    MayTransfer(Vec<(SocketAddr, SocketAddr)>, oneshot::Sender<Vec<bool>>),
-    /// IPVS was made to remember these sessions, client and far end.
-    Refreshed(Vec<(SocketAddr, SocketAddr)>),
-    /// IPVS has these connections, client and far end, established.
-    Confirmed(Vec<(SocketAddr, SocketAddr)>),
-    /// Someone wants to know whether a session waits for that.
-    WantsConfirmation(oneshot::Sender<bool>),
-    /// Someone listens from now on.
-    Listen(Listener),
-    /// Someone wants to know whether the thread still runs.
-    Ping(oneshot::Sender<()>),
-    /// Another configuration.
-    Configure(Box<Setup>),
-    /// Someone flushed the dynamic rows.
-    RowsLost,
-    /// The end.
-    Stop,
-}
-
-/// A line to the packet thread.
-#[derive(Clone, Debug)]
-pub struct Packets {
-    messages: Sender<Message>,
-    wake: Wake,
-}
-
-impl Packets {
-    /// A line, its far end, and what wakes the thread there.
-    ///
-    /// # Errors
-    /// When the process has no descriptor left.
-    pub fn line() -> io::Result<(Self, Receiver<Message>, Wake)> {
-        let (messages, inbox) = channel();
-        let wake = Wake::new()?;
-        Ok((Self { messages, wake: wake.clone() }, inbox, wake))
-    }
-
-    /// For the row thread's answers.
-    #[must_use]
-    pub fn sender(&self) -> (Sender<Message>, Wake) {
-        (self.messages.clone(), self.wake.clone())
-    }
-
-    /// Tells the thread; `false` when it is gone.
-    #[must_use]
-    pub fn tell(&self, message: Message) -> bool {
-        let told = self.messages.send(message).is_ok();
-        self.wake.wake();
-        told
-    }
-
-    /// Whether the thread answers.
-    pub async fn alive(&self) -> bool {
-        self.ask(Message::Ping).await.is_some()
-    }
-
-    /// What there is and what was counted; `None` when the thread is gone.
-    pub async fn snapshot(&self) -> Option<Snapshot> {
-        self.ask(Message::Snapshot).await
-    }
-
-    /// The answer to a question; `None` when the thread is gone.
-    pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        if self.tell(question(answer)) { answered.await.ok() } else { None }
-    }
-
-    /// As [`Packets::ask`], for a thread that may wait.
-    pub fn ask_and_wait<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        if self.tell(question(answer)) { answered.blocking_recv().ok() } else { None }
-    }
-}
 
 /// What the thread works with.
 pub struct Thread {
@@ -271,6 +177,7 @@ impl Core {
         let received = Instant::now();
         let crate::kernel::queue::Packet { id, hook, mark, payload, truncated, .. } = packet;
         self.next = self.next.wrapping_add(1);
+        // The other hook that queues is POSTROUTING.
         let hook = if hook == NF_INET_FORWARD { Hook::Forward } else { Hook::Postrouting };
         let offered = director::Packet { id: self.next, hook, mark, bytes: &mut *payload, truncated };
         match self.director.packet(self.now(), offered, actions) {

@@ -3,29 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Director;
 use super::counters::{ClusterCounters, count};
+use super::effects::{Effects, rows_of};
 use super::expectation::{Awaited, Expectation, Mode, Outcome};
+use super::interface::Action;
 use super::table::{Slot, Standing};
 use super::trace::What;
-use super::{Action, Director};
 use crate::ftp::{BlindReason, Event, UnparsedReason};
 use crate::lvs::{ForwardingMethod, network};
 use crate::state::sets::{Key, Name, Set};
 use crate::steer::{Placement, Row, RowChange, active, exact, range, tls};
 use crate::time::Time;
-
-/// What the lines of one packet ask for.
-#[derive(Debug, Default)]
-pub(super) struct Effects {
-    /// Rows that must stand before the packet goes on.
-    pub wait: Vec<RowChange>,
-    /// Rows that go; nobody waits for that.
-    pub remove: Vec<RowChange>,
-    /// Whether the packet opens its own door on its way out.
-    pub keep_mark: bool,
-    /// The index of the server whose reply this is, if it opens the client's door (NAT).
-    pub answer: Option<u16>,
-}
 
 /// A row that is younger is not written again for a transfer verb.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -200,7 +189,7 @@ impl Director {
             let mut effects = Effects::default();
             self.end_expectation(now, slot, Outcome::Expired, &mut effects);
             self.note_rows(slot, &effects);
-            actions.extend(super::rows_of(effects));
+            actions.extend(rows_of(effects));
         }
     }
 

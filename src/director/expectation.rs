@@ -1,9 +1,7 @@
 //! What we believe will come: one data connection of one session, and which session a data connection that came was for.
 
-use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::table::Slot;
 use crate::steer::Row;
 use crate::time::Time;
 
@@ -60,38 +58,3 @@ impl Expectation {
 /// the client's address (passive: its network, where its data may come from), and the port that was named (0 where nobody
 /// saw it).
 pub type Awaited = (u16, Mode, IpAddr, u16);
-
-/// Which sessions wait for a data connection, the oldest first. One entry for each key that a session's only expectation is
-/// awaited under: what ends is taken out.
-#[derive(Default)]
-pub struct Waiting {
-    queues: HashMap<Awaited, BTreeSet<(u64, Slot)>>,
-}
-
-impl Waiting {
-    /// How many entries there are.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.queues.values().map(BTreeSet::len).sum()
-    }
-
-    /// A session waits from now on.
-    pub fn add(&mut self, awaited: Awaited, slot: Slot, serial: u64) {
-        self.queues.entry(awaited).or_default().insert((serial, slot));
-    }
-
-    /// The session that has waited longest.
-    #[must_use]
-    pub fn first(&self, awaited: Awaited) -> Option<Slot> {
-        self.queues.get(&awaited)?.first().map(|&(_, slot)| slot)
-    }
-
-    /// A session waits no longer.
-    pub fn remove(&mut self, awaited: Awaited, slot: Slot, serial: u64) {
-        let Some(queue) = self.queues.get_mut(&awaited) else { return };
-        queue.remove(&(serial, slot));
-        if queue.is_empty() {
-            self.queues.remove(&awaited);
-        }
-    }
-}

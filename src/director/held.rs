@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::interface::Hook;
 use super::table::Slot;
 use crate::ftp::Direction;
 use crate::time::Time;
@@ -51,7 +52,7 @@ pub struct Segment {
     /// As the caller names it.
     pub id: u64,
     /// Where it was queued.
-    pub hook: super::Hook,
+    pub hook: Hook,
     /// Its mark.
     pub mark: u32,
     /// Its sequence number.
@@ -65,7 +66,7 @@ pub struct Segment {
 impl Segment {
     /// A copy of a packet: its id, where it was queued and its mark.
     #[must_use]
-    pub fn new((id, hook, mark): (u64, super::Hook, u32), seq: u32, bytes: &[u8], so_far: SoFar) -> Self {
+    pub fn new((id, hook, mark): (u64, Hook, u32), seq: u32, bytes: &[u8], so_far: SoFar) -> Self {
         Self { id, hook, mark, seq, bytes: bytes.to_vec(), so_far }
     }
 }

@@ -51,9 +51,9 @@ pub enum Decision {
 /// What should happen besides the verdict.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// These rows should stand; [`Director::rows_done`] wants to know when they do. Deletions are not waited for.
+    /// These rows should stand; [`super::Director::rows_done`] wants to know when they do. Deletions are not waited for.
     Rows {
-        /// For [`Director::rows_done`]; `None`: nobody waits.
+        /// For [`super::Director::rows_done`]; `None`: nobody waits.
         ticket: Option<u64>,
         /// In this order.
         changes: Vec<RowChange>,
@@ -105,7 +105,7 @@ pub struct Cluster {
 pub struct Policies {
     /// On every control port but one.
     pub explicit: Policy,
-    /// On [`IMPLICIT_TLS`].
+    /// On port 990 (`IMPLICIT_TLS`).
     pub implicit: Policy,
 }
 

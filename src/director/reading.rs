@@ -1,6 +1,6 @@
 //! How a packet is read: offered to its session, in one go or several, held, and let go when its rows stand.
 
-use super::events::Effects;
+use super::effects::Effects;
 use super::held::{self, SoFar};
 use super::interface::{Action, Decision, Hook, OutOfRange, Packet};
 use super::pinholes::Place;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::events::Effects;
+use super::Director;
+use super::effects::{Effects, rows_of};
 use super::interface::Action;
 use super::table::{Key, Slot};
 use super::trace::What;
-use super::{Director, rows_of};
 use crate::ftp::Verb;
 use crate::time::Time;
 

@@ -2,12 +2,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::*;
-use crate::ftp::Policy;
-use crate::ftp::{Bounce, Replies};
-use crate::lvs::PortRange;
+use crate::ftp::{Bounce, Policy, Replies};
+use crate::lvs::{ForwardingMethod, PortRange};
 use crate::state::Marks;
 use crate::state::sets::Name;
-use crate::steer::RowChange;
+use crate::steer::{RowChange, range};
+use crate::wire;
 
 mod hostile;
 mod late;

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Facts;
+use super::facts::Facts;
 use super::facts::{Link, Need, Policy, Route, Unseen};
-use crate::config::{self, Config, standing};
-use crate::kernel::elements::Elements;
+use crate::config::{self, Config};
 use crate::kernel::ipvs::Ipvs;
-use crate::kernel::{KernelError, actual, listening, probe, ruleset};
+use crate::kernel::nftables::Elements;
+use crate::kernel::{KernelError, listening, nft_command, read_state, requirements};
 use crate::lvs::ForwardingMethod;
+use crate::plan::mark_index;
 use crate::state::TABLE;
 
 /// nft starts its listing over whenever someone commits meanwhile.
@@ -62,9 +63,9 @@ pub fn gather(file: &Path) -> Facts {
     links(&mut facts);
     routes(&mut facts);
     sysctls(&mut facts);
-    facts.helper_ports = probe::ip_vs_ftp_ports();
+    facts.helper_ports = requirements::ip_vs_ftp_ports();
     facts.listening = listening::ports();
-    if let Err(error) = probe::net_admin() {
+    if let Err(error) = requirements::net_admin() {
         let lacking = |need, tried: &str| Unseen { need: Some(need), tried: tried.into(), why: error.to_string() };
         facts.unseen.push(lacking(Need::Rules, "nft list ruleset"));
         facts.unseen.push(lacking(Need::Services, "ipvsadm -L -n"));
@@ -107,7 +108,7 @@ fn modules(facts: &mut Facts) {
 }
 
 fn versions(facts: &mut Facts) {
-    let found = [ruleset::kernel_version().map(|_| ()), ruleset::nft_version().map(|_| ())];
+    let found = [nft_command::kernel_version().map(|_| ()), nft_command::nft_version().map(|_| ())];
     for error in found.into_iter().filter_map(Result::err) {
         match error {
             KernelError::Missing { what, cure } => facts.too_old.push((what, cure)),
@@ -250,10 +251,10 @@ fn services(facts: &mut Facts) {
         return;
     }
     let Some(config) = &facts.config else { return };
-    let marks = standing::marks(config);
+    let marks = mark_index::marks(config);
     let read = || {
-        let table = actual::table(&mut Elements::connect()?, None)?;
-        actual::read(&mut Ipvs::connect()?, &table, marks, &BTreeSet::new())
+        let table = read_state::table(&mut Elements::connect()?, None)?;
+        read_state::read(&mut Ipvs::connect()?, &table, marks, &BTreeSet::new())
     };
     match read() {
         Ok((_, foreign)) => facts.foreign = foreign,

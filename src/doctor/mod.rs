@@ -1,9 +1,10 @@
 //! `ftpdirector doctor`: examines the machine for what breaks FTP on IPVS, and changes nothing.
 //!
-//! [`gather`] reads the machine into [`Facts`]; each check is a pure function over them.
+//! [`gather()`] reads the machine into [`Facts`]; each check is a pure function over them.
 
 mod checks;
 mod facts;
+mod finding;
 mod firewall;
 mod gather;
 #[cfg(test)]
@@ -11,108 +12,9 @@ mod sample;
 
 use std::fmt;
 
-use serde::Serialize;
-
 pub use facts::Facts;
-use facts::Need;
+pub use finding::{Finding, Severity};
 pub use gather::gather;
-
-/// How bad a finding is; the worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// FTP does not work, or not for everyone.
-    Fatal,
-    /// It may not work, or we could not prove that it does.
-    Warning,
-    /// Worth knowing when something else is wrong.
-    Note,
-    /// A check that could not be made, and found nothing.
-    Unknown,
-    /// A check that found nothing.
-    Good,
-}
-
-/// One thing that a check found. Every text is for a person; `evidence` and `cure` may have several lines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Which check found it.
-    pub check: &'static str,
-    /// What is wrong, one line.
-    pub what: String,
-    /// The file, value or rule that was seen.
-    pub evidence: String,
-    /// What the user will see.
-    pub consequence: String,
-    /// Commands, or what to write where.
-    pub cure: String,
-}
-
-impl Finding {
-    /// A finding of the check that is running; [`examine`] fills in its name.
-    fn new(severity: Severity, what: impl Into<String>) -> Self {
-        let empty = String::new;
-        Self { severity, check: "", what: what.into(), evidence: empty(), consequence: empty(), cure: empty() }
-    }
-
-    fn fatal(what: impl Into<String>) -> Self {
-        Self::new(Severity::Fatal, what)
-    }
-
-    fn warning(what: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, what)
-    }
-
-    fn note(what: impl Into<String>) -> Self {
-        Self::new(Severity::Note, what)
-    }
-
-    fn seen(mut self, evidence: impl Into<String>) -> Self {
-        self.evidence = evidence.into();
-        self
-    }
-
-    fn means(mut self, consequence: impl Into<String>) -> Self {
-        self.consequence = consequence.into();
-        self
-    }
-
-    fn cure(mut self, cure: impl Into<String>) -> Self {
-        self.cure = cure.into();
-        self
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Fatal => "FATAL",
-            Severity::Warning => "WARNING",
-            Severity::Note => "note",
-            Severity::Unknown => "unknown",
-            Severity::Good => "good",
-        };
-        write!(f, "{severity}: {} [{}]", self.what, self.check)?;
-        for (label, text) in [("seen", &self.evidence), ("means", &self.consequence), ("cure", &self.cure)] {
-            if !text.is_empty() {
-                write!(f, "\n  {label:>5}: {}", text.trim_end().replace('\n', "\n         "))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One row of [`checks::ALL`].
-struct Check {
-    name: &'static str,
-    /// What is true when it finds nothing.
-    good: &'static str,
-    /// What it looks at.
-    needs: &'static [Need],
-    run: fn(&Facts) -> Vec<Finding>,
-}
 
 /// Everything that was found, the worst first, then the checks that found nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Commands that come before others which they follow: they pass, and copies of them are read in their turn.
 
-use super::act::refusal;
-use super::command::{Extent, Fate, Progress, line_length};
+use super::bounce::refusal;
+use super::commands::{Progress, line_length};
+use super::edits::{Extent, Fate};
 use super::line::{Scratch, clean, split, wipe};
-use super::session::{Mode, Session, Turn};
 use super::sight::is_likely;
+use super::state::{Mode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::{Role, Verb};
 use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Segment};

@@ -4,8 +4,10 @@
 //! [`Verdict`] and with [`Event`]s. It knows no clock, socket or kernel; time comes in with the [`Context`].
 //!
 //! ```text
-//! Segment ─▶ stream (order, copies, patches) ─▶ line ─▶ command ─▶ Event, overwritten command
-//!                                                  └──▶ reply ──▶ Event, rewritten reply
+//!                                  ┌─▶ commands ─▶ bounce, dialogue ─▶ Event, overwritten command
+//! Segment ─▶ session ─▶ window ─▶ ─┤    (line, verb, address; early: out of order)
+//!            (state)               └─▶ replies, partial_reply ─▶ telling ─▶ Event, rewritten reply
+//!                                       (line ends, passive)     (passive_rewrite, same_length)
 //! ```
 
 #![cfg_attr(
@@ -19,10 +21,11 @@
     )
 )]
 
-mod act;
 mod address;
 mod asks;
-mod command;
+mod bounce;
+mod commands;
+mod dialogue;
 mod early;
 mod edits;
 mod ends;
@@ -30,17 +33,20 @@ mod event;
 #[cfg(test)]
 mod hostile;
 mod line;
-mod naming;
 mod numbers;
+mod overwrite;
+mod partial_reply;
 mod passive;
-mod reply;
-mod rewrite;
+mod passive_rewrite;
+mod replies;
+mod same_length;
 mod session;
 mod sight;
+mod state;
 mod stream;
+mod telling;
 #[cfg(test)]
 mod testing;
-mod unfinished;
 mod verb;
 mod window;
 
@@ -49,7 +55,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub use crate::wire::Flags;
 pub use event::{BlindReason, CancelReason, Endpoint, Event, RefuseReason, Source, UnparsedReason};
 pub(crate) use passive::named_port;
-pub(crate) use reply::{Mark, code_of};
+pub(crate) use replies::{Mark, code_of};
 pub use session::Session;
 pub use verb::Verb;
 

@@ -7,7 +7,9 @@ use std::ops::Range;
 use super::UnparsedReason;
 use super::address::address;
 use super::numbers::{List, Number, Then, decimal, port};
-use super::unfinished::CODE;
+
+/// The length of a code with what follows it.
+pub(super) const CODE: usize = 4;
 
 /// Whether a reply of this code names a port.
 pub(super) const fn is_passive(code: u16) -> bool {

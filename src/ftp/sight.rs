@@ -4,7 +4,7 @@
 //! a line a command may stand, and a server that is more patient than the inspector would read it.
 
 use super::line::{Scratch, clean, is_blank, split, wipe};
-use super::session::{Auth, Mode, Session, Turn};
+use super::state::{Auth, Mode, Session, Turn};
 use super::stream::{Ahead, advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Event, Flags, Segment, Verb};

@@ -4,7 +4,7 @@
 //! TCP has it since RFC 5961: both of them near what is expected, or for a RST the very next.
 
 use super::early::is_harmless;
-use super::session::{Half, Heard, Session};
+use super::state::{Half, Heard, Session};
 use super::stream::{WINDOW, advance, distance, is_elsewhere};
 use super::{CancelReason, Context, Direction, Event, Flags, Replies, Segment, Syn};
 use crate::time::Time;

@@ -3,6 +3,7 @@
 //! Each address says who added it (`IFA_PROTO`, Linux 5.18), so that ours are known after a restart and nobody else's is
 //! touched.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::net::IpAddr;
@@ -13,11 +14,9 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressMessage, AddressProtocol, CacheInfo,
 };
 
-use super::abi::nfnetlink::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-};
+use super::abi::nfnetlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
 use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR};
-use super::netlink::{Answer, Netfilter, Writer, messages};
+use super::netlink::{Answer, Dumped, Netfilter, Writer, messages};
 use super::{Errno, KernelError};
 use crate::state::{Change, LocalAddress, PROTOCOL};
 
@@ -69,22 +68,16 @@ impl Addresses {
 
     /// `None` when an address changed during the dump.
     fn list_once(&mut self) -> Result<Option<Vec<Listed>>, Answer> {
-        let seq = self.send(RTM_GETADDR, NLM_F_DUMP, &AddressMessage::default())?;
-        let (mut listed, mut interrupted) = (Vec::new(), false);
-        loop {
-            let datagram = self.netlink.receive(0).map_err(|error| Answer { errno: Errno::of(&error), said: None })?;
-            for message in messages(datagram).filter(|message| message.seq == seq) {
-                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-                match message.kind {
-                    NLMSG_DONE => return Ok((!interrupted).then_some(listed)),
-                    NLMSG_ERROR => match message.answer(datagram) {
-                        Some(answer) if answer.errno != Errno(0) => return Err(answer),
-                        _ => {}
-                    },
-                    RTM_NEWADDR => listed.extend(datagram.get(message.body).and_then(parse)),
-                    _ => {}
-                }
-            }
+        let (seq, request) = self.request(RTM_GETADDR, NLM_F_DUMP, &AddressMessage::default());
+        let mut listed = Vec::new();
+        let dumped = self.netlink.dump(seq, request.as_bytes(), &mut |datagram| {
+            let rows = messages(datagram).filter(|message| message.seq == seq && message.kind == RTM_NEWADDR);
+            listed.extend(rows.filter_map(|message| datagram.get(message.body).and_then(parse)));
+        })?;
+        match dumped {
+            Dumped::Whole => Ok(Some(listed)),
+            Dumped::Interrupted => Ok(None),
+            Dumped::Lost => Err(Answer { errno: Errno::ENOBUFS, said: None }),
         }
     }
 
@@ -138,6 +131,14 @@ impl Addresses {
     }
 
     fn send(&mut self, kind: u16, flags: u16, message: &AddressMessage) -> Result<u32, Answer> {
+        let (seq, request) = self.request(kind, flags, message);
+        let sent = self.netlink.send(request.as_bytes());
+        sent.map_err(|error| Answer { errno: Errno::of(&error), said: None })?;
+        Ok(seq)
+    }
+
+    /// A request and its number.
+    fn request(&mut self, kind: u16, flags: u16, message: &AddressMessage) -> (u32, Writer) {
         self.seq = self.seq.wrapping_add(1);
         let mut body = vec![0; message.buffer_len()];
         message.emit(&mut body);
@@ -145,9 +146,7 @@ impl Addresses {
         let open = writer.begin(kind, NLM_F_REQUEST | flags, self.seq);
         writer.raw(&body);
         writer.end(open);
-        let sent = self.netlink.send(writer.as_bytes());
-        sent.map_err(|error| Answer { errno: Errno::of(&error), said: None })?;
-        Ok(self.seq)
+        (self.seq, writer)
     }
 }
 
@@ -162,6 +161,15 @@ fn message(of: &LocalAddress, tried: &str) -> Result<AddressMessage, KernelError
     };
     message.attributes = vec![AddressAttribute::Local(of.address), AddressAttribute::Address(of.address)];
     Ok(message)
+}
+
+/// The addresses that we added, of interfaces that still exist.
+#[must_use]
+pub fn own(listed: &[Listed]) -> BTreeSet<LocalAddress> {
+    let ours = listed.iter().filter(|listed| listed.ours);
+    let named =
+        ours.filter_map(|listed| Some(LocalAddress { interface: name_of(listed.index)?, address: listed.address }));
+    named.collect()
 }
 
 /// What is said of an interface that does not exist.

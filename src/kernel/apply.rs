@@ -2,9 +2,9 @@
 
 use super::KernelError;
 use super::addresses::Addresses;
-use super::elements::{Data, ElementChange, Part, Row, key};
 use super::ipvs::Ipvs;
-use super::ruleset;
+use super::nft_command;
+use super::nftables::{Data, ElementChange, Part, Row, key};
 use crate::state::Change;
 use crate::state::sets::Value;
 use crate::steer::RowChange;
@@ -41,7 +41,7 @@ fn commit(transaction: &mut String) -> Result<(), KernelError> {
     if transaction.is_empty() {
         return Ok(());
     }
-    ruleset::apply(&std::mem::take(transaction))
+    nft_command::apply(&std::mem::take(transaction))
 }
 
 /// A pinhole as nfnetlink wants it.

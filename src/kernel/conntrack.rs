@@ -14,7 +14,7 @@ use super::abi::nfnetlink_conntrack::{
     CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, IPCTNL_MSG_CT_GET, IPS_DST_NAT, IPS_SRC_NAT,
     TCP_CONNTRACK_CLOSE_WAIT, TCP_CONNTRACK_ESTABLISHED, TCP_CONNTRACK_FIN_WAIT,
 };
-use super::netlink::{NFGENMSG_LEN, Netfilter, Writer, attributes, be32, messages};
+use super::netlink::{Dumped, NFGENMSG_LEN, Netfilter, Writer, attributes, be32, messages};
 use super::{Errno, KernelError};
 
 const TRIED: &str = "conntrack -L";
@@ -81,24 +81,19 @@ pub fn translated() -> Result<Vec<Tracked>, KernelError> {
 }
 
 fn list(netlink: &mut Netfilter, seq: u32, status: u32, all: &mut Vec<Tracked>) -> Result<(), KernelError> {
-    netlink.send(request(seq, status).as_bytes()).map_err(|error| KernelError::io(TRIED, &error))?;
-    loop {
-        let datagram = netlink.receive(0).map_err(|error| KernelError::io(TRIED, &error))?;
-        for message in messages(datagram).filter(|message| message.seq == seq) {
-            match message.kind {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => match message.answer(datagram) {
-                    Some(answer) if matches!(answer.errno.0, libc::EINVAL | libc::EOPNOTSUPP) => {
-                        return Err(KernelError::NoModule("nf_conntrack_netlink"));
-                    }
-                    Some(answer) if answer.errno != Errno(0) => {
-                        return Err(KernelError::refused(TRIED, answer.errno, answer.said));
-                    }
-                    _ => {}
-                },
-                _ => all.extend(datagram.get(message.body).and_then(parse)),
-            }
+    let mut each = |datagram: &[u8]| {
+        let entries = messages(datagram)
+            .filter(|message| message.seq == seq && !matches!(message.kind, NLMSG_DONE | NLMSG_ERROR));
+        all.extend(entries.filter_map(|message| datagram.get(message.body).and_then(parse)));
+    };
+    match netlink.dump(seq, request(seq, status).as_bytes(), &mut each) {
+        // A connection that came or went meanwhile is seen at the next look.
+        Ok(Dumped::Whole | Dumped::Interrupted) => Ok(()),
+        Ok(Dumped::Lost) => Err(KernelError::refused(TRIED, Errno::ENOBUFS, None)),
+        Err(answer) if matches!(answer.errno.0, libc::EINVAL | libc::EOPNOTSUPP) => {
+            Err(KernelError::NoModule("nf_conntrack_netlink"))
         }
+        Err(answer) => Err(KernelError::refused(TRIED, answer.errno, answer.said)),
     }
 }
 

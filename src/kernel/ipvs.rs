@@ -1,7 +1,6 @@
 //! IPVS by generic netlink: what `ipvsadm` does.
 
 use std::fmt;
-use std::time::Duration;
 
 use neli::consts::genl::{CtrlAttr, CtrlCmd};
 use neli::consts::nl::{GenlId, NlmF, Nlmsg};
@@ -14,86 +13,20 @@ use neli::types::{Buffer, GenlBuffer};
 use neli::utils::Groups;
 
 use super::abi::ip_vs::{
-    IPVS_CMD_DEL_DEST, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_CONFIG, IPVS_CMD_GET_DEST, IPVS_CMD_GET_INFO,
-    IPVS_CMD_GET_SERVICE, IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST,
-    IPVS_CMD_SET_SERVICE, IPVS_GENL_NAME, IPVS_GENL_VERSION,
+    IPVS_CMD_DEL_DEST, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_CONFIG, IPVS_CMD_GET_DEST, IPVS_CMD_GET_SERVICE,
+    IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST, IPVS_CMD_SET_SERVICE,
+    IPVS_GENL_NAME, IPVS_GENL_VERSION,
 };
 use super::netlink::{Answer, set_option};
 use super::{Errno, KernelError};
-use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
+use crate::lvs::{Destination, ServiceKey, Timeouts, VirtualService};
 
+mod listed;
 mod wire;
 
+pub use listed::{ListedDestination, ListedService, Traffic};
+
 use wire::Attributes;
-
-/// Counters since the service or destination was made. IPVS publishes them up to 2 s late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Connections scheduled.
-    pub connections: u64,
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Packets from real servers (NAT only).
-    pub packets_out: u64,
-    /// Bytes from clients.
-    pub bytes_in: u64,
-    /// Bytes from real servers (NAT only).
-    pub bytes_out: u64,
-}
-
-/// A real server as the kernel lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedDestination {
-    /// What was configured. A local address is listed as LOCALNODE whatever was asked for: then `local` is set and
-    /// `forwarding` is a guess.
-    pub destination: Destination,
-    /// Whether the address is the director's own.
-    pub local: bool,
-    /// Connections in ESTABLISHED.
-    pub active: u32,
-    /// Connections in any other state.
-    pub inactive: u32,
-    /// Persistence templates.
-    pub persistent: u32,
-    /// Its counters.
-    pub traffic: Traffic,
-}
-
-/// A virtual service as the kernel lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedService {
-    /// What was configured.
-    pub service: VirtualService,
-    /// `IP_VS_SVC_F_*` without HASHED.
-    pub flags: u32,
-    /// Bits of the client's address that persistence looks at: 32 or 128 unless someone chose otherwise.
-    pub netmask: u8,
-    /// Its counters.
-    pub traffic: Traffic,
-    /// Its real servers.
-    pub destinations: Vec<ListedDestination>,
-}
-
-/// The idle timeouts of a network namespace (`ipvsadm --set TCP TCPFIN UDP`). Seconds resolution; zero leaves one as
-/// it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// An established TCP connection.
-    pub tcp: Duration,
-    /// A TCP connection after a FIN.
-    pub tcp_fin: Duration,
-    /// UDP.
-    pub udp: Duration,
-}
-
-/// What IPVS says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// Major, minor, patch: 1.2.1 for every kernel since 2008.
-    pub version: (u8, u8, u8),
-    /// Buckets of the connection table.
-    pub connection_table_size: u32,
-}
 
 type Reply = Genlmsghdr<u8, u16>;
 
@@ -134,16 +67,6 @@ impl Ipvs {
         Ok(this)
     }
 
-    /// The kernel half of `ipvsadm --version`.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn info(&mut self) -> Result<Info, KernelError> {
-        let tried = "ipvsadm --version";
-        let replies = self.request(tried, IPVS_CMD_GET_INFO, NlmF::ACK, Attributes::new())?;
-        replies.first().and_then(|r| wire::parse_info(r.attrs())).ok_or_else(|| garbled(tried, "no version"))
-    }
-
     /// `ipvsadm -L -n --stats --exact`: every TCP and firewall-mark service (UDP and SCTP are left out).
     ///
     /// # Errors
@@ -156,7 +79,7 @@ impl Ipvs {
             let key = listed.service.key;
             let of = wire::key(&key);
             // A service that someone deletes meanwhile has none.
-            let replies = self.request(&format!("ipvsadm -L -n {}", Words(&key)), IPVS_CMD_GET_DEST, NlmF::DUMP, of)?;
+            let replies = self.request(&format!("ipvsadm -L -n {}", key), IPVS_CMD_GET_DEST, NlmF::DUMP, of)?;
             listed.destinations = replies.iter().filter_map(|r| wire::parse_destination(&key, r.attrs())).collect();
         }
         Ok(services)
@@ -167,7 +90,7 @@ impl Ipvs {
     /// # Errors
     /// EEXIST when it is there; ENOENT when the kernel lacks the scheduler.
     pub fn add_service(&mut self, service: &VirtualService) -> Result<(), KernelError> {
-        self.change(service_words("-A", service), IPVS_CMD_NEW_SERVICE, wire::service(service), |errno| {
+        self.change(service.ipvsadm('A'), IPVS_CMD_NEW_SERVICE, wire::service(service), |errno| {
             scheduler_cure(errno, service)
         })
     }
@@ -177,7 +100,7 @@ impl Ipvs {
     /// # Errors
     /// ESRCH when it is not there; ENOENT when the kernel lacks the scheduler.
     pub fn edit_service(&mut self, service: &VirtualService) -> Result<(), KernelError> {
-        self.change(service_words("-E", service), IPVS_CMD_SET_SERVICE, wire::service(service), |errno| {
+        self.change(service.ipvsadm('E'), IPVS_CMD_SET_SERVICE, wire::service(service), |errno| {
             scheduler_cure(errno, service)
         })
     }
@@ -187,7 +110,7 @@ impl Ipvs {
     /// # Errors
     /// ESRCH when it is not there.
     pub fn delete_service(&mut self, service: &ServiceKey) -> Result<(), KernelError> {
-        self.change(format!("ipvsadm -D {}", Words(service)), IPVS_CMD_DEL_SERVICE, wire::key(service), no_service)
+        self.change(format!("ipvsadm -D {}", service), IPVS_CMD_DEL_SERVICE, wire::key(service), no_service)
     }
 
     /// `ipvsadm -a`.
@@ -196,7 +119,7 @@ impl Ipvs {
     /// ESRCH when the service is not there, EEXIST when the destination is.
     pub fn add_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
         let attributes = wire::destination(service, destination);
-        self.change(destination_words("-a", service, destination), IPVS_CMD_NEW_DEST, attributes, destination_cure)
+        self.change(destination.ipvsadm('a', service), IPVS_CMD_NEW_DEST, attributes, destination_cure)
     }
 
     /// `ipvsadm -e`: forwarding method and weight.
@@ -205,7 +128,7 @@ impl Ipvs {
     /// ESRCH when the service is not there, ENOENT when the destination is not.
     pub fn edit_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
         let attributes = wire::destination(service, destination);
-        self.change(destination_words("-e", service, destination), IPVS_CMD_SET_DEST, attributes, destination_cure)
+        self.change(destination.ipvsadm('e', service), IPVS_CMD_SET_DEST, attributes, destination_cure)
     }
 
     /// `ipvsadm -d`: address and port of `destination` count.
@@ -213,7 +136,7 @@ impl Ipvs {
     /// # Errors
     /// ESRCH when the service is not there, ENOENT when the destination is not.
     pub fn delete_destination(&mut self, service: &ServiceKey, destination: &Destination) -> Result<(), KernelError> {
-        let tried = format!("ipvsadm -d {} -r {}", Words(service), destination.address);
+        let tried = destination.ipvsadm_delete(service);
         self.change(tried, IPVS_CMD_DEL_DEST, wire::destination(service, destination), destination_cure)
     }
 
@@ -350,32 +273,6 @@ fn destination_cure(errno: Errno) -> Option<String> {
         Errno(libc::ERANGE) => Some("the weight is too large".to_owned()),
         _ => no_service(errno),
     }
-}
-
-/// A service in ipvsadm's words: `-t 192.0.2.10:21`, `-f 258801665 -6`.
-struct Words<'a>(&'a ServiceKey);
-
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ServiceKey::Tcp(address) => write!(f, "-t {address}"),
-            ServiceKey::Mark { mark, ipv6 } => write!(f, "-f {}{}", mark.0, if *ipv6 { " -6" } else { "" }),
-        }
-    }
-}
-
-fn service_words(verb: &str, service: &VirtualService) -> String {
-    let persistence = service.persistence.map(|time| format!(" -p {}", wire::seconds(time))).unwrap_or_default();
-    format!("ipvsadm {verb} {} -s {}{persistence}", Words(&service.key), service.scheduler)
-}
-
-fn destination_words(verb: &str, service: &ServiceKey, destination: &Destination) -> String {
-    let method = match destination.forwarding {
-        ForwardingMethod::Nat => "-m",
-        ForwardingMethod::Dr => "-g",
-        ForwardingMethod::Tun => "-i",
-    };
-    format!("ipvsadm {verb} {} -r {} {method} -w {}", Words(service), destination.address, destination.weight)
 }
 
 #[cfg(test)]

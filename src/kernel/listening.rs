@@ -2,29 +2,18 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// `TCP_LISTEN` and `TCP_CLOSE` of `include/net/tcp_states.h`, as `/proc/net/tcp` prints them.
 const LISTEN: &str = "0A";
 const CLOSE: &str = "07";
 
 /// Every TCP socket that listens in this network namespace; who listens on every address stands as `0.0.0.0` or `::`
-/// (see [`serves`]). Empty where `/proc` cannot be read.
+/// (see [`crate::lvs::serves`]). Empty where `/proc` cannot be read.
 #[must_use]
 pub fn ports() -> Vec<SocketAddr> {
     let files = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|name| File::open(name).ok());
     files.flat_map(|file| parse(BufReader::new(file).lines().map_while(Result::ok))).collect()
-}
-
-/// Whether a socket that listens at `listener` takes connections to `address`. `::` may take those of IPv4 too
-/// (`IPV6_V6ONLY` cannot be seen), and counts as if it did.
-#[must_use]
-pub fn serves(listener: SocketAddr, address: IpAddr) -> bool {
-    match listener.ip() {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
-        own if own.is_unspecified() => address.is_ipv4(),
-        own => own == address,
-    }
 }
 
 /// The listeners stand before all others (`tcp_seq_start`, `net/ipv4/tcp_ipv4.c`): the rest, as many lines as there are
@@ -113,15 +102,5 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let own = listener.local_addr().expect("its address");
         assert!(ports().contains(&own), "{own} is not in {:?}", ports());
-    }
-
-    #[test]
-    fn wildcards_serve_every_address() {
-        let serves = |listener: &str, address: &str| {
-            super::serves(listener.parse().expect("a listener"), address.parse().expect("an address"))
-        };
-        assert!(serves("0.0.0.0:21", "192.0.2.10") && !serves("0.0.0.0:21", "2001:db8::10"));
-        assert!(serves("[::]:21", "192.0.2.10") && serves("[::]:21", "2001:db8::10"));
-        assert!(serves("192.0.2.10:21", "192.0.2.10") && !serves("192.0.2.11:21", "192.0.2.10"));
     }
 }

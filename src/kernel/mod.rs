@@ -3,22 +3,22 @@
 //! Every error says what we tried (in ipvsadm or nft words), what the kernel said and what to do.
 
 pub mod abi;
-pub mod actual;
 pub mod addresses;
 pub mod apply;
 pub mod connections;
 pub mod conntrack;
-pub mod elements;
 pub mod errno;
+pub mod fingerprint;
 pub mod ipvs;
 pub mod listening;
 pub mod log;
 pub mod netlink;
-pub mod probe;
+pub mod nft_command;
+pub mod nftables;
 pub mod queue;
 pub mod raw;
-pub mod rules;
-pub mod ruleset;
+pub mod read_state;
+pub mod requirements;
 pub mod sets;
 pub mod wait;
 

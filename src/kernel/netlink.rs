@@ -16,7 +16,8 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 
 use super::abi::nfnetlink::{
-    NFPROTO_UNSPEC, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_ERROR, NLMSGERR_ATTR_MSG,
+    NFPROTO_UNSPEC, NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE,
+    NLMSG_ERROR, NLMSGERR_ATTR_MSG,
 };
 use super::{Errno, KernelError};
 
@@ -47,6 +48,17 @@ pub struct Message {
     pub seq: u32,
     /// Where its body stands in the buffer.
     pub body: Range<usize>,
+}
+
+/// How a dump went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dumped {
+    /// It is all there is.
+    Whole,
+    /// What was listed changed meanwhile (NLM_F_DUMP_INTR): some of it may be missing, or be there twice.
+    Interrupted,
+    /// The socket's buffer was full (ENOBUFS): some of it is missing.
+    Lost,
 }
 
 /// What a NLMSG_ERROR message says; `errno` 0 acknowledges.
@@ -326,6 +338,41 @@ impl Netfilter {
                 Ok(len) => return Ok(&self.buffer[..len.min(self.buffer.len())]),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Sends a request with NLM_F_DUMP and hands every datagram of the answer to `each`, until NLMSG_DONE.
+    ///
+    /// # Errors
+    /// What the kernel answered instead, or the socket's error other than ENOBUFS.
+    pub fn dump(&mut self, seq: u32, request: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<Dumped, Answer> {
+        let failed = |error: &io::Error| Answer { errno: Errno::of(error), said: None };
+        self.send(request).map_err(|error| failed(&error))?;
+        let mut dumped = Dumped::Whole;
+        loop {
+            let datagram = match self.receive(0) {
+                Ok(datagram) => datagram,
+                Err(error) if Errno::of(&error) == Errno::ENOBUFS => {
+                    dumped = Dumped::Lost;
+                    continue;
+                }
+                Err(error) => return Err(failed(&error)),
+            };
+            // First: the last rows may stand in one datagram with NLMSG_DONE.
+            each(datagram);
+            for message in messages(datagram).filter(|message| message.seq == seq) {
+                if message.flags & NLM_F_DUMP_INTR != 0 {
+                    dumped = dumped.max(Dumped::Interrupted);
+                }
+                match message.kind {
+                    NLMSG_DONE => return Ok(dumped),
+                    NLMSG_ERROR => match message.answer(datagram) {
+                        Some(answer) if answer.errno != Errno(0) => return Err(answer),
+                        _ => {}
+                    },
+                    _ => {}
+                }
             }
         }
     }

@@ -6,8 +6,8 @@ use super::abi::nf_tables::{
     NFTA_SET_DESC, NFTA_SET_DESC_SIZE, NFTA_SET_FLAGS, NFTA_SET_KEY_TYPE, NFTA_SET_NAME, NFTA_SET_TABLE,
 };
 use super::abi::nfnetlink::{NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLM_F_DUMP, NLM_F_REQUEST};
-use super::elements::{Elements, TABLE};
 use super::netlink::{NFGENMSG_LEN, Writer, attributes, be32, messages, text_of};
+use super::nftables::{Elements, TABLE};
 use crate::state::sets::{Family, Field, Kind, Name, Set};
 
 const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;

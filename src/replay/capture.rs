@@ -4,7 +4,7 @@ use std::io::Read;
 
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 
-use super::ReplayError;
+use super::interface::ReplayError;
 use crate::time::Time;
 
 /// One captured frame.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Ends;
+use super::interface::Ends;
 use crate::ftp::{Bounce, Context, Direction, Event, Policy, Replies, Segment, Session, Syn, Told, Verdict};
 use crate::lvs::ForwardingMethod;
 use crate::time::Time;

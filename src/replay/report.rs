@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Ends, Format, Summary};
+use super::interface::{Ends, Format, Summary};
 use crate::ftp::{Event, Source};
 use crate::lvs::ForwardingMethod;
 

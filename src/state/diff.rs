@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::address::LocalAddress;
+use super::change::Change;
+use super::rows::{Entry, Service, State};
 use super::sets::{Key, Set, Value};
-use super::{Change, Entry, LocalAddress, Service, State};
 use crate::lvs::{Destination, ServiceKey};
 
 /// The steps from `actual` to `desired`, in order:
@@ -125,9 +127,9 @@ fn lives(service: &Service) -> bool {
 /// Whether live sessions of a service that leaves need the VIP, and nobody else has it.
 fn in_use(actual: &State, desired: &State, gone: &LocalAddress) -> bool {
     let elsewhere = desired.addresses.iter().any(|wanted| wanted.address == gone.address);
-    let mut leaving = actual.services.iter().filter(|(key, _)| !desired.services.contains_key(key));
+    let mut quiescing = actual.services.iter().filter(|(key, _)| !desired.services.contains_key(key));
     !elsewhere
-        && leaving.any(|(key, service)| {
+        && quiescing.any(|(key, service)| {
             let here = match key {
                 ServiceKey::Tcp(at) => at.ip() == gone.address,
                 // With persistence the service's VIP is not known here.

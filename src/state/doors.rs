@@ -6,18 +6,9 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::ruleset::{FULL, Rules};
+use super::ruleset::{FULL, Network, Rules};
 use super::sets::Family;
 use crate::lvs::{FirewallMark, netmask};
-
-/// A length of network that doors are opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Network {
-    /// Of which addresses.
-    pub family: Family,
-    /// The length of the prefix: less than 32 (IPv4) or 128 (IPv6).
-    pub length: u8,
-}
 
 /// Which end of a packet the client is.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,66 +5,14 @@ mod change;
 mod diff;
 mod doors;
 mod exchange;
+pub mod fingerprint;
+mod rows;
 mod ruleset;
 pub mod sets;
-
-use std::collections::{BTreeMap, BTreeSet};
 
 pub use address::{LocalAddress, PROTOCOL};
 pub use change::Change;
 pub use diff::diff;
-pub use doors::Network;
 pub use exchange::{Exchange, Kept, is_name};
-pub use ruleset::{FULL, Marks, Rules, TABLE};
-
-use crate::lvs::{Destination, ServiceKey, VirtualService};
-use sets::{Key, Set};
-
-/// One real server of a service, and how many connections the kernel counts on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The real server as IPVS knows it.
-    pub destination: Destination,
-    /// Active and inactive connections; 0 in a desired state.
-    pub connections: u32,
-}
-
-/// A virtual service and its real servers, by address and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// The service.
-    pub service: VirtualService,
-    /// Its real servers.
-    pub destinations: BTreeMap<std::net::SocketAddr, Entry>,
-}
-
-/// Our rows: IPVS services, the elements of the static sets (the value is empty for a set), and addresses of interfaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    /// IPVS services.
-    pub services: BTreeMap<ServiceKey, Service>,
-    /// Elements of the static sets.
-    pub elements: BTreeMap<Set, BTreeMap<Key, Key>>,
-    /// VIPs that we add to interfaces.
-    pub addresses: BTreeSet<LocalAddress>,
-}
-
-impl State {
-    /// Adds an element.
-    pub fn element(&mut self, set: Set, key: Key, value: Key) {
-        self.elements.entry(set).or_default().insert(key, value);
-    }
-
-    /// Adds a service without real servers, unless it is there.
-    pub fn service(&mut self, service: VirtualService) -> &mut Service {
-        let key = service.key;
-        self.services.entry(key).or_insert_with(|| Service { service, destinations: BTreeMap::new() })
-    }
-}
-
-impl Service {
-    /// Adds a real server.
-    pub fn destination(&mut self, destination: Destination) {
-        self.destinations.insert(destination.address, Entry { destination, connections: 0 });
-    }
-}
+pub use rows::{Entry, Service, State};
+pub use ruleset::{FULL, Marks, Network, Rules, TABLE};

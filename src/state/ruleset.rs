@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::doors::Network;
+use super::fingerprint::{START, fnv};
 use super::sets::{Family, Name, Set};
 use crate::lvs::FirewallMark;
 
@@ -153,11 +153,7 @@ impl Rules {
     /// A hash of the table (FNV-1a): other rules, other version.
     #[must_use]
     pub fn version(&self) -> FirewallMark {
-        let hash = self
-            .table()
-            .bytes()
-            .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        FirewallMark(hash)
+        FirewallMark(fnv(START, self.table().as_bytes()))
     }
 
     fn fill(&self, template: &str) -> String {
@@ -192,6 +188,15 @@ fn of_family(template: &str, family: Family) -> String {
     };
     let template = template.replace("$raw_saddr", raw_saddr).replace("$client_daddr", client_daddr);
     template.replace("$ip", ip).replace("$4", suffix)
+}
+
+/// A length of network that doors are opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Network {
+    /// Of which addresses.
+    pub family: Family,
+    /// The length of the prefix: less than 32 (IPv4) or 128 (IPv6).
+    pub length: u8,
 }
 
 #[cfg(test)]

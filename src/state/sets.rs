@@ -286,7 +286,7 @@ impl Family {
     }
 }
 
-/// One set of the table: a name in a family. Sets without a family are kept under [`Family::V4`].
+/// One set of the table: a name in a family. Sets without a family are kept under `Family::V4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Set {
     /// Which set.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use super::Unreadable;
+use super::unreadable::Unreadable;
 
 /// What an IP header carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Unreadable;
+use super::unreadable::Unreadable;
 
 /// Where the checksum stands in the header.
 pub(super) const CHECKSUM: Range<usize> = 16..18;

@@ -1,7 +1,7 @@
 //! Bytes that others write: configuration files, and what the kernel sends over netlink.
 
-use ftpdirector::config;
-use ftpdirector::kernel::{elements, log, queue};
+use ftpdirector::facade::config;
+use ftpdirector::facade::kernel;
 
 /// Pieces of a configuration file.
 pub const WORDS: &[&str] = &[
@@ -99,14 +99,14 @@ pub fn datagrams() -> Vec<Vec<u8>> {
 /// Every parser reads every datagram.
 pub fn run_datagram(input: &[u8]) -> Vec<u64> {
     let mut features = Vec::new();
-    let read = elements::parse_elements(input);
+    let read = kernel::parse_elements(input);
     features.extend(read.iter().map(|element| 100 + element.key.len() as u64));
-    features.push(200 + elements::parse_counters(input).len() as u64);
+    features.push(200 + kernel::parse_counters(input).len() as u64);
     let mut logged = 0;
-    log::parse(input, &mut |packet| logged += 1 + u64::from(packet.mark != 0));
+    kernel::parse_log(input, &mut |packet| logged += 1 + u64::from(packet.mark != 0));
     features.push(300 + logged);
     let mut queued = 0;
-    queue::parse(&mut input.to_vec(), &mut |packet| queued += 1 + u64::from(packet.truncated));
+    kernel::parse_queue(&mut input.to_vec(), &mut |packet| queued += 1 + u64::from(packet.truncated));
     features.push(400 + queued);
     features
 }

@@ -1,8 +1,8 @@
 //! Packets through the parser, and whole captures through `replay`.
 
-use ftpdirector::lvs::ForwardingMethod;
-use ftpdirector::replay::{Format, Options, run as replay};
-use ftpdirector::wire::{Packet, checksum};
+use ftpdirector::facade::lvs::ForwardingMethod;
+use ftpdirector::facade::replay::{Format, Options, run as replay};
+use ftpdirector::facade::wire::{Packet, checksum};
 
 /// IPv4 with options, IPv6 with extension headers, and tunnels of both.
 pub(super) fn seeds() -> Vec<Vec<u8>> {

@@ -7,7 +7,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use ftpdirector::ftp::{BlindReason, Bounce, Direction, Event, Flags, Replies};
+use ftpdirector::facade::ftp::{BlindReason, Bounce, Direction, Event, Flags, Replies};
 
 use super::transcript::{Run, Setting, Step, Transcript};
 

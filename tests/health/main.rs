@@ -7,10 +7,9 @@ mod server;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use ftpdirector::config::{self, Config};
-use ftpdirector::daemon::Command;
-use ftpdirector::daemon::health::{Health, ServerHealth};
-use ftpdirector::health::{Standing, Step};
+use ftpdirector::facade::config::{self, Config};
+use ftpdirector::facade::daemon::{Command, Health, ServerHealth};
+use ftpdirector::facade::health::{Standing, Step};
 use server::{Manner, Server};
 use tokio::sync::mpsc::{self, Receiver};
 

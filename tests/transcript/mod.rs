@@ -24,10 +24,10 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ftpdirector::ftp::{
+use ftpdirector::facade::ftp::{
     Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Syn, Told, Verdict,
 };
-use ftpdirector::time::Time;
+use ftpdirector::facade::time::Time;
 
 /// A step of a dialogue.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Checker, One};
+use super::checker::{Checker, One};
 use crate::config::file::Origin;
-use crate::config::{Config, standing};
+use crate::config::model::Config;
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
 /// VIP → control port → whose it is.
@@ -63,7 +63,7 @@ pub(super) fn ports(config: &Config, origins: &[Origin], checker: &Checker<'_, '
         }
         for (index, server) in cluster.real_servers.iter().enumerate() {
             let taken = cluster.ports.iter().find_map(|&port| {
-                let active = standing::active_port(server, port);
+                let active = server.calls_from(port);
                 let vips = cluster.vips.iter().filter(|vip| is_ipv6(**vip) == is_ipv6(server.address));
                 vips.into_iter().find_map(|&vip| Some((active, vip, holder(config, at, vip, active)?)))
             });
@@ -86,8 +86,7 @@ fn holder(config: &Config, at: usize, vip: IpAddr, port: u16) -> Option<String> 
             return Some(format!("a control port of {}", other.name));
         }
         let persistent = index != at && other.persistence.is_some();
-        let mut calls =
-            servers.clone().flat_map(|server| other.ports.iter().map(|&own| standing::active_port(server, own)));
+        let mut calls = servers.clone().flat_map(|server| other.ports.iter().map(|&own| server.calls_from(own)));
         if persistent && calls.any(|own| own == port) {
             return Some(format!("an active port of {}", other.name));
         }
@@ -110,7 +109,7 @@ pub(super) fn sources(config: &Config, origins: &[Origin], checker: &Checker<'_,
         for &vip in &cluster.vips {
             for server in cluster.real_servers.iter().filter(|server| is_ipv6(server.address) == is_ipv6(vip)) {
                 for &port in &cluster.ports {
-                    let active = standing::active_port(server, port);
+                    let active = server.calls_from(port);
                     let source = *first.entry((server.address, active)).or_insert(vip);
                     if source == vip || std::mem::replace(&mut told, true) {
                         continue;

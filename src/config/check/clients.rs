@@ -1,7 +1,7 @@
 //! `client_match`: who may use a passive row.
 
-use super::One;
-use crate::config::ClientMatch;
+use super::checker::One;
+use crate::config::model::ClientMatch;
 use crate::lvs::{PortRange, is_ipv6};
 
 pub(super) fn within(one: &One<'_, '_, '_>) {

@@ -1,7 +1,7 @@
 //! What a cluster does when its servers fail.
 
-use super::{One, TLS, family};
-use crate::config::{Cluster, HealthCheckKind, RealServer};
+use super::checker::{One, TLS, family};
+use crate::config::model::{Cluster, HealthCheckKind, RealServer};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
 /// One cluster's health checks and sorry server.

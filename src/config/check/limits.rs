@@ -1,7 +1,7 @@
 //! `limits`: what one client may do is no less than what one of its connections may.
 
-use super::Checker;
-use crate::config::Limits;
+use super::checker::Checker;
+use crate::config::model::Limits;
 
 pub(super) fn check(limits: &Limits, checker: &Checker<'_, '_>) {
     let (each, all) = (limits.connection_packets, limits.client_packets);

@@ -1,6 +1,7 @@
 //! What must hold between keys. Values that could not be read are left alone: one mistake, one problem.
 
 mod active;
+mod checker;
 mod clients;
 mod failing;
 mod limits;
@@ -9,56 +10,15 @@ mod ranges;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+pub(super) use checker::Checker;
+use checker::{One, TLS, family};
+
 use super::file::{Draft, Origin};
-use super::problem::{Report, Severity, Wrong};
-use super::tree::Node;
-use super::{Advertise, Cluster, Config};
+use super::model::{Advertise, Cluster, Config};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
 /// Each mark range numbers its rows with 14 bits.
 const INDEXES: usize = 0x4000;
-
-/// The port of implicit TLS.
-const TLS: u16 = 990;
-
-/// Finds the places of problems, and tells which values could be read.
-pub(super) struct Checker<'r, 't> {
-    root: &'r Node,
-    report: &'r Report<'t>,
-    unsound: BTreeSet<String>,
-}
-
-impl<'r, 't> Checker<'r, 't> {
-    /// What `report` holds by now is what could not be read.
-    pub fn new(root: &'r Node, report: &'r Report<'t>) -> Self {
-        Self { root, report, unsound: report.paths().into_iter().collect() }
-    }
-
-    pub fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
-        self.report.error(self.root.nearest(path).place, path, Wrong::new(what, cure));
-    }
-
-    fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
-        self.report.add(Severity::Warning, self.root.nearest(path).place, path, Wrong::new(what, cure));
-    }
-
-    /// Whether everything at, below and around `path` could be read.
-    pub fn sound(&self, path: &str) -> bool {
-        let around = path.match_indices(['.', '[']).map(|(end, _)| &path[..end]);
-        if around.chain([path]).any(|path| self.unsound.contains(path)) {
-            return false;
-        }
-        let below = |mark: char| {
-            let start = format!("{path}{mark}");
-            self.unsound.range(start.clone()..).next().is_some_and(|found| found.starts_with(&start))
-        };
-        !below('.') && !below('[')
-    }
-
-    pub fn root(&self) -> &'r Node {
-        self.root
-    }
-}
 
 /// Checks the whole file, and finds which servers share their range.
 pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
@@ -89,50 +49,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     }
 }
 
-/// One cluster under examination.
-pub(super) struct One<'a, 'r, 't> {
-    pub cluster: &'a Cluster,
-    pub origin: &'a Origin,
-    pub checker: &'a Checker<'r, 't>,
-}
-
 impl One<'_, '_, '_> {
-    /// `clusters[0].KEY`
-    pub fn path(&self, key: &str) -> String {
-        format!("{}.{key}", self.origin.path)
-    }
-
-    /// `clusters[0].real_servers[1].KEY`
-    pub fn server_path(&self, server: usize, key: &str) -> String {
-        format!("{}.real_servers[{}].{key}", self.origin.path, self.origin.servers[server])
-    }
-
-    pub fn vip_path(&self, vip: usize) -> String {
-        format!("{}.vips[{}]", self.origin.path, self.origin.vips[vip])
-    }
-
-    pub fn sound(&self, key: &str) -> bool {
-        self.checker.sound(&self.path(key))
-    }
-
-    /// `nat`, `dr` or `tun`; `None` when it could not be read.
-    pub fn forwarding(&self) -> Option<(ForwardingMethod, &'static str)> {
-        let name = match self.cluster.forwarding {
-            ForwardingMethod::Nat => "nat",
-            ForwardingMethod::Dr => "dr",
-            ForwardingMethod::Tun => "tun",
-        };
-        self.sound("forwarding").then_some((self.cluster.forwarding, name))
-    }
-
-    fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
-        self.checker.error(path, what, cure);
-    }
-
-    fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
-        self.checker.warning(path, what, cure);
-    }
-
     fn unique(&self) {
         let Cluster { vips, ports, real_servers, .. } = self.cluster;
         for index in repeated(vips) {
@@ -182,16 +99,6 @@ impl One<'_, '_, '_> {
                 );
             }
         }
-    }
-
-    /// Whether the list of servers and one key of each could be read.
-    pub fn servers_sound(&self, key: &str) -> bool {
-        let list = self.path("real_servers");
-        let written = self.checker.root.nearest(&list);
-        let count = if let super::tree::Kind::List(items) = &written.kind { items.len() } else { 0 };
-        !self.checker.unsound.contains(&list)
-            && count == self.cluster.real_servers.len()
-            && (0..count).all(|index| self.checker.sound(&self.server_path(index, key)))
     }
 
     fn servers(&self) {
@@ -256,10 +163,6 @@ fn repeated<T: Ord>(items: &[T]) -> impl Iterator<Item = usize> {
         .map(|(index, _)| index)
         .collect::<Vec<_>>()
         .into_iter()
-}
-
-fn family(address: IpAddr) -> &'static str {
-    if is_ipv6(address) { "IPv6" } else { "IPv4" }
 }
 
 /// Whether there are marks enough for every (cluster, VIP, server) and every (VIP, control port).

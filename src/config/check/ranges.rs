@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Checker, One};
+use super::checker::{Checker, One};
 use crate::config::file::Origin;
+use crate::config::model::{Cluster, Config, RealServer};
 use crate::config::tree::Kind;
-use crate::config::{Cluster, Config, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
 /// Sets `shared` of every server.

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
-use crate::config::advertised::Advertised;
-use crate::config::index::Indexes;
-use crate::config::overlay::Overlay;
-use crate::daemon::control::{History, View};
 use crate::daemon::health::ServerHealth;
-use crate::daemon::observe::{Observed, Observer};
-use crate::kernel::elements::{Element, Elements};
+use crate::daemon::metrics::observe::{Observed, Observer};
+use crate::daemon::view::{History, View};
+use crate::kernel::nftables::{Element, Elements};
 use crate::kernel::{Errno, KernelError};
+use crate::plan::advertised::Advertised;
+use crate::plan::availability::Availability;
+use crate::plan::mark_index::Indexes;
 use crate::state::sets::Set;
 
 /// What the daemon believes.
@@ -21,7 +21,7 @@ pub struct Belief {
     /// Its indexes.
     pub indexes: Indexes,
     /// Drains and failures.
-    pub overlay: Overlay,
+    pub availability: Availability,
     /// What the health checks found.
     pub health: Vec<ServerHealth>,
     /// What `passive.advertise` stands for.
@@ -74,7 +74,7 @@ impl Facts for Kernels {
         Belief {
             config: view.config.clone(),
             indexes: view.indexes.clone(),
-            overlay: view.overlay.clone(),
+            availability: view.availability.clone(),
             health: view.health.snapshot(),
             advertised: view.followed.known(),
             history: view.history.clone(),

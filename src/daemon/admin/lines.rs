@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Receiver;
 
 use super::traced;
-use crate::daemon::listeners::Heard;
+use crate::daemon::trace_subscribers::Heard;
 
 /// What the packet thread tells, as it comes.
 pub struct Lines {

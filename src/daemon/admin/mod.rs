@@ -1,16 +1,16 @@
 //! The admin socket: HTTP/1 and JSON over the Unix socket `admin.socket`, mode 0660, group of the process.
 //!
-//! | request | answer ([`shape`]) |
+//! | request | answer ([`api`]) |
 //! |---|---|
-//! | `GET /status` | [`shape::Status`] |
-//! | `GET /sessions` | [`shape::Sessions`]: the first 10,000 |
-//! | `GET /pinholes` | [`shape::Pinholes`]: the first 10,000 dynamic rows of the kernel |
-//! | `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER` | [`shape::Trace`], one JSON object a line, until the client leaves |
-//! | `POST /drain?server=CLUSTER/SERVER` | [`shape::Drained`] |
-//! | `POST /undrain?server=CLUSTER/SERVER` | [`shape::Drained`] |
-//! | `POST /reload` | [`shape::Reloaded`] |
+//! | `GET /status` | [`api::Status`] |
+//! | `GET /sessions` | [`api::Sessions`]: the first 10,000 |
+//! | `GET /pinholes` | [`api::Pinholes`]: the first 10,000 dynamic rows of the kernel |
+//! | `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER` | [`api::Trace`], one JSON object a line, until the client leaves |
+//! | `POST /drain?server=CLUSTER/SERVER` | [`api::Drained`] |
+//! | `POST /undrain?server=CLUSTER/SERVER` | [`api::Drained`] |
+//! | `POST /reload` | [`api::Reloaded`] |
 //!
-//! Everything else, and whatever goes wrong, is a status of 400 or more with [`shape::Failure`]: 400 a query that makes
+//! Everything else, and whatever goes wrong, is a status of 400 or more with [`api::Failure`]: 400 a query that makes
 //! no sense, 404 no such server or path, 405 another method, 422 a reload or drain that was refused (nothing changed),
 //! 429 too many connections are open or eight traces are listening already, 503 the daemon is ending.
 //!
@@ -19,19 +19,14 @@
 //! curl --unix-socket /run/ftpdirector/admin.sock -X POST 'http://ftpdirector/drain?server=downloads/ftp1'
 //! ```
 
-pub mod client;
-pub mod command;
 mod facts;
 mod lines;
 mod query;
 mod rows;
-pub mod shape;
-pub mod show;
 mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
-pub mod top;
 mod traced;
 
 use std::convert::Infallible;
@@ -51,39 +46,27 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::timeout;
+use tracing::debug;
 
 pub use facts::{Facts, Kernels};
 pub use socket::{Socket, bind};
 
-use super::control::Command;
-use super::listeners::{BEHIND, Listener};
-use super::observe::Observed;
-use super::packets::{Message, Packets};
+use super::command::Command;
+use super::messages::{Message, Packets};
+use super::metrics::observe::Observed;
 use super::places::Places;
 use super::repeated::Repeated;
-use crate::director::Page;
-use crate::director::{Filter, Snapshot};
+use super::serving::{Limits, accepted};
+use super::trace_subscribers::{BEHIND, Listener};
+use crate::api;
+use crate::director::{Filter, Page, Snapshot};
 use facts::Belief;
 use lines::Lines;
 use query::Query;
 use status::Sources;
 
-/// What connections may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How many are served at once.
-    most: usize,
-    /// How many of one user.
-    each: usize,
-    /// How long one may say nothing, or half a request, from its first moment on.
-    silence: Duration,
-    /// How long one may last that is no trace; the answer that is under way then may take `silence` more.
-    whole: Duration,
-}
-
-/// Those of `admin.socket`.
+/// Those of `admin.socket`; a trace may last.
 pub const LIMITS: Limits =
     Limits { most: 32, each: 24, silence: Duration::from_secs(5), whole: Duration::from_secs(60) };
 
@@ -132,17 +115,7 @@ pub async fn serve<F: Facts>(listener: UnixListener, limits: Limits, state: Stat
     let refusals = Places::new(REFUSALS, REFUSALS);
     let mut deaf = Repeated::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of descriptors, mostly: it passes when a connection ends.
-                if let Some(kept_back) = deaf.say(Instant::now()) {
-                    warn!(%error, kept_back, "the admin socket cannot accept");
-                }
-                sleep(Duration::from_millis(200)).await;
-                continue;
-            }
-        };
+        let (stream, _) = accepted(|cx| listener.poll_accept(cx), "the admin socket", &mut deaf).await;
         // Root and the group's members are all who may connect.
         let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         if let Some(place) = places.take(user) {
@@ -198,7 +171,7 @@ async fn connection<A>(
 
 fn crowded(Limits { most, each, .. }: Limits) -> Answer {
     let error = format!("{each} connections of one user, or {most} in all, are open already: end one of them");
-    let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &shape::Failure { error });
+    let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &api::Failure { error });
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -214,7 +187,7 @@ impl<F: Facts> State<F> {
 
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
         let answered = self.route(request).await;
-        answered.unwrap_or_else(|Refusal(status, error)| json(status, &shape::Failure { error }))
+        answered.unwrap_or_else(|Refusal(status, error)| json(status, &api::Failure { error }))
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
@@ -232,7 +205,7 @@ impl<F: Facts> State<F> {
             (&Method::POST, "/undrain") => self.drain(&query, false).await,
             (&Method::POST, "/reload") => {
                 self.command(Command::Reload).await?;
-                Ok(good(&shape::Reloaded { file: self.file.to_string() }))
+                Ok(good(&api::Reloaded { file: self.file.to_string() }))
             }
             (_, "/status" | "/sessions" | "/pinholes" | "/trace") => {
                 Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET".into()))
@@ -309,7 +282,7 @@ impl<F: Facts> State<F> {
         let mut same = servers.filter(|(cluster, of)| cluster.name == server.0 && of.name == server.1);
         // A reload may have taken it away this very moment.
         let (cluster, of) = same.next().ok_or_else(|| Refusal(StatusCode::NOT_FOUND, unknown(&server, &belief)))?;
-        Ok(good(&shape::Drained { server: sources.server(cluster, of) }))
+        Ok(good(&api::Drained { server: sources.server(cluster, of) }))
     }
 
     /// Tells the daemon to do something, and waits until it is done.

@@ -1,7 +1,7 @@
 //! The query of a request: `client=2001:db8::1&server=downloads/ftp1`.
 
-use crate::config::overlay::ServerName;
 use crate::director::Filter;
+use crate::plan::availability::ServerName;
 
 /// The parameters, unescaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,23 +52,6 @@ impl Query {
     }
 }
 
-/// What may stand in a query as it is (RFC 3986 §3.4), without what has a meaning here.
-const PLAIN: &[u8] = b"-._~:/@!$'()*,;";
-
-/// `%XX` for whatever may not stand in a query.
-#[must_use]
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
-}
-
 fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -87,6 +70,7 @@ fn unescape(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::request::escape;
 
     #[test]
     fn what_is_escaped_comes_back() {

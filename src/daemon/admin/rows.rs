@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::facts::{Belief, Dump};
-use super::shape::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use super::traced::{fields, mode_name};
-use crate::config::standing;
+use crate::api::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use crate::director::{Expected, Holder, Listed};
-use crate::kernel::actual;
+use crate::kernel::read_state;
+use crate::plan::mark_index;
 use crate::state::sets::{Key, Set, Value};
 use crate::steer::Placement;
 
@@ -25,7 +25,7 @@ pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> Pinhol
     let all = dumps.iter().flat_map(|(set, elements)| elements.iter().map(move |element| (*set, element)));
     let mut pinholes = Pinholes { total: 0, pinholes: Vec::new() };
     for (set, element) in all {
-        let Some((key, value)) = actual::row(set, element) else { continue };
+        let Some((key, value)) = read_state::row(set, element) else { continue };
         pinholes.total = pinholes.total.saturating_add(1);
         if pinholes.pinholes.len() >= MOST {
             continue;
@@ -46,7 +46,7 @@ pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> Pinhol
 
 /// The cluster and server that a row leads to: its mark says so, or else its addresses, where only one fits.
 fn names(belief: &Belief, key: &[Value], value: &[Value]) -> Option<(String, String)> {
-    let marks = standing::marks(&belief.config);
+    let marks = mark_index::marks(&belief.config);
     let all = || key.iter().chain(value);
     let index = all().find_map(|field| match field {
         Value::Mark(mark) => marks.control_index(*mark).or_else(|| marks.data_index(*mark)),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket as Socket2, Type};
 use tracing::warn;
 
-use crate::daemon::RunError;
+use crate::daemon::error::RunError;
 
 /// The owner and the group may connect; the group is the process's own.
 const MODE: u32 = 0o660;

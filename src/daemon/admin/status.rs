@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::facts::Belief;
-use super::shape::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
+use crate::api::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
 use crate::config::{self, RealServer};
 use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;
 use crate::daemon::metrics::ServerCounters;
-use crate::daemon::observe::Observed;
-use crate::daemon::owners::{Connection, Owner, Owners};
+use crate::daemon::metrics::observe::Observed;
+use crate::daemon::metrics::owners::{Connection, Owner, Owners};
 use crate::director::Snapshot;
 use crate::kernel::ipvs::{self, ListedDestination};
-use crate::lvs::ForwardingMethod;
 
 /// What `status` is made of.
 pub struct Sources<'a> {
@@ -68,7 +67,7 @@ impl<'a> Sources<'a> {
             name: cluster.name.clone(),
             vips: cluster.vips.clone(),
             ports: cluster.ports.clone(),
-            forwarding: forwarding(cluster.forwarding).to_owned(),
+            forwarding: cluster.forwarding.name().to_owned(),
             scheduler: cluster.scheduler.clone(),
             advertise: self.belief.advertised.source(&cluster.advertise).map(|source| Advertise {
                 source: named(&cluster.advertise),
@@ -95,7 +94,7 @@ impl<'a> Sources<'a> {
         let [control, data] = Connection::ALL.map(of);
         let listed = control.as_ref().and_then(|control| control.iter().map(|to| to.destination.weight).max());
         let mut vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
-        let believed = vips.next().map_or(0, |&vip| belief.overlay.weight(cluster, vip, server));
+        let believed = vips.next().map_or(0, |&vip| belief.availability.weight(cluster, vip, server));
         Server {
             cluster: names.0.clone(),
             name: names.1.clone(),
@@ -115,10 +114,10 @@ impl<'a> Sources<'a> {
     }
 
     fn state(&self, cluster: &config::Cluster, server: &RealServer) -> ServerState {
-        let overlay = &self.belief.overlay;
-        if overlay.is_drained(cluster, server) || server.weight == 0 {
+        let availability = &self.belief.availability;
+        if availability.is_drained(cluster, server) || server.weight == 0 {
             ServerState::Drained
-        } else if overlay.is_down(cluster, server) {
+        } else if availability.is_down(cluster, server) {
             ServerState::Down
         } else {
             ServerState::Up
@@ -146,13 +145,4 @@ fn connections(destinations: &[&ListedDestination]) -> Connections {
         active: sum.active.saturating_add(u64::from(to.active)),
         inactive: sum.inactive.saturating_add(u64::from(to.inactive)),
     })
-}
-
-/// As the configuration spells it.
-const fn forwarding(method: ForwardingMethod) -> &'static str {
-    match method {
-        ForwardingMethod::Nat => "nat",
-        ForwardingMethod::Dr => "dr",
-        ForwardingMethod::Tun => "tun",
-    }
 }

@@ -10,19 +10,20 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::client::{Ask, ClientError};
-use super::command::{self, Format};
 use super::facts::Dump;
 use super::*;
-use crate::config::advertised::Advertised;
-use crate::config::overlay::Overlay;
-use crate::config::{index, sample, setup, standing};
+use crate::client::request::{Ask, ClientError};
+use crate::client::{self, Format};
+use crate::config::sample;
 use crate::daemon::RunError;
-use crate::daemon::control::History;
+use crate::daemon::view::History;
 use crate::director::{Director, Hook, Packet};
-use crate::kernel::elements::{Element, Part, key};
 use crate::kernel::ipvs::{ListedDestination, ListedService, Traffic};
+use crate::kernel::nftables::{Element, Part, key};
 use crate::lvs::{Destination, ForwardingMethod, ServiceKey, VirtualService};
+use crate::plan::advertised::Advertised;
+use crate::plan::availability::Availability;
+use crate::plan::{director_config, mark_index};
 use crate::state::sets::{Name, Set};
 use crate::time::Time;
 
@@ -33,11 +34,12 @@ struct Fake(Arc<Mutex<BTreeSet<(String, String)>>>);
 impl Facts for Fake {
     fn belief(&self) -> Belief {
         let config = sample::config(ForwardingMethod::Nat);
-        let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
+        let indexes =
+            mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few servers");
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let overlay = Overlay { drained, ..Overlay::default() };
+        let availability = Availability { drained, ..Availability::default() };
         let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, ..History::default() };
-        Belief { config, indexes, overlay, health: Vec::new(), advertised: Advertised::default(), history }
+        Belief { config, indexes, availability, health: Vec::new(), advertised: Advertised::default(), history }
     }
 
     fn counted(&self, belief: &Belief) -> Result<Observed, String> {
@@ -50,7 +52,7 @@ impl Facts for Fake {
                 destination: Destination {
                     address: to.parse().expect("an address"),
                     forwarding: ForwardingMethod::Nat,
-                    weight: u32::from(belief.overlay.drained.is_empty()),
+                    weight: u32::from(belief.availability.drained.is_empty()),
                 },
                 local: false,
                 active,
@@ -60,7 +62,7 @@ impl Facts for Fake {
             }],
         };
         let vip = "192.0.2.10:21".parse().expect("the VIP");
-        let mark = standing::marks(&belief.config).data(0);
+        let mark = mark_index::marks(&belief.config).data(0);
         let services = vec![
             service(ServiceKey::Tcp(vip), "10.0.0.11:21", 7),
             service(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.11:0", 2),
@@ -84,7 +86,7 @@ impl Facts for Fake {
 
 /// Stands for the packet thread: a director that has read one PORT, and reads a PASV for each who listens.
 fn packets(mut director: Director, inbox: &Receiver<Message>) {
-    let mut listeners = crate::daemon::listeners::Listeners::default();
+    let mut listeners = crate::daemon::trace_subscribers::Listeners::default();
     let mut seq = 1000;
     while let Ok(message) = inbox.recv() {
         match message {
@@ -148,7 +150,7 @@ fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
     let fake = Fake(Arc::default());
     let belief = fake.belief();
-    let mut director = Director::new(setup::setup(&belief.config, &belief.indexes, &belief.advertised, &[]));
+    let mut director = Director::new(director_config::setup(&belief.config, &belief.indexes, &belief.advertised, &[]));
     says(&mut director, 975, "PORT 203,0,113,5,200,10\r\n");
     let packet_thread = thread::spawn(move || packets(director, &inbox));
     let ending = line.clone();
@@ -191,7 +193,7 @@ fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
 
 fn asked(socket: &Path, what: &Ask, format: Format) -> Result<String, ClientError> {
     let mut text = String::new();
-    command::run(socket, what, format, |line| {
+    client::run(socket, what, format, |line| {
         text.push_str(line);
         Ok(())
     })?;
@@ -202,10 +204,10 @@ fn asked(socket: &Path, what: &Ask, format: Format) -> Result<String, ClientErro
 fn status_joins_belief_and_kernel() {
     served("status", |socket| {
         let json = asked(socket, &Ask::Status, Format::Json).expect("a status");
-        let status: shape::Status = serde_json::from_str(&json).expect("its shape");
+        let status: api::Status = serde_json::from_str(&json).expect("its shape");
         assert_eq!((status.drift, status.sessions, status.config.file.as_str()), (3, 1, "/etc/f.yaml"));
         let servers = &status.clusters[0].servers;
-        let connections = |active, inactive| Some(shape::Connections { active, inactive });
+        let connections = |active, inactive| Some(api::Connections { active, inactive });
         assert_eq!((servers[0].control, servers[0].data), (connections(7, 1), connections(2, 1)));
         assert_eq!((servers[1].control, servers[0].sessions), (connections(0, 0), 1));
         assert!(asked(socket, &Ask::Status, Format::Text).expect("a table").contains("rs1"));
@@ -216,11 +218,11 @@ fn status_joins_belief_and_kernel() {
 fn sessions_and_pinholes_know_each_other() {
     served("rows", |socket| {
         let json = asked(socket, &Ask::Sessions, Format::Json).expect("sessions");
-        let sessions: shape::Sessions = serde_json::from_str(&json).expect("their shape");
+        let sessions: api::Sessions = serde_json::from_str(&json).expect("their shape");
         assert_eq!((sessions.total, sessions.sessions[0].verb.as_deref()), (1, Some("PORT")));
         assert_eq!(sessions.sessions[0].expectation.as_ref().and_then(|expected| expected.port), Some(51210));
         let json = asked(socket, &Ask::Pinholes, Format::Json).expect("pinholes");
-        let pinholes: shape::Pinholes = serde_json::from_str(&json).expect("their shape");
+        let pinholes: api::Pinholes = serde_json::from_str(&json).expect("their shape");
         let [row, door] = &pinholes.pinholes[..] else { panic!("{pinholes:?}") };
         assert_eq!((row.set.as_str(), row.server.as_deref()), ("active_nat4", Some("rs1")));
         assert_eq!((row.key.as_str(), row.value.as_deref()), ("10.0.0.11 . 203.0.113.5 . 51210", Some("192.0.2.10")));
@@ -234,11 +236,11 @@ fn drain_and_undrain_answer_with_the_server() {
     served("drain", |socket| {
         let drained = |what: &Ask| {
             let json = asked(socket, what, Format::Json).expect("an answer");
-            serde_json::from_str::<shape::Drained>(&json).expect("its shape").server
+            serde_json::from_str::<api::Drained>(&json).expect("its shape").server
         };
         let server = drained(&Ask::Drain("downloads/rs1".into()));
-        assert_eq!((server.state, server.effective_weight, server.sessions), (shape::ServerState::Drained, 0, 1));
-        assert_eq!(drained(&Ask::Undrain("downloads/rs1".into())).state, shape::ServerState::Up);
+        assert_eq!((server.state, server.effective_weight, server.sessions), (api::ServerState::Drained, 0, 1));
+        assert_eq!(drained(&Ask::Undrain("downloads/rs1".into())).state, api::ServerState::Up);
         let unknown = asked(socket, &Ask::Drain("downloads/rs9".into()), Format::Text).expect_err("no such server");
         assert_eq!(unknown.exit_code(), 1);
         assert!(unknown.to_string().contains("downloads/rs1, downloads/rs2"), "{unknown}");
@@ -258,8 +260,8 @@ fn a_trace_streams_until_its_reader_leaves() {
     served("trace", |socket| {
         let filter = Ask::Trace { client: Some([203, 0, 113, 5].into()), server: Some("rs1".into()) };
         let mut heard = Vec::new();
-        let left = command::run(socket, &filter, Format::Json, |line| {
-            heard.push(serde_json::from_str::<shape::Trace>(line).expect("its shape"));
+        let left = client::run(socket, &filter, Format::Json, |line| {
+            heard.push(serde_json::from_str::<api::Trace>(line).expect("its shape"));
             let last = heard.last().is_some_and(|trace| trace.event == "row");
             if last { Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)) } else { Ok(()) }
         });
@@ -337,17 +339,17 @@ fn who_comes_beyond_the_limit_is_told_or_closed_at_once() {
 #[test]
 fn a_slow_listener_is_told_what_it_lost() {
     let config = sample::config(ForwardingMethod::Nat);
-    let indexes = index::assign(&config, standing::marks(&config), &Default::default()).expect("few servers");
-    let mut director = Director::new(setup::setup(&config, &indexes, &Advertised::default(), &[]));
-    let mut listeners = crate::daemon::listeners::Listeners::default();
+    let indexes = mark_index::assign(&config, mark_index::marks(&config), &Default::default()).expect("few servers");
+    let mut director = Director::new(director_config::setup(&config, &indexes, &Advertised::default(), &[]));
+    let mut listeners = crate::daemon::trace_subscribers::Listeners::default();
     let (line, mut heard) = mpsc::channel(1);
     listeners.add(Listener::new(Filter::default(), line), &mut director);
     says(&mut director, 1000, "NOOP\r\n");
     says(&mut director, 1006, "NOOP\r\n");
     listeners.pass_on(&mut director);
-    assert!(matches!(heard.try_recv(), Ok(crate::daemon::listeners::Heard::Event { .. })));
+    assert!(matches!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::Heard::Event { .. })));
     listeners.pass_on(&mut director);
-    assert_eq!(heard.try_recv(), Ok(crate::daemon::listeners::Heard::Lost(2)));
+    assert_eq!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::Heard::Lost(2)));
     drop(heard);
     listeners.pass_on(&mut director);
     assert!(listeners.is_empty(), "who left is forgotten");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::shape::Trace;
-use crate::daemon::listeners::Heard;
+use crate::api::Trace;
+use crate::daemon::trace_subscribers::Heard;
 use crate::director::{Mode, Outcome, What};
 use crate::ftp::{Event, Source};
 use crate::state::sets::Value as Field;

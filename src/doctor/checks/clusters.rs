@@ -1,8 +1,9 @@
 //! What a cluster asks of ranges, persistence and IPVS's sysctls.
 
 use super::super::facts::{sysctl_cure, sysctl_name};
-use super::super::{Facts, Finding};
 use crate::config::Cluster;
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::lvs::ForwardingMethod;
 
 /// Servers that share ports in DR and TUN, where the replies that could tell them apart are not seen.

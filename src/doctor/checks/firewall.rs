@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::firewall::{Fate, Packet, Place, walk};
-use super::super::{Facts, Finding};
 use super::traffic::{Leg, legs};
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::lvs::PortRange;
 
 /// What one rule, or one policy, does to our packets.

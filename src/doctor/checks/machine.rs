@@ -2,8 +2,9 @@
 
 use super::super::facts::sysctl_cure;
 use super::super::gather::wanted_modules;
-use super::super::{Facts, Finding};
 use crate::config::Severity;
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 
 /// The file's own problems.
 pub fn configuration(facts: &Facts) -> Vec<Finding> {

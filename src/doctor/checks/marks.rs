@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::super::firewall::Chain;
-use super::super::{Facts, Finding};
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::lvs::ForwardingMethod;
 use crate::state::Marks;
 

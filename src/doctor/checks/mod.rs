@@ -1,4 +1,4 @@
-//! The checks: pure functions over [`Facts`](super::Facts). A new one is a row here.
+//! The checks: pure functions over [`Facts`]. A new one is a row here.
 
 mod clusters;
 mod firewall;
@@ -11,8 +11,8 @@ mod services;
 mod tracking;
 mod traffic;
 
-use super::Check;
-use super::facts::Need;
+use super::facts::{Facts, Need};
+use super::finding::Finding;
 
 const CONFIG: &[Need] = &[Need::Configuration];
 const IPVS: &[Need] = &[Need::Sysctls, Need::IpvsSysctls];
@@ -112,6 +112,18 @@ pub const ALL: &[Check] = &[
     },
     Check { name: "marks", good: "nobody else uses or overwrites our firewall marks", needs: RULES, run: marks::marks },
 ];
+
+/// One row of [`ALL`].
+pub struct Check {
+    /// What reports call it.
+    pub name: &'static str,
+    /// What is true when it finds nothing.
+    pub good: &'static str,
+    /// What it looks at.
+    pub needs: &'static [Need],
+    /// Looks; finds nothing where all is well.
+    pub run: fn(&Facts) -> Vec<Finding>,
+}
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::super::facts::{sysctl_cure, sysctl_name};
-use super::super::{Facts, Finding};
 use crate::config::{Advertise, Cluster};
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::lvs::ForwardingMethod;
 
 /// VIPs that this machine does not have.

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{Facts, Finding};
 use crate::config::RealServer;
-use crate::kernel::listening::serves;
-use crate::lvs::{PortRange, ServiceKey};
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
+use crate::lvs::{PortRange, ServiceKey, serves};
 
 const MEANS: &str = "it gets no connections at the VIP: what comes to this port is dropped, unless a session of that server \
                      expects it";

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::super::facts::{sysctl_cure, sysctl_name};
-use super::super::{Facts, Finding};
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::lvs::ForwardingMethod;
 
 /// The interfaces that our packets use: clients' and servers'.

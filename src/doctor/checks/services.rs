@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::super::{Facts, Finding};
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::lvs::ServiceKey;
 
 fn ours(facts: &Facts) -> BTreeSet<SocketAddr> {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::facts::sysctl_cure;
 use super::super::firewall::{Answer, Effect, Place, walk};
-use super::super::{Facts, Finding};
 use super::traffic::legs;
 use crate::config::Cluster;
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::Finding;
 use crate::lvs::ForwardingMethod;
 
 /// What others' rules do to packets of `cluster`, by rule: the names of the packets.

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::Facts;
+use super::super::facts::Facts;
 use super::super::firewall::Packet;
 use crate::config::{Cluster, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange};

@@ -1,5 +1,4 @@
 //! `linux/ip_vs.h`.
-#![expect(missing_docs, reason = "the names are the kernel's own; linux/ip_vs.h explains them")]
 
 pub const IPVS_GENL_NAME: &str = "IPVS";
 pub const IPVS_GENL_VERSION: u8 = 1;
@@ -23,7 +22,6 @@ pub const IPVS_CMD_DEL_DEST: u8 = 7;
 pub const IPVS_CMD_GET_DEST: u8 = 8;
 pub const IPVS_CMD_SET_CONFIG: u8 = 12;
 pub const IPVS_CMD_GET_CONFIG: u8 = 13;
-pub const IPVS_CMD_GET_INFO: u8 = 15;
 
 pub const IPVS_CMD_ATTR_SERVICE: u16 = 1;
 pub const IPVS_CMD_ATTR_DEST: u16 = 2;
@@ -59,6 +57,3 @@ pub const IPVS_STATS_ATTR_INPKTS: u16 = 2;
 pub const IPVS_STATS_ATTR_OUTPKTS: u16 = 3;
 pub const IPVS_STATS_ATTR_INBYTES: u16 = 4;
 pub const IPVS_STATS_ATTR_OUTBYTES: u16 = 5;
-
-pub const IPVS_INFO_ATTR_VERSION: u16 = 1;
-pub const IPVS_INFO_ATTR_CONN_TAB_SIZE: u16 = 2;

@@ -1,4 +1,4 @@
-//! Numbers of the kernel's ABI, one file per uapi header, under the kernel's C names.
+//! Numbers of the kernel's ABI, one file per uapi header, under the kernel's C names: the headers explain them.
 
 pub mod ip_vs;
 pub mod nf_tables;

@@ -1,5 +1,4 @@
 //! `linux/netfilter/nf_tables.h`.
-#![expect(missing_docs, reason = "the names are the kernel's own; linux/netfilter/nf_tables.h explains them")]
 
 pub const NFT_MSG_NEWTABLE: u16 = 0;
 pub const NFT_MSG_GETTABLE: u16 = 1;

@@ -1,5 +1,4 @@
 //! `linux/netlink.h` and `linux/netfilter/nfnetlink.h`.
-#![expect(missing_docs, reason = "the names are the kernel's own; the headers explain them")]
 
 pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;

@@ -1,5 +1,4 @@
 //! `linux/netfilter/nfnetlink_conntrack.h`, `nf_conntrack_common.h`, `nf_conntrack_tcp.h`.
-#![expect(missing_docs, reason = "the names are the kernel's own; the headers explain them")]
 
 pub const IPCTNL_MSG_CT_GET: u16 = 1;
 

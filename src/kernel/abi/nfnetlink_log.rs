@@ -1,5 +1,4 @@
 //! `linux/netfilter/nfnetlink_log.h`.
-#![expect(missing_docs, reason = "the names are the kernel's own; linux/netfilter/nfnetlink_log.h explains them")]
 
 pub const NFULNL_MSG_PACKET: u16 = 0;
 pub const NFULNL_MSG_CONFIG: u16 = 1;

@@ -1,5 +1,4 @@
 //! `linux/netfilter/nfnetlink_queue.h`, and the verdicts and hooks of `linux/netfilter.h`.
-#![expect(missing_docs, reason = "the names are the kernel's own; the headers explain them")]
 
 pub const NFQNL_MSG_PACKET: u16 = 0;
 pub const NFQNL_MSG_VERDICT: u16 = 1;
@@ -25,15 +24,7 @@ pub const NFQA_CFG_F_FAIL_OPEN: u32 = 1 << 0;
 pub const NFQA_CFG_F_CONNTRACK: u32 = 1 << 1;
 pub const NFQA_CFG_F_GSO: u32 = 1 << 2;
 
-pub const NFQA_SKB_CSUMNOTREADY: u32 = 1 << 0;
-pub const NFQA_SKB_GSO: u32 = 1 << 1;
-pub const NFQA_SKB_CSUM_NOTVERIFIED: u32 = 1 << 2;
-
 pub const NF_DROP: u32 = 0;
 pub const NF_ACCEPT: u32 = 1;
 
-pub const NF_INET_PRE_ROUTING: u8 = 0;
-pub const NF_INET_LOCAL_IN: u8 = 1;
 pub const NF_INET_FORWARD: u8 = 2;
-pub const NF_INET_LOCAL_OUT: u8 = 3;
-pub const NF_INET_POST_ROUTING: u8 = 4;

@@ -1,5 +1,4 @@
 //! `linux/rtnetlink.h`.
-#![expect(missing_docs, reason = "the names are the kernel's own; the headers explain them")]
 
 pub const RTM_NEWADDR: u16 = 20;
 pub const RTM_DELADDR: u16 = 21;

@@ -1,9 +1,10 @@
 use std::io::Cursor;
+use std::time::Duration;
 
 use neli::{FromBytesWithInput, ToBytes};
 
 use super::*;
-use crate::lvs::FirewallMark;
+use crate::lvs::{FirewallMark, ForwardingMethod};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -108,9 +109,9 @@ fn a_listed_destination_has_its_counters() {
 
 #[test]
 fn errors_speak_ipvsadm() {
-    assert_eq!(service_words("-A", &persistent()), "ipvsadm -A -t 192.0.2.10:21 -s wlc -p 300");
-    assert_eq!(destination_words("-a", &mark6(), &nat()), "ipvsadm -a -f 258998273 -6 -r 10.0.0.11:21 -m -w 5");
-    let error = KernelError::refused(service_words("-A", &persistent()), Errno::EEXIST, None);
+    assert_eq!(persistent().ipvsadm('A'), "ipvsadm -A -t 192.0.2.10:21 -s wlc -p 300");
+    assert_eq!(nat().ipvsadm('a', &mark6()), "ipvsadm -a -f 258998273 -6 -r 10.0.0.11:21 -m -w 5");
+    let error = KernelError::refused(persistent().ipvsadm('A'), Errno::EEXIST, None);
     assert_eq!(error.to_string(), "ipvsadm -A -t 192.0.2.10:21 -s wlc -p 300: EEXIST (File exists)");
     assert_eq!(scheduler_cure(Errno::ENOENT, &persistent()).as_deref(), Some("no scheduler 'wlc': modprobe ip_vs_wlc"));
 }

@@ -7,9 +7,9 @@ use neli::ToBytes;
 use neli::genl::{AttrTypeBuilder, GenlAttrHandle, Nlattr, NlattrBuilder};
 use neli::types::{Buffer, GenlBuffer};
 
-use super::{Info, ListedDestination, ListedService, Timeouts, Traffic};
+use super::listed::{ListedDestination, ListedService, Traffic};
 use crate::kernel::abi::ip_vs::*;
-use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, VirtualService};
+use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, Timeouts, VirtualService};
 
 pub(super) type Attributes = GenlBuffer<u16, Buffer>;
 type Fields<'a> = GenlAttrHandle<'a, u16>;
@@ -147,13 +147,6 @@ fn address_of(fields: &Fields<'_>, kind: u16, family: u16) -> Option<IpAddr> {
         (AF_INET6, bytes) => Some(Ipv6Addr::from(bytes).into()),
         _ => None,
     }
-}
-
-pub(super) fn parse_info(attributes: &Attributes) -> Option<Info> {
-    let fields = attributes.get_attr_handle();
-    let [_, major, minor, patch] = u32_of(&fields, IPVS_INFO_ATTR_VERSION)?.to_be_bytes();
-    let connection_table_size = u32_of(&fields, IPVS_INFO_ATTR_CONN_TAB_SIZE)?;
-    Some(Info { version: (major, minor, patch), connection_table_size })
 }
 
 pub(super) fn parse_timeouts(attributes: &Attributes) -> Option<Timeouts> {

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ftpdirector::director::{Cluster, Director, Limits, Policies, Setup};
-use ftpdirector::ftp::{Bounce, Policy, Replies};
-use ftpdirector::lvs::{ForwardingMethod, PortRange};
-use ftpdirector::state::Marks;
-use ftpdirector::steer::Placement;
+use ftpdirector::facade::director::{Cluster, Director, Limits, Policies, Setup};
+use ftpdirector::facade::ftp::{Bounce, Policy, Replies};
+use ftpdirector::facade::lvs::{ForwardingMethod, PortRange};
+use ftpdirector::facade::state::Marks;
+use ftpdirector::facade::steer::Placement;
 
 pub(super) const MARKS: Marks = Marks { base: 0x0f70_0000 };
 pub(super) const CONTROL_PORT: u16 = 21;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ftpdirector::state::sets::{Key, Name, Set};
-use ftpdirector::steer::{Row, RowChange};
-use ftpdirector::time::Time;
+use ftpdirector::facade::state::sets::{Key, Name, Set};
+use ftpdirector::facade::steer::{Row, RowChange};
+use ftpdirector::facade::time::Time;
 
 /// A row and when it times out.
 #[derive(Clone, Debug)]

@@ -19,8 +19,8 @@ mod world;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ftpdirector::state::sets::Value;
-use ftpdirector::time::Time;
+use ftpdirector::facade::state::sets::Value;
+use ftpdirector::facade::time::Time;
 
 pub(super) use cells::mutate;
 use cells::{CELL, Cell, HONEST, HOSTILE, Honest, INSIDE, SAID, SLOTS, Step, Terms, millis, port};

@@ -2,11 +2,11 @@
 
 use std::hash::{Hash, Hasher};
 
-use ftpdirector::director::Decision;
-use ftpdirector::lvs::ForwardingMethod;
-use ftpdirector::state::sets::Name;
-use ftpdirector::steer::{Row, RowChange};
-use ftpdirector::time::Time;
+use ftpdirector::facade::director::Decision;
+use ftpdirector::facade::lvs::ForwardingMethod;
+use ftpdirector::facade::state::sets::Name;
+use ftpdirector::facade::steer::{Row, RowChange};
+use ftpdirector::facade::time::Time;
 
 use super::kernel::Rows;
 use super::talk::Talk;

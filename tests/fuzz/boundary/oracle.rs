@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use ftpdirector::ftp::Bounce;
-use ftpdirector::lvs::{ForwardingMethod, network};
-use ftpdirector::state::sets::{Key, Name, Set, Value};
-use ftpdirector::steer::{Row, RowChange};
-use ftpdirector::time::Time;
+use ftpdirector::facade::ftp::Bounce;
+use ftpdirector::facade::lvs::{ForwardingMethod, network};
+use ftpdirector::facade::state::sets::{Key, Name, Set, Value};
+use ftpdirector::facade::steer::{Row, RowChange};
+use ftpdirector::facade::time::Time;
 
 use super::ends::How;
 use super::ground::{Ground, IDLE, MARKS, PINHOLE};

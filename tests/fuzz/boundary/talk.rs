@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use ftpdirector::state::sets::{Key, Set};
-use ftpdirector::steer::Row;
-use ftpdirector::time::Time;
+use ftpdirector::facade::state::sets::{Key, Set};
+use ftpdirector::facade::steer::Row;
+use ftpdirector::facade::time::Time;
 
 use super::ends::{Client, Kind, Replies};
 use super::ground::LIVELY;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ftpdirector::wire::Packet;
+use ftpdirector::facade::wire::Packet;
 
 /// A TCP segment.
 #[derive(Clone, Copy, Debug)]

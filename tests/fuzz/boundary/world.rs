@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-use ftpdirector::director::{Action, Decision, Director, Hook, Packet};
-use ftpdirector::state::sets::{Name, Set, Value};
-use ftpdirector::steer::{Row, RowChange};
-use ftpdirector::time::Time;
+use ftpdirector::facade::director::{Action, Decision, Director, Hook, Packet};
+use ftpdirector::facade::state::sets::{Name, Set, Value};
+use ftpdirector::facade::steer::{Row, RowChange};
+use ftpdirector::facade::time::Time;
 
 use super::ground::{Ending, Ground, IDLE, MARKS, PINHOLE};
 use super::kernel::Rows;
@@ -166,7 +166,7 @@ impl World {
             Side::Client => (talk.client_end, talk.far_end, Hook::Postrouting),
             Side::Server => (talk.far_end, talk.client_end, Hook::Forward),
         };
-        let tunnelled = self.ground.forwarding == ftpdirector::lvs::ForwardingMethod::Tun;
+        let tunnelled = self.ground.forwarding == ftpdirector::facade::lvs::ForwardingMethod::Tun;
         let tunnel = tunnelled.then(|| self.ground.servers[talk.server].address);
         let segment = Segment { from, to, seq, ack, flags, payload, tunnel, damaged };
         let mut buffer = std::mem::take(&mut self.buffer);

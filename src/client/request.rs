@@ -1,0 +1,195 @@
+//! The other end of the admin socket: what `ftpdirector status`, `drain` and the others ask the running daemon.
+
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::Failure;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "no daemon answers at {}: {error}: start it (systemctl start ftpdirector), or name its socket with --socket",
+        socket.display()
+    )]
+    Nobody {
+        /// Where.
+        socket: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// We may not connect.
+    #[error("{}: {error}: run as root, or as a member of the socket's group", socket.display())]
+    Permission {
+        /// Where.
+        socket: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The daemon says no.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection broke, or what came makes no sense.
+    #[error("{}: the daemon's answer: {why}", socket.display())]
+    Broken {
+        /// Where.
+        socket: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The answer cannot be shown.
+    #[error("standard output: {0}")]
+    Output(io::Error),
+}
+
+impl ClientError {
+    /// The sysexits code of a process that ends with this error.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Nobody { .. } => 69,
+            Self::Permission { .. } => 77,
+            Self::Broken { .. } | Self::Output(_) => 70,
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `GET /status`
+    Status,
+    /// `GET /sessions`
+    Sessions,
+    /// `GET /pinholes`
+    Pinholes,
+    /// `GET /trace`
+    Trace {
+        /// Only this client's sessions.
+        client: Option<IpAddr>,
+        /// Only sessions on `[CLUSTER/]SERVER`.
+        server: Option<String>,
+    },
+    /// `POST /drain`
+    Drain(String),
+    /// `POST /undrain`
+    Undrain(String),
+    /// `POST /reload`
+    Reload,
+}
+
+impl Ask {
+    fn request(&self) -> (Method, String) {
+        match self {
+            Self::Status => (Method::GET, "/status".into()),
+            Self::Sessions => (Method::GET, "/sessions".into()),
+            Self::Pinholes => (Method::GET, "/pinholes".into()),
+            Self::Trace { client, server } => {
+                let client = client.map(|client| format!("client={client}"));
+                let server = server.as_ref().map(|server| format!("server={}", escape(server)));
+                let query: Vec<_> = client.into_iter().chain(server).collect();
+                (Method::GET, format!("/trace?{}", query.join("&")))
+            }
+            Self::Drain(server) => (Method::POST, format!("/drain?server={}", escape(server))),
+            Self::Undrain(server) => (Method::POST, format!("/undrain?server={}", escape(server))),
+            Self::Reload => (Method::POST, "/reload".into()),
+        }
+    }
+}
+
+/// Asks, and hands every line of the answer to `each` as it comes, until the daemon has said all or `each` fails.
+///
+/// # Errors
+/// Why there is no answer.
+pub fn ask(socket: &Path, ask: &Ask, each: impl FnMut(&str) -> io::Result<()>) -> Result<(), ClientError> {
+    let broken = |why: String| ClientError::Broken { socket: socket.to_owned(), why };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| broken(error.to_string()))?.block_on(exchange(socket, ask, each))
+}
+
+/// Reads a line as what it should be.
+///
+/// # Errors
+/// When it is something else: the daemon is of another version.
+pub fn read<T: DeserializeOwned>(socket: &Path, line: &str) -> Result<T, ClientError> {
+    serde_json::from_str(line)
+        .map_err(|error| ClientError::Broken { socket: socket.to_owned(), why: format!("{error}: {line}") })
+}
+
+/// As [`ask`], for who has a runtime.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn exchange(
+    socket: &Path,
+    ask: &Ask,
+    mut each: impl FnMut(&str) -> io::Result<()>,
+) -> Result<(), ClientError> {
+    let broken = |why: String| ClientError::Broken { socket: socket.to_owned(), why };
+    let response = send(socket, ask).await?;
+    let status = response.status();
+    let mut body = response.into_body();
+    let mut rest = Vec::new();
+    let mut refusal = String::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| broken(error.to_string()))?;
+        let Some(data) = frame.data_ref() else { continue };
+        rest.extend_from_slice(data);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            if status.is_success() {
+                each(line.trim_end()).map_err(ClientError::Output)?;
+            } else {
+                refusal.push_str(&line);
+            }
+        }
+    }
+    if status.is_success() {
+        return Ok(());
+    }
+    let said = serde_json::from_str::<Failure>(&refusal).map(|failure| failure.error);
+    Err(ClientError::Refused(said.unwrap_or_else(|_| format!("{status} {refusal}"))))
+}
+
+async fn send(socket: &Path, ask: &Ask) -> Result<Response<Incoming>, ClientError> {
+    let broken = |error: hyper::Error| ClientError::Broken { socket: socket.to_owned(), why: error.to_string() };
+    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => ClientError::Permission { socket: socket.to_owned(), error },
+        _ => ClientError::Nobody { socket: socket.to_owned(), error },
+    })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection);
+    let (method, path) = ask.request();
+    let request = Request::builder().method(method).uri(path).header("host", "ftpdirector").body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| ClientError::Broken { socket: socket.to_owned(), why: error.to_string() })?;
+    sender.send_request(request).await.map_err(broken)
+}
+
+/// What may stand in a query as it is (RFC 3986 §3.4), without what has a meaning here.
+const PLAIN: &[u8] = b"-._~:/@!$'()*,;";
+
+/// `%XX` for whatever may not stand in a query.
+#[must_use]
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}

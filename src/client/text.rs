@@ -1,0 +1,257 @@
+//! Answers for people: plain aligned columns, nothing but text.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::Value;
+
+use crate::api::{
+    Advertise, Cluster, Connections, Drained, Expectation, Pinhole, Pinholes, Server, ServerState, Session, Sessions,
+    Status, Trace,
+};
+
+/// `ftpdirector status`.
+#[must_use]
+pub fn status(status: &Status) -> String {
+    let Status { version, uptime_seconds, config, drift, sessions, pinholes, held, .. } = status;
+    let up = span(Duration::from_secs(*uptime_seconds));
+    let reload =
+        if config.reload_good { "in force" } else { "THE LAST RELOAD FAILED: see the log; the one before is in force" };
+    let mut text = format!(
+        "ftpdirector {version}, up {up}\nconfiguration {}: {reload}\nsessions {sessions}, pinholes {pinholes}, held packets {held}, drift {drift}\n",
+        config.file
+    );
+    if let Some(error) = &status.kernel_error {
+        text.push_str(&format!("KERNEL: {error}\n"));
+    }
+    for cluster in &status.clusters {
+        text.push('\n');
+        text.push_str(&of_cluster(cluster));
+    }
+    text
+}
+
+fn of_cluster(cluster: &Cluster) -> String {
+    let list = |items: Vec<String>| items.join(" ");
+    let vips = list(cluster.vips.iter().map(ToString::to_string).collect());
+    let ports = list(cluster.ports.iter().map(ToString::to_string).collect());
+    let heading = format!("{}: {vips} port {ports}, {}, {}\n", cluster.name, cluster.forwarding, cluster.scheduler);
+    let header = [
+        "SERVER",
+        "ADDRESS",
+        "STATE",
+        "WEIGHT",
+        "SESSIONS",
+        "CONTROL",
+        "CLOSING",
+        "DATA",
+        "CLOSING",
+        "LANDED",
+        "MISDIRECTED",
+    ];
+    let rows = cluster.servers.iter().map(|server| {
+        let Server { weight, effective_weight, .. } = server;
+        let weight =
+            if weight == effective_weight { weight.to_string() } else { format!("{effective_weight} of {weight}") };
+        let [control, data] = [server.control, server.data].map(columns);
+        vec![
+            server.name.clone(),
+            server.address.to_string(),
+            state(server.state).to_owned(),
+            weight,
+            server.sessions.to_string(),
+            control.0,
+            control.1,
+            data.0,
+            data.1,
+            known(server.landed),
+            known(server.misdirected),
+        ]
+    });
+    let failing: String = cluster.servers.iter().filter_map(failing).collect();
+    let advertise = cluster.advertise.as_ref().map(advertises).unwrap_or_default();
+    heading + &advertise + &table(&header, 3, rows) + &failing
+}
+
+/// What goes into 227s, where that follows an interface or a name.
+fn advertises(advertise: &Advertise) -> String {
+    let Advertise { source, address, error } = advertise;
+    let address = address.map_or_else(|| "the VIP".to_owned(), |address| address.to_string());
+    let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    format!("advertises {address} ({source}{error})\n")
+}
+
+/// What the last health check of a server ran into.
+fn failing(server: &Server) -> Option<String> {
+    let health = server.health.as_ref()?;
+    let error = health.error.as_ref()?;
+    Some(format!("{}: health check: {}: {error}\n", server.name, health.step.as_deref().unwrap_or("-")))
+}
+
+/// `ftpdirector sessions`.
+#[must_use]
+pub fn sessions(sessions: &Sessions) -> String {
+    let header = ["CLIENT", "CLUSTER", "SERVER", "AGE", "IDLE", "COMMAND", "EXPECTS", "BLIND"];
+    let rows = sessions.sessions.iter().map(|session| {
+        vec![
+            session.client.to_string(),
+            session.cluster.clone(),
+            session.server.clone(),
+            seconds(session.age_seconds),
+            seconds(session.idle_seconds),
+            command(session),
+            session.expectation.as_ref().map_or_else(|| "-".to_owned(), expects),
+            session.blind.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    table(&header, usize::MAX, rows) + &count(sessions.sessions.len(), sessions.total, "session")
+}
+
+fn command(session: &Session) -> String {
+    let verb = session.verb.as_deref().unwrap_or("-");
+    if session.pending == Some(true) { format!("{verb} (waits)") } else { verb.to_owned() }
+}
+
+fn expects(expectation: &Expectation) -> String {
+    let Expectation { mode, port, remaining_seconds, used } = expectation;
+    let port = port.map_or_else(|| "own range".to_owned(), |port| format!("port {port}"));
+    let state = if *used { "came".to_owned() } else { format!("{remaining_seconds:.1} s left") };
+    format!("{mode} {port}, {state}")
+}
+
+/// `ftpdirector pinholes`.
+#[must_use]
+pub fn pinholes(pinholes: &Pinholes) -> String {
+    let header = ["SET", "KEY", "VALUE", "SERVER", "LEFT", "SESSIONS"];
+    let rows = pinholes.pinholes.iter().map(|row| {
+        vec![
+            row.set.clone(),
+            row.key.clone(),
+            row.value.clone().unwrap_or_else(|| "-".to_owned()),
+            leads_to(row),
+            row.remaining_seconds.map_or_else(|| "-".to_owned(), |left| format!("{left:.1} s")),
+            row.sessions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        ]
+    });
+    table(&header, usize::MAX, rows) + &count(pinholes.pinholes.len(), pinholes.total, "pinhole")
+}
+
+fn leads_to(row: &Pinhole) -> String {
+    match (&row.cluster, &row.server) {
+        (Some(cluster), Some(server)) => format!("{cluster}/{server}"),
+        _ => "-".to_owned(),
+    }
+}
+
+/// `ftpdirector drain` and `undrain`.
+#[must_use]
+pub fn drained(Drained { server }: &Drained) -> String {
+    let name = format!("{}/{}", server.cluster, server.name);
+    let left = left(server);
+    match server.state {
+        ServerState::Drained if server.weight == 0 => {
+            format!("{name} takes no new sessions: its weight in the file is 0. {left}\n")
+        }
+        ServerState::Drained => format!(
+            "{name} takes no new sessions; those it has go on, with new data connections too. {left}\n\
+             watch them end: watch ftpdirector status\ntake it back: ftpdirector undrain {name}\n"
+        ),
+        ServerState::Down => format!("{name} is no longer drained, but its health checks fail. {left}\n"),
+        ServerState::Up => format!("{name} takes new sessions. {left}\n"),
+    }
+}
+
+fn left(server: &Server) -> String {
+    let sessions = plural(server.sessions, "session");
+    match (server.control, server.data) {
+        (Some(control), Some(data)) => format!(
+            "It has {sessions} ({} established, {} closing), {}.",
+            plural(control.active, "control connection"),
+            control.inactive,
+            plural(data.active, "data connection"),
+        ),
+        _ => format!("It has {sessions}; IPVS could not be asked."),
+    }
+}
+
+/// One line of `ftpdirector trace`; times are UTC.
+#[must_use]
+pub fn trace(trace: &Trace) -> String {
+    if trace.event == "lost" {
+        let count = trace.fields.get("count").and_then(Value::as_u64).unwrap_or_default();
+        return format!("… {count} events lost");
+    }
+    let fields = trace.fields.iter().map(|(name, value)| match value {
+        Value::String(text) if name == "text" => format!("{text:?}"),
+        Value::String(text) if text.contains(' ') => format!("{name}=({text})"),
+        Value::String(text) => format!("{name}={text}"),
+        other => format!("{name}={other}"),
+    });
+    let fields: String = fields.map(|field| format!(" {field}")).collect();
+    let Trace { session, cluster, server, event, .. } = trace;
+    let client = session.split_once('>').map_or(session.as_str(), |(client, _)| client);
+    format!("{} {client} {cluster}/{server} {event}{fields}", time_of_day(trace.at))
+}
+
+fn time_of_day(at: f64) -> String {
+    let at = Duration::try_from_secs_f64(at).unwrap_or_default();
+    let (seconds, ms) = (at.as_secs() % 86_400, at.subsec_millis());
+    format!("{:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Columns two blanks apart; from column `numbers` on flush right.
+fn table(header: &[&str], numbers: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
+    for (position, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if position >= numbers {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn columns(connections: Option<Connections>) -> (String, String) {
+    let active = known(connections.map(|connections| connections.active));
+    (active, known(connections.map(|connections| connections.inactive)))
+}
+
+fn known(count: Option<u64>) -> String {
+    count.map_or_else(|| "?".to_owned(), |count| count.to_string())
+}
+
+pub(super) const fn state(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Up => "up",
+        ServerState::Down => "down",
+        ServerState::Drained => "drained",
+    }
+}
+
+fn count(shown: usize, total: u64, what: &str) -> String {
+    let all = u64::try_from(shown).is_ok_and(|shown| shown >= total);
+    let total = plural(total, what);
+    if all { format!("{total}\n") } else { format!("{total}, the first {shown} shown\n") }
+}
+
+fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn seconds(seconds: f64) -> String {
+    span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// The two largest units.
+pub(super) fn span(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        seconds @ 3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        seconds => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use serde_json::json;
+
+use super::*;
+use crate::api::{Health, Traffic};
+
+fn server(name: &str) -> Server {
+    Server {
+        cluster: "downloads".into(),
+        name: name.into(),
+        address: [10, 0, 0, 11].into(),
+        state: ServerState::Up,
+        weight: 10,
+        effective_weight: 10,
+        sessions: 12,
+        control: Some(Connections { active: 11, inactive: 3 }),
+        data: Some(Connections { active: 1, inactive: 40 }),
+        control_traffic: Some(Traffic {
+            connections: 60,
+            packets_in: 900,
+            packets_out: 800,
+            bytes_in: 40_000,
+            bytes_out: 50_000,
+        }),
+        data_traffic: None,
+        landed: Some(99),
+        misdirected: Some(0),
+        health: None,
+    }
+}
+
+#[test]
+fn status_is_a_table() {
+    let cluster = Cluster {
+        name: "downloads".into(),
+        vips: vec![[192, 0, 2, 10].into()],
+        ports: vec![21],
+        forwarding: "nat".into(),
+        scheduler: "wlc".into(),
+        advertise: Some(Advertise {
+            source: "dns ftp.example.net".into(),
+            address: Some([203, 0, 113, 7].into()),
+            error: Some("SERVFAIL".into()),
+        }),
+        servers: vec![
+            server("ftp1"),
+            Server {
+                state: ServerState::Drained,
+                effective_weight: 0,
+                control: None,
+                data: None,
+                landed: None,
+                misdirected: None,
+                health: Some(Health {
+                    state: "down".into(),
+                    since: 0.0,
+                    step: Some("banner".into()),
+                    error: Some("the server said \"421 Busy\"".into()),
+                    seconds: [("connect".into(), 0.1)].into(),
+                }),
+                ..server("a-longer-name")
+            },
+        ],
+    };
+    let status_now = Status {
+        version: "1.2.3".into(),
+        uptime_seconds: 90_061,
+        config: crate::api::ConfigState { file: "f.yaml".into(), reload_good: true, read_at: 0.0 },
+        drift: 1,
+        kernel_error: Some("no".into()),
+        sessions: 24,
+        pinholes: 2,
+        held: 0,
+        clusters: vec![cluster],
+    };
+    let expected = "\
+ftpdirector 1.2.3, up 1d01h
+configuration f.yaml: in force
+sessions 24, pinholes 2, held packets 0, drift 1
+KERNEL: no
+
+downloads: 192.0.2.10 port 21, nat, wlc
+advertises 203.0.113.7 (dns ftp.example.net: SERVFAIL)
+SERVER         ADDRESS    STATE     WEIGHT  SESSIONS  CONTROL  CLOSING  DATA  CLOSING  LANDED  MISDIRECTED
+ftp1           10.0.0.11  up            10        12       11        3     1       40      99            0
+a-longer-name  10.0.0.11  drained  0 of 10        12        ?        ?     ?        ?       ?            ?
+a-longer-name: health check: banner: the server said \"421 Busy\"
+";
+    assert_eq!(status(&status_now), expected);
+}
+
+#[test]
+fn drain_says_how_many_are_left_and_what_next() {
+    let drained_now = Drained { server: Server { state: ServerState::Drained, ..server("ftp1") } };
+    let text = drained(&drained_now);
+    assert!(text.contains("12 sessions (11 control connections established, 3 closing), 1 data connection."), "{text}");
+    assert!(text.contains("ftpdirector undrain downloads/ftp1") && text.contains("watch ftpdirector status"), "{text}");
+    assert!(drained(&Drained { server: server("ftp1") }).contains("takes new sessions"));
+}
+
+#[test]
+fn a_trace_line_is_readable() {
+    let line = json!({
+        "at": 3723.5, "session": "203.0.113.5:40000>10.0.0.11:21", "cluster": "downloads", "server": "ftp1",
+        "event": "row", "change": "added", "set": "exact4", "key": "203.0.113.5 . 192.0.2.10 . 40007",
+        "value": "0x0f700000", "timeout_seconds": 10.0,
+    });
+    let parsed: Trace = serde_json::from_value(line.clone()).expect("a line");
+    assert_eq!(
+        trace(&parsed),
+        "01:02:03.500 203.0.113.5:40000 downloads/ftp1 row change=added key=(203.0.113.5 . 192.0.2.10 . 40007) \
+         set=exact4 timeout_seconds=10.0 value=0x0f700000"
+    );
+    assert_eq!(serde_json::to_value(&parsed).expect("JSON"), line);
+    let lost = json!({ "at": 0.0, "session": "", "cluster": "", "server": "", "event": "lost", "count": 123 });
+    assert_eq!(trace(&serde_json::from_value(lost).expect("a line")), "… 123 events lost");
+}
+
+#[test]
+fn sessions_and_pinholes_say_when_there_are_more() {
+    let session: Session = serde_json::from_value(json!({
+        "client": "203.0.113.5:40000", "far_end": "10.0.0.11:21", "cluster": "downloads", "server": "ftp1",
+        "age_seconds": 75.2, "idle_seconds": 0.2, "verb": "EPRT", "pending": true, "blind": null,
+        "expectation": { "mode": "active", "port": 51210, "remaining_seconds": 7.25, "used": false },
+    }))
+    .expect("a session");
+    let text = sessions(&Sessions { total: 20_000, sessions: vec![session] });
+    let expected = "\
+CLIENT             CLUSTER    SERVER  AGE    IDLE  COMMAND       EXPECTS                        BLIND
+203.0.113.5:40000  downloads  ftp1    1m15s  0s    EPRT (waits)  active port 51210, 7.2 s left  -
+20000 sessions, the first 1 shown
+";
+    assert_eq!(text, expected);
+    assert_eq!(pinholes(&Pinholes { total: 0, pinholes: vec![] }).lines().last(), Some("0 pinholes"));
+}

@@ -1,0 +1,108 @@
+//! What a check looks at, and where it says what it found.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::config::file::Origin;
+use crate::config::model::Cluster;
+use crate::config::problem::{Report, Severity, Wrong};
+use crate::config::tree::{Kind, Node};
+use crate::lvs::{ForwardingMethod, is_ipv6};
+
+/// The port of implicit TLS.
+pub const TLS: u16 = 990;
+
+/// Finds the places of problems, and tells which values could be read.
+pub struct Checker<'r, 't> {
+    root: &'r Node,
+    report: &'r Report<'t>,
+    unsound: BTreeSet<String>,
+}
+
+impl<'r, 't> Checker<'r, 't> {
+    /// What `report` holds by now is what could not be read.
+    pub fn new(root: &'r Node, report: &'r Report<'t>) -> Self {
+        Self { root, report, unsound: report.paths().into_iter().collect() }
+    }
+
+    pub fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.report.error(self.root.nearest(path).place, path, Wrong::new(what, cure));
+    }
+
+    pub fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.report.add(Severity::Warning, self.root.nearest(path).place, path, Wrong::new(what, cure));
+    }
+
+    /// Whether everything at, below and around `path` could be read.
+    pub fn sound(&self, path: &str) -> bool {
+        let around = path.match_indices(['.', '[']).map(|(end, _)| &path[..end]);
+        if around.chain([path]).any(|path| self.unsound.contains(path)) {
+            return false;
+        }
+        let below = |mark: char| {
+            let start = format!("{path}{mark}");
+            self.unsound.range(start.clone()..).next().is_some_and(|found| found.starts_with(&start))
+        };
+        !below('.') && !below('[')
+    }
+
+    pub fn root(&self) -> &'r Node {
+        self.root
+    }
+}
+
+/// One cluster under examination.
+pub struct One<'a, 'r, 't> {
+    pub cluster: &'a Cluster,
+    pub origin: &'a Origin,
+    pub checker: &'a Checker<'r, 't>,
+}
+
+impl One<'_, '_, '_> {
+    /// `clusters[0].KEY`
+    pub fn path(&self, key: &str) -> String {
+        format!("{}.{key}", self.origin.path)
+    }
+
+    /// `clusters[0].real_servers[1].KEY`
+    pub fn server_path(&self, server: usize, key: &str) -> String {
+        format!("{}.real_servers[{}].{key}", self.origin.path, self.origin.servers[server])
+    }
+
+    pub fn vip_path(&self, vip: usize) -> String {
+        format!("{}.vips[{}]", self.origin.path, self.origin.vips[vip])
+    }
+
+    pub fn sound(&self, key: &str) -> bool {
+        self.checker.sound(&self.path(key))
+    }
+
+    /// `nat`, `dr` or `tun`; `None` when it could not be read.
+    pub fn forwarding(&self) -> Option<(ForwardingMethod, &'static str)> {
+        let method = self.cluster.forwarding;
+        self.sound("forwarding").then_some((method, method.name()))
+    }
+
+    pub fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.checker.error(path, what, cure);
+    }
+
+    pub fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+        self.checker.warning(path, what, cure);
+    }
+
+    /// Whether the list of servers and one key of each could be read.
+    pub fn servers_sound(&self, key: &str) -> bool {
+        let list = self.path("real_servers");
+        let written = self.checker.root.nearest(&list);
+        let count = if let Kind::List(items) = &written.kind { items.len() } else { 0 };
+        !self.checker.unsound.contains(&list)
+            && count == self.cluster.real_servers.len()
+            && (0..count).all(|index| self.checker.sound(&self.server_path(index, key)))
+    }
+}
+
+/// The family of an address, as the problems call it.
+pub fn family(address: IpAddr) -> &'static str {
+    if is_ipv6(address) { "IPv6" } else { "IPv4" }
+}

@@ -1,0 +1,313 @@
+//! The model: what a file that can be used says.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
+
+/// A checked configuration file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// At least one; names are unique.
+    pub clusters: Vec<Cluster>,
+    /// What the daemon may use of the machine.
+    pub limits: Limits,
+    /// The numbers it owns in the kernel.
+    pub kernel: Kernel,
+    /// The metrics endpoint.
+    pub metrics: Metrics,
+    /// The admin socket.
+    pub admin: Admin,
+    /// Logging.
+    pub log: Log,
+}
+
+/// One FTP service: VIPs and control ports in front, real servers behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// `[a-z0-9-]{1,32}`, unique.
+    pub name: String,
+    /// At least one, each once; no VIP is a real server of any cluster.
+    pub vips: Vec<IpAddr>,
+    /// The interface that the daemon adds the VIPs to; `None`: someone else does.
+    pub vip_interface: Option<String>,
+    /// Control ports: at least one, each once; 990 means implicit TLS.
+    pub ports: Vec<u16>,
+    /// Those of `ports` that the file no longer has: they take no new sessions. Empty in a file's configuration.
+    pub quiescing_ports: Vec<u16>,
+    /// How IPVS hands packets to the real servers.
+    pub forwarding: ForwardingMethod,
+    /// The scheduler's kernel name, `[a-z0-9_]{1,15}`.
+    pub scheduler: String,
+    /// The timeout of fallback persistence, whole seconds ≥ 1; `None` without.
+    pub persistence: Option<Duration>,
+    /// `passive.ports`: the range of the servers that name none; `None`: any unprivileged port.
+    pub passive_ports: Option<PortRange>,
+    /// `passive.advertise`: what goes into a 227. Anything but the VIP only in NAT.
+    pub advertise: Advertise,
+    /// How long an expectation waits for its data connection; > 0.
+    pub pinhole_timeout: Duration,
+    /// What becomes of a SYN that nobody expects.
+    pub unexpected_data: UnexpectedData,
+    /// Who may use a passive row.
+    pub client_match: ClientMatch,
+    /// What becomes of a PORT or EPRT to another host than the control connection's.
+    pub bounce: Bounce,
+    /// What becomes of control packets while no daemon listens.
+    pub on_failure: OnFailure,
+    /// Takes new sessions while every server is down.
+    pub sorry_server: Option<SorryServer>,
+    /// Where new sessions go while every server is down and there is no sorry server.
+    pub no_servers: NoServers,
+    /// How the servers are probed.
+    pub health_check: HealthCheck,
+    /// At least one; names and addresses are unique in the cluster.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// One real server of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RealServer {
+    /// Unique in the cluster; its address unless named.
+    pub name: String,
+    /// IPv4 serves the cluster's IPv4 VIPs, IPv6 the IPv6 ones.
+    pub address: IpAddr,
+    /// NAT: the server's control port; `None`: the port that the client used. Always `None` in DR and TUN.
+    pub port: Option<u16>,
+    /// `0..=65535`; 0 means drained.
+    pub weight: u32,
+    /// The effective range: its own, else the cluster's, else [`PortRange::UNPRIVILEGED`]. Holds no control port
+    /// and no privileged one.
+    pub passive_ports: PortRange,
+    /// Whether the range belongs to this server alone.
+    pub shared: bool,
+    /// The port that its active data connections come from; `None`: control port − 1.
+    pub active_port: Option<u16>,
+    /// Where its active data connections may come from besides, if it calls from any port; nothing of it listens there.
+    /// Within the unprivileged ports; in DR and TUN it holds no control port of its VIPs. `None` where `active_port` is set.
+    pub active_ports: Option<PortRange>,
+    /// Pins the server's index in the mark ranges, `0..=0x3fff`, unique in the file.
+    pub mark: Option<u16>,
+}
+
+impl Cluster {
+    /// The real servers that serve `vip`, with their positions: those of its family.
+    pub fn servers(&self, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
+        self.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())
+    }
+}
+
+impl RealServer {
+    /// Where its active data connections come from, for sessions that came to `control_port`: RFC 959 §3.2 says control
+    /// port − 1.
+    #[must_use]
+    pub fn calls_from(&self, control_port: u16) -> u16 {
+        // The real server counts from its own control port.
+        self.active_port.unwrap_or_else(|| self.port.unwrap_or(control_port).saturating_sub(1))
+    }
+}
+
+/// What goes into the address of a 227.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Advertise {
+    /// The VIP that the client came to.
+    Vip,
+    /// This address.
+    Address(Ipv4Addr),
+    /// The first IPv4 address of this interface, followed when it changes.
+    Interface(String),
+    /// The address that this name resolves to, followed when it changes.
+    Dns(String),
+}
+
+/// What becomes of a SYN to a declared passive range that nobody expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnexpectedData {
+    /// Dropped, so that the client tries again.
+    Drop,
+    /// Answered with a reset.
+    Reject,
+    /// Steered by its range alone, and counted.
+    Pass,
+}
+
+/// Who may use a passive row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientMatch {
+    /// The address of the control connection.
+    Address,
+    /// Every address of the control connection's network; prefix lengths.
+    Prefix {
+        /// `0..=32`; 32 unless written.
+        ipv4: u8,
+        /// `0..=128`; 128 unless written.
+        ipv6: u8,
+    },
+    /// Everyone; only with disjoint ranges.
+    Any,
+}
+
+impl ClientMatch {
+    /// The length of the network that may use a passive row, of the family of `vip`.
+    #[must_use]
+    pub const fn prefix(self, vip: IpAddr) -> u8 {
+        match (self, vip) {
+            (Self::Any, _) => 0,
+            (Self::Prefix { ipv4, .. }, IpAddr::V4(_)) => ipv4,
+            (Self::Prefix { ipv6, .. }, IpAddr::V6(_)) => ipv6,
+            (Self::Address, IpAddr::V4(_)) => 32,
+            (Self::Address, IpAddr::V6(_)) => 128,
+        }
+    }
+}
+
+/// What becomes of a PORT or EPRT to another host than the control connection's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounce {
+    /// The client gets the server's own 500.
+    Reject,
+    /// Let through.
+    Allow,
+}
+
+/// What becomes of control packets while no daemon listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They pass unread.
+    Bypass,
+    /// They are dropped, so that TCP repeats them until a daemon is back.
+    Hold,
+}
+
+/// What becomes of new sessions while every server is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoServers {
+    /// They go to the servers last known good.
+    Keep,
+    /// They are refused.
+    Reject,
+}
+
+/// Takes new sessions while every server of the cluster is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SorryServer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its control port; `None`: the port that the client used.
+    pub port: Option<u16>,
+}
+
+/// How the servers of a cluster are probed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// How far a probe goes.
+    pub kind: HealthCheckKind,
+    /// From one probe to the next; > 0.
+    pub interval: Duration,
+    /// How long a probe may take; > 0.
+    pub timeout: Duration,
+    /// Good probes in a row that bring a server up; ≥ 1.
+    pub rise: u32,
+    /// Bad probes in a row that take it down; ≥ 1.
+    pub fall: u32,
+    /// Who logs in.
+    pub user: String,
+    /// Where the password stands; absolute.
+    pub password_file: Option<PathBuf>,
+    /// What a transfer LISTs (ends in `/`) or RETRs.
+    pub path: String,
+}
+
+/// How far a probe goes; each kind does what the ones before it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthCheckKind {
+    /// No probes.
+    None,
+    /// A TCP connection.
+    Tcp,
+    /// The 220.
+    Banner,
+    /// USER and PASS.
+    Login,
+    /// A passive data connection.
+    Transfer,
+}
+
+/// What the daemon may use of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions followed at once; > 0. More pass unread.
+    pub sessions: usize,
+    /// The longest line that is read, bytes; > 0.
+    pub line: usize,
+    /// Queued packets a second of one control connection, each way, `1..=1_000_000`; twice that in a burst. More are dropped:
+    /// TCP repeats them.
+    pub connection_packets: u32,
+    /// Queued packets a second of one client address (/32, /64), each way; twice that in a burst. No fewer than
+    /// `connection_packets`, at most 1,000,000.
+    pub client_packets: u32,
+    /// Control connections that are read of one client address (/32, /64), ≥ 1. More pass unread.
+    pub client_sessions: u32,
+    /// Bytes for held and early segments of all sessions, at least 1 MiB. What is over goes unread.
+    pub memory: usize,
+}
+
+/// The numbers that the daemon owns in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Data marks start here, tags at +0x10000, persistence at +0x20000, control marks at +0x30000. Not 0; the low 18
+    /// bits are 0.
+    pub fwmark_base: u32,
+    /// The NFQUEUE number.
+    pub queue: u16,
+    /// IPVS's own timeouts, one setting per network namespace; `None`: left alone.
+    pub timeouts: Option<Timeouts>,
+}
+
+/// The metrics endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// The admin socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Its path; absolute.
+    pub socket: PathBuf,
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: LogLevel,
+    /// What a line looks like.
+    pub format: LogFormat,
+}
+
+/// The importance of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// A human should look.
+    Warn,
+    /// A change of state.
+    Info,
+    /// Sessions.
+    Debug,
+    /// Packets.
+    Trace,
+}
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}

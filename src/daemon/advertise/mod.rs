@@ -1,0 +1,221 @@
+//! Follows the addresses of interfaces and DNS names that stand in 227s.
+//!
+//! What is known stands in [`Followed`]; [`Command::Advertise`] says that there is something new in it.
+
+mod dns;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::config::{Advertise, Config};
+use crate::daemon::advertise::dns::Resolver;
+use crate::daemon::command::Command;
+use crate::daemon::repeated::Repeated;
+use crate::kernel::KernelError;
+use crate::kernel::addresses::{self, Addresses, Watch};
+use crate::plan::advertised::Advertised;
+
+/// From one question that had no answer to the next.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A record may ask for less (0 says: do not keep it) or for more.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// From one attempt to listen to rtnetlink to the next.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is known.
+#[derive(Clone, Default)]
+pub struct Followed(Arc<Mutex<Advertised>>);
+
+impl Followed {
+    /// As it is now.
+    #[must_use]
+    pub fn known(&self) -> Advertised {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Advertised> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what a source says into account; whether 227s may be different from now on.
+    fn learn(&self, from: &Advertise, found: Result<&[Ipv4Addr], String>) -> bool {
+        let mut known = self.lock();
+        let before = known.source(from).and_then(|source| source.address);
+        if known.learn(from, found) != Some(true) {
+            return false;
+        }
+        let Some(source) = known.source(from) else { return false };
+        let now = source.address.map_or_else(|| "the VIP".to_owned(), |address| address.to_string());
+        match &source.trouble {
+            Some(trouble) => warn!("passive.advertise: {}: {trouble}; {now} is advertised", named(from)),
+            None => info!("passive.advertise: {}: {now} is advertised", named(from)),
+        }
+        source.address != before
+    }
+
+    /// Reads the addresses of the interfaces; whether 227s may be different from now on.
+    fn look(&self, addresses: &Mutex<Addresses>) -> bool {
+        let interfaces: Vec<Advertise> = {
+            let known = self.lock();
+            let sources = known.sources().map(|(source, _)| source);
+            sources.filter(|source| matches!(source, Advertise::Interface(_))).cloned().collect()
+        };
+        if interfaces.is_empty() {
+            return false;
+        }
+        // Until all is learned: who read first must not be the one who learns last.
+        let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = addresses.list();
+        let mut changed = false;
+        for source in &interfaces {
+            let Advertise::Interface(name) = source else { continue };
+            let found = match (&listed, addresses::index_of(name)) {
+                (Err(error), _) => Err(error.to_string()),
+                (Ok(_), None) => Err("there is no such interface".to_owned()),
+                (Ok(listed), Some(index)) => {
+                    let mut of_it = listed.iter().filter(|there| there.index == index && !there.ours);
+                    Ok(of_it
+                        .find_map(|there| if let IpAddr::V4(address) = there.address { Some(address) } else { None }))
+                }
+            };
+            changed |= match found {
+                Ok(found) => self.learn(source, Ok(found.as_slice())),
+                Err(error) => self.learn(source, Err(error)),
+            };
+        }
+        changed
+    }
+}
+
+/// `interface ppp0`, `dns ftp.example.net`
+#[must_use]
+pub fn named(source: &Advertise) -> String {
+    match source {
+        Advertise::Vip => "vip".to_owned(),
+        Advertise::Address(address) => address.to_string(),
+        Advertise::Interface(name) => format!("interface {name}"),
+        Advertise::Dns(name) => format!("dns {name}"),
+    }
+}
+
+/// Who follows: a thread for all interfaces, a task for each name.
+pub struct Follower {
+    followed: Followed,
+    addresses: Arc<Mutex<Addresses>>,
+    names: BTreeMap<String, AbortHandle>,
+    commands: mpsc::Sender<Command>,
+    /// Some name was answered, or was not.
+    heard: Arc<Notify>,
+}
+
+impl Follower {
+    /// Starts to listen to the kernel; `commands` is told what is new.
+    ///
+    /// # Errors
+    /// When the kernel refuses a socket or a thread.
+    pub fn start(commands: mpsc::Sender<Command>) -> Result<Self, KernelError> {
+        let followed = Followed::default();
+        let (watch, addresses) = (Watch::open()?, Arc::new(Mutex::new(Addresses::connect()?)));
+        let (seen, tell, asked) = (followed.clone(), commands.clone(), Arc::clone(&addresses));
+        let work = move || follow_interfaces(&seen, watch, &asked, &tell);
+        let thread = thread::Builder::new().name("addresses".into()).spawn(work);
+        thread.map_err(|error: io::Error| KernelError::io("starting a thread", &error))?;
+        Ok(Self { followed, addresses, names: BTreeMap::new(), commands, heard: Arc::default() })
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn followed(&self) -> Followed {
+        self.followed.clone()
+    }
+
+    /// Follows what this configuration advertises from now on. Interfaces are known at once, names when they are answered.
+    pub fn configure(&mut self, config: &Config) {
+        self.followed.lock().configure(config);
+        self.followed.look(&self.addresses);
+        let known = self.followed.known();
+        let wanted = |name: &String| known.source(&Advertise::Dns(name.clone())).is_some();
+        self.names.retain(|name, task| {
+            wanted(name) || {
+                task.abort();
+                false
+            }
+        });
+        for (source, _) in known.sources() {
+            let Advertise::Dns(name) = source else { continue };
+            let (commands, heard, followed) = (self.commands.clone(), Arc::clone(&self.heard), self.followed.clone());
+            let follow = || tokio::spawn(follow_name(name.clone(), followed, heard, commands)).abort_handle();
+            self.names.entry(name.clone()).or_insert_with(follow);
+        }
+    }
+
+    /// Waits until every name was answered once, or `limit` is over: a restart should not advertise the VIP meanwhile.
+    pub async fn first_answers(&self, limit: Duration) {
+        let all = async {
+            while self.followed.lock().sources().any(|(_, source)| !source.heard) {
+                self.heard.notified().await;
+            }
+        };
+        let _ = timeout(limit, all).await;
+    }
+}
+
+/// Until nobody listens any more.
+fn follow_interfaces(
+    followed: &Followed,
+    mut watch: Watch,
+    addresses: &Mutex<Addresses>,
+    tell: &mpsc::Sender<Command>,
+) {
+    let mut deaf = Repeated::default();
+    while !tell.is_closed() {
+        match watch.changed() {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                if let Some(kept_back) = deaf.say(Instant::now()) {
+                    warn!(%error, kept_back, "changes of addresses cannot be heard: listening anew");
+                }
+                watch = loop {
+                    thread::sleep(LISTEN_AGAIN);
+                    match Watch::open() {
+                        Ok(watch) => break watch,
+                        Err(_) if tell.is_closed() => return,
+                        Err(error) => debug!(%error, "still deaf"),
+                    }
+                };
+            }
+        }
+        if followed.look(addresses) && tell.blocking_send(Command::Advertise).is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_name(name: String, followed: Followed, heard: Arc<Notify>, tell: mpsc::Sender<Command>) {
+    let source = Advertise::Dns(name.clone());
+    let mut resolver = Resolver::new();
+    loop {
+        let (changed, pause) = match resolver.look_up(&name).await {
+            Ok(found) => (followed.learn(&source, Ok(&found.addresses)), found.ttl.clamp(SHORTEST, LONGEST)),
+            Err(why) => (followed.learn(&source, Err(why)), AGAIN),
+        };
+        heard.notify_one();
+        if changed && tell.send(Command::Advertise).await.is_err() {
+            return;
+        }
+        sleep(pause).await;
+    }
+}

@@ -1,0 +1,39 @@
+//! What the daemon is told while it runs, and when it ends.
+
+use tokio::sync::oneshot;
+
+use crate::plan::availability::ServerName;
+
+/// What the daemon is told while it runs, by the admin socket and the health checks.
+#[derive(Debug)]
+pub enum Command {
+    /// Reads the file again; answers what is wrong with it.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// A server takes no new sessions (`true`), or takes them again.
+    Drain {
+        /// Which.
+        server: ServerName,
+        /// Whether it drains from now on.
+        drained: bool,
+        /// What went wrong.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    /// A server's health checks fail (`true`), or succeed again: what holds stands in the `HealthView`.
+    Down {
+        /// Which.
+        server: ServerName,
+        /// Whether it is down from now on.
+        down: bool,
+    },
+    /// Another address goes into 227s: which one stands in `Followed`.
+    Advertise,
+}
+
+/// What SIGTERM leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExit {
+    /// Every row: established transfers go on, and with disjoint ranges new ones too.
+    KeepRows,
+    /// Nothing.
+    Flush,
+}

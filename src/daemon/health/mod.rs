@@ -1,0 +1,284 @@
+//! The health checks at work: one task per (cluster, server), in a thread of its own so that a long look at the kernel
+//! makes no server look slow.
+//!
+//! What they found stands in a [`HealthView`]; [`Command::Down`] says that there is something new in it.
+
+mod probe;
+
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::config::{Config, HealthCheck, HealthCheckKind};
+use crate::daemon::command::Command;
+use crate::daemon::health::probe::probe;
+use crate::health::{Change, Outcome, Pace, Report, Standing, Step, Tally};
+use crate::lvs::PortRange;
+use crate::plan::availability::ServerName;
+use crate::time::Time;
+
+/// What is known of a server's health.
+#[derive(Clone, Debug)]
+pub struct ServerHealth {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The server's name.
+    pub server: String,
+    /// Where it is probed.
+    pub address: SocketAddr,
+    /// What it counts as.
+    pub state: Standing,
+    /// Since when, seconds since the epoch.
+    pub since: f64,
+    /// The last step of the last probe.
+    pub last_step: Option<Step>,
+    /// Why the last probe failed, in the server's words if it said any; `None`: it was good.
+    pub last_error: Option<String>,
+    /// How long the steps of the last probe took, seconds.
+    pub steps: Vec<(Step, f64)>,
+}
+
+/// What is known of every server that is probed.
+#[derive(Clone, Default)]
+pub struct HealthView(Arc<Mutex<BTreeMap<ServerName, Entry>>>);
+
+struct Entry {
+    health: ServerHealth,
+    tally: Tally,
+    /// Whose words count: a task that was replaced may still have something to say.
+    task: u64,
+}
+
+impl HealthView {
+    /// Every server that is probed, by cluster and name.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<ServerHealth> {
+        self.lock().values().map(|entry| entry.health.clone()).collect()
+    }
+
+    /// The servers that take no new sessions.
+    #[must_use]
+    pub fn down(&self) -> BTreeSet<ServerName> {
+        let entries = self.lock();
+        let down = entries.iter().filter(|(_, entry)| entry.health.state == Standing::Down);
+        down.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerName, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a report into account. `None`: the task has been replaced.
+    fn probed(&self, target: &Target, task: u64, report: &Report) -> Option<Change> {
+        let mut entries = self.lock();
+        let entry = entries.get_mut(&target.server).filter(|entry| entry.task == task)?;
+        let change = entry.tally.probed(report.outcome, now());
+        let health = &mut entry.health;
+        (health.state, health.since) = (entry.tally.standing(), seconds(entry.tally.since()));
+        health.last_step = report.last_step();
+        health.last_error = report.failure.as_ref().map(|failure| failure.error.clone());
+        health.steps = report.steps.iter().map(|(step, took)| (*step, took.as_secs_f64())).collect();
+        Some(change)
+    }
+}
+
+/// What is probed, and how.
+#[derive(Clone, Debug, PartialEq)]
+struct Target {
+    server: ServerName,
+    address: SocketAddr,
+    check: HealthCheck,
+    /// The range that it has declared.
+    passive_ports: Option<PortRange>,
+}
+
+/// The health checks of a configuration.
+pub struct Health {
+    view: HealthView,
+    tasks: BTreeMap<ServerName, (Target, AbortHandle)>,
+    commands: mpsc::Sender<Command>,
+    runtime: Handle,
+    /// Its drop ends the thread.
+    _stop: oneshot::Sender<()>,
+    started: u64,
+}
+
+impl Health {
+    /// Starts the thread. Nothing is probed until [`Health::configure`].
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread or a descriptor.
+    pub fn start(commands: mpsc::Sender<Command>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("health".into()).spawn(move || {
+            // It ends with an error, the drop of its sender.
+            let _ = runtime.block_on(stopped);
+            // A password file on a dead file system must not hold up the end.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self {
+            view: HealthView::default(),
+            tasks: BTreeMap::new(),
+            commands,
+            runtime: handle,
+            _stop: stop,
+            started: 0,
+        })
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn view(&self) -> HealthView {
+        self.view.clone()
+    }
+
+    /// Probes what this configuration says from now on. A server whose check has not changed is not disturbed; one that is
+    /// probed in another way keeps its standing, at another address it begins anew.
+    pub fn configure(&mut self, config: &Config) {
+        self.resume(config, &BTreeSet::new());
+    }
+
+    /// As [`Health::configure`]; `suspects` are down until a probe is good.
+    pub fn resume(&mut self, config: &Config, suspects: &BTreeSet<ServerName>) {
+        let wanted = targets(config);
+        let same = |name: &ServerName, target: &Target| wanted.get(name) == Some(target);
+        self.tasks.retain(|name, (target, task)| {
+            let stays = same(name, target);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        self.view
+            .lock()
+            .retain(|name, entry| wanted.get(name).is_some_and(|target| target.address == entry.health.address));
+        for (name, target) in wanted {
+            if !self.tasks.contains_key(&name) {
+                let suspect = suspects.contains(&name);
+                let task = self.watch(target.clone(), suspect);
+                self.tasks.insert(name, (target, task));
+            }
+        }
+    }
+
+    fn watch(&mut self, target: Target, suspect: bool) -> AbortHandle {
+        self.started += 1;
+        let task = self.started;
+        let (rise, fall, now) = (target.check.rise, target.check.fall, now());
+        let mut entries = self.view.lock();
+        match entries.entry(target.server.clone()) {
+            btree_map::Entry::Occupied(mut entry) => {
+                let entry = entry.get_mut();
+                (entry.tally, entry.task) = (entry.tally.with(rise, fall), task);
+            }
+            btree_map::Entry::Vacant(place) => {
+                let tally = if suspect { Tally::suspect(rise, fall, now) } else { Tally::new(rise, fall, now) };
+                let health = ServerHealth { state: tally.standing(), ..unknown(&target, now) };
+                place.insert(Entry { health, tally, task });
+            }
+        }
+        drop(entries);
+        let pace = Pace::new(target.check.interval, RandomState::new().hash_one(&target.server));
+        self.runtime.spawn(watch(target, task, pace, self.view.clone(), self.commands.clone())).abort_handle()
+    }
+}
+
+impl Drop for Health {
+    fn drop(&mut self) {
+        for (_, task) in self.tasks.values() {
+            task.abort();
+        }
+    }
+}
+
+/// Every server that is probed, at its own address and the first control port.
+fn targets(config: &Config) -> BTreeMap<ServerName, Target> {
+    let mut targets = BTreeMap::new();
+    for cluster in config.clusters.iter().filter(|cluster| cluster.health_check.kind != HealthCheckKind::None) {
+        let first = cluster.ports.first().copied().unwrap_or(21);
+        for server in &cluster.real_servers {
+            let name = (cluster.name.clone(), server.name.clone());
+            let address = SocketAddr::new(server.address, server.port.unwrap_or(first));
+            let passive_ports = Some(server.passive_ports).filter(|range| *range != PortRange::UNPRIVILEGED);
+            let check = cluster.health_check.clone();
+            targets.insert(name.clone(), Target { server: name, address, check, passive_ports });
+        }
+    }
+    targets
+}
+
+fn unknown(target: &Target, now: Time) -> ServerHealth {
+    let (cluster, server) = target.server.clone();
+    ServerHealth {
+        cluster,
+        server,
+        address: target.address,
+        state: Standing::Unknown,
+        since: seconds(now),
+        last_step: None,
+        last_error: None,
+        steps: Vec::new(),
+    }
+}
+
+/// Probes one server until it is aborted, or replaced.
+async fn watch(target: Target, task: u64, mut pace: Pace, view: HealthView, commands: mpsc::Sender<Command>) {
+    let mut last_error = None;
+    sleep(pace.first()).await;
+    loop {
+        let next = Instant::now() + pace.pause();
+        let report = probe(target.address, &target.check, target.passive_ports).await;
+        let Some(change) = view.probed(&target, task, &report) else { return };
+        say(&target, &report, change, last_error.as_deref());
+        last_error = report.failure.map(|failure| failure.error);
+        if matches!(change, Change::Up | Change::Down) {
+            let down = change == Change::Down;
+            // A daemon that ends no longer listens.
+            let _ = commands.send(Command::Down { server: target.server.clone(), down }).await;
+        }
+        sleep_until(next.max(Instant::now() + LEAST)).await;
+    }
+}
+
+/// The least pause after a probe that took longer than the interval.
+const LEAST: Duration = Duration::from_millis(10);
+
+fn say(target: &Target, report: &Report, change: Change, last_error: Option<&str>) {
+    let ((cluster, server), address) = (&target.server, target.address);
+    let step = report.last_step().map_or("none", Step::name);
+    let error = report.failure.as_ref().map_or("", |failure| failure.error.as_str());
+    match (change, report.outcome) {
+        (Change::Up, _) => info!(cluster, server, %address, "up"),
+        (Change::Down, _) => {
+            let fall = target.check.fall;
+            warn!(cluster, server, %address, step, error, "down: {fall} failed in a row; its sessions go on, new ones go elsewhere");
+        }
+        (Change::Faltered, _) => info!(cluster, server, %address, step, error, "a health check failed"),
+        (Change::None, Outcome::Unsure) if last_error != Some(error) => {
+            warn!(cluster, server, %address, step, error, "cannot be probed, for a reason of this machine's");
+        }
+        (Change::None, Outcome::Good) => debug!(cluster, server, %address, "probed"),
+        (Change::None, _) => debug!(cluster, server, %address, step, error, "a health check failed"),
+    }
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Seconds since the epoch.
+fn seconds(time: Time) -> f64 {
+    time.since(Time::ZERO).as_secs_f64()
+}

@@ -1,0 +1,234 @@
+//! The refresh thread: keeps idle control connections alive in IPVS for as long as their data connections live.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::messages::{Message, Packets};
+use super::view::View;
+use crate::config::{Cluster, Config};
+use crate::keepalive::{Control, Idle, Keepalive, Quiet, Sight};
+use crate::kernel::conntrack::{self, Patience};
+use crate::kernel::ipvs::Ipvs;
+use crate::kernel::raw::{Raw, is_local};
+use crate::kernel::{KernelError, connections};
+use crate::lvs::ForwardingMethod;
+use crate::time::Time;
+use crate::wire::forge;
+
+/// A look takes at most this part of the time: a million connections take a while to list.
+const SHARE: u32 = 20;
+
+/// How often the timeout is asked for; nobody needs two looks within one second.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How many sessions the packet thread is asked about at once, so that packets do not wait for long.
+const ASKED: usize = 1024;
+
+/// The thread that keeps control connections alive ends when this is dropped.
+pub struct KeepaliveThread {
+    /// Nothing is sent: the far end notices when it goes. `None`: there is no thread.
+    _line: Option<Sender<()>>,
+}
+
+impl KeepaliveThread {
+    /// Starts it. Without CAP_NET_RAW it keeps nothing alive: idle control connections then end as they always did, and the log
+    /// says so.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(view: Arc<Mutex<View>>, packets: Packets) -> io::Result<Self> {
+        let raw = Raw::open().inspect_err(|error| {
+            warn!("idle control connections are not kept alive, so a long transfer may lose its own: {error}");
+        });
+        let ipvs = match Ipvs::connect() {
+            Ok(ipvs) => ipvs,
+            Err(error) => {
+                warn!("IPVS's connections cannot be looked at, so sessions under TLS are forgotten early: {error}");
+                return Ok(Self { _line: None });
+            }
+        };
+        let raw = raw.ok();
+        let (line, end) = channel();
+        let keeper = Keeper { raw, ipvs, view, packets, origin: Instant::now(), complaint: None };
+        thread::Builder::new().name("refresh".into()).spawn(move || keeper.run(&end))?;
+        Ok(Self { _line: Some(line) })
+    }
+}
+
+struct Keeper {
+    /// `None` without CAP_NET_RAW.
+    raw: Option<Raw>,
+    ipvs: Ipvs,
+    view: Arc<Mutex<View>>,
+    packets: Packets,
+    origin: Instant,
+    /// Said once, until it is over.
+    complaint: Option<String>,
+}
+
+impl Keeper {
+    fn run(mut self, end: &Receiver<()>) {
+        let mut keepalive = Keepalive::default();
+        let (mut looked, mut took): (Option<Instant>, _) = (None, Duration::ZERO);
+        while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+            // Asked each time: `ipvsadm --set` tells nobody.
+            match self.ipvs.timeouts() {
+                Ok(timeouts) if looked.is_some_and(|looked| looked.elapsed() < self.pause(took, timeouts.tcp)) => {}
+                Ok(timeouts) => {
+                    let began = Instant::now();
+                    let result = self.look(&mut keepalive, Idle { tcp: timeouts.tcp, tcp_fin: timeouts.tcp_fin });
+                    (looked, took) = (Some(began), began.elapsed());
+                    self.complain(result.err());
+                }
+                Err(error) => self.complain(Some(error)),
+            }
+        }
+    }
+
+    /// From one look to the next; the first confirmation of a session under TLS should not wait for long.
+    fn pause(&self, took: Duration, tcp: Duration) -> Duration {
+        let wanted = self.packets.ask_and_wait(Message::WantsConfirmation) == Some(true);
+        if wanted { (took * SHARE).min(pause(took, tcp)) } else { pause(took, tcp) }
+    }
+
+    fn complain(&mut self, error: Option<KernelError>) {
+        let complaint = error.map(|error| error.to_string());
+        if let Some(complaint) = complaint.as_ref().filter(|complaint| self.complaint.as_ref() != Some(complaint)) {
+            warn!("idle control connections cannot be kept alive: {complaint}");
+        }
+        self.complaint = complaint;
+    }
+
+    /// Looks at every connection once and refreshes what needs it. Goes on after an error.
+    fn look(&mut self, keepalive: &mut Keepalive, idle: Idle) -> Result<(), KernelError> {
+        let mut sight = self.sight(idle);
+        let mut established = Vec::with_capacity(ASKED);
+        connections::each(&mut |connection| {
+            established.extend(sight.connection(connection).as_ref().map(session));
+            if established.len() >= ASKED {
+                self.confirm(&mut established);
+            }
+        })?;
+        self.confirm(&mut established);
+        let nat = |quiet: &Quiet| quiet.control.forwarding == ForwardingMethod::Nat;
+        let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight, idle.tcp) } else { Ok(()) };
+        sight.pair();
+        self.ask(&mut sight);
+        let controls = keepalive.look(Time::ZERO + self.origin.elapsed(), &sight);
+        tracked.and(self.refresh(controls))
+    }
+
+    /// Tells the packet thread of connections that IPVS has, and forgets them.
+    fn confirm(&self, established: &mut Vec<(SocketAddr, SocketAddr)>) {
+        // If the packet thread is gone, the daemon ends soon.
+        let _ = self.packets.tell(Message::Confirmed(std::mem::take(established)));
+    }
+
+    fn sight(&self, idle: Idle) -> Sight {
+        let view = self.lock();
+        let controls = services(&view.config).map(|(vip, cluster)| (vip, cluster.forwarding)).collect();
+        Sight::new(controls, view.indexes.placements.iter().copied(), idle)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves out the sessions that have told that they transfer nothing.
+    fn ask(&self, sight: &mut Sight) {
+        let sessions: Vec<_> = sight.quiet().iter().map(|quiet| session(&quiet.control)).collect();
+        let ask = |some: &[_]| self.packets.ask_and_wait(|answer| Message::MayTransfer(some.to_vec(), answer));
+        let answers: Vec<bool> = sessions.chunks(ASKED).map_while(ask).flatten().collect();
+        let mut may = answers.into_iter();
+        sight.retain(|_| may.next().unwrap_or(false));
+    }
+
+    fn refresh(&self, mut controls: Vec<Control>) -> Result<(), KernelError> {
+        let vips: BTreeSet<_> = controls.iter().map(|control| control.vip.ip()).collect();
+        // The other director of a pair has the connections too, but not the VIP: it must not send into the network.
+        let local: BTreeSet<_> = vips.into_iter().filter(|&vip| is_local(vip)).collect();
+        let mut result = Ok(());
+        controls.retain(|control| {
+            let packet = forge::stale_ack(control.client, control.vip).filter(|_| local.contains(&control.vip.ip()));
+            let sent = packet.zip(self.raw.as_ref()).map(|(packet, raw)| raw.send(&packet, control.vip.ip()));
+            let is_sent = matches!(sent, Some(Ok(())));
+            if let Some(Err(error)) = sent {
+                result = Err(error);
+            }
+            is_sent
+        });
+        self.tell(&controls);
+        result
+    }
+
+    /// Counts what was sent, and tells those who listen.
+    fn tell(&self, controls: &[Control]) {
+        if controls.is_empty() {
+            return;
+        }
+        let mut guard = self.lock();
+        let View { config, history, .. } = &mut *guard;
+        let names: BTreeMap<_, _> = services(config).map(|(vip, cluster)| (vip, &cluster.name)).collect();
+        for name in controls.iter().filter_map(|control| names.get(&control.vip)) {
+            let count = history.refreshed.entry((*name).clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        drop(guard);
+        // If the packet thread is gone, the daemon ends soon.
+        let _ = self.packets.tell(Message::Refreshed(controls.iter().map(session).collect()));
+    }
+}
+
+/// What the packet thread knows it by.
+const fn session(control: &Control) -> (SocketAddr, SocketAddr) {
+    (control.client, control.far_end())
+}
+
+/// From one look to the next: a quarter of the time that IPVS keeps an idle connection, so that there are two looks at least
+/// in what a quiet one has left; less often where the list is long, as far as that allows.
+fn pause(took: Duration, tcp: Duration) -> Duration {
+    (tcp / 4).max((took * SHARE).min(tcp * 2 / 5))
+}
+
+/// The virtual services of each cluster.
+fn services(config: &Config) -> impl Iterator<Item = (SocketAddr, &Cluster)> {
+    config.clusters.iter().flat_map(|cluster| {
+        let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
+        places.map(move |place| (SocketAddr::from(place), cluster))
+    })
+}
+
+/// The data connections that connection tracking translates: IPVS does not know them.
+fn translated(sight: &mut Sight, tcp: Duration) -> Result<(), KernelError> {
+    let patience = Patience::of_kernel();
+    for tracked in conntrack::translated()?.iter().filter(|tracked| tracked.lives(patience, tcp)) {
+        let (original, reply) = (tracked.original, tracked.reply);
+        // Active: the server calls the client, and seems to be the VIP.
+        sight.translated(original.destination, reply.destination, original.source.ip());
+        // Passive, to another port than the server's.
+        sight.translated(original.source, original.destination, reply.source.ip());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_looks_enough_and_not_too_many() {
+        let seconds = |took: f64, tcp| pause(Duration::from_secs_f64(took), Duration::from_secs(tcp)).as_secs_f64();
+        assert_eq!(seconds(0.01, 900), 225.0);
+        assert_eq!(seconds(0.01, 20), 5.0);
+        // A table that takes long to list is listed less often, as far as the timeout allows.
+        assert_eq!(seconds(13.0, 900), 260.0);
+        assert_eq!(seconds(60.0, 900), 360.0);
+    }
+}

@@ -1,0 +1,102 @@
+//! What the packet thread is told, and the line to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::sync::oneshot;
+
+use super::trace_subscribers::Listener;
+use crate::director::{Holder, Listed, Page, Setup, Snapshot};
+use crate::kernel::wait::Wake;
+
+/// What the packet thread is told.
+#[derive(Debug)]
+pub enum Message {
+    /// The rows of a ticket stand, or were refused.
+    RowsDone {
+        /// Whose.
+        ticket: u64,
+        /// Whether the kernel refused one.
+        refused: bool,
+    },
+    /// Someone wants to know.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Someone wants to see the page of sessions that begins here.
+    Sessions(u32, oneshot::Sender<Page<Listed>>),
+    /// Someone wants to know which sessions rows are there for, page by page.
+    Holders(u32, oneshot::Sender<Page<Holder>>),
+    /// Someone wants to know which of these sessions, client and far end, may have a data connection.
+    MayTransfer(Vec<(SocketAddr, SocketAddr)>, oneshot::Sender<Vec<bool>>),
+    /// IPVS was made to remember these sessions, client and far end.
+    Refreshed(Vec<(SocketAddr, SocketAddr)>),
+    /// IPVS has these connections, client and far end, established.
+    Confirmed(Vec<(SocketAddr, SocketAddr)>),
+    /// Someone wants to know whether a session waits for that.
+    WantsConfirmation(oneshot::Sender<bool>),
+    /// Someone listens from now on.
+    Listen(Listener),
+    /// Someone wants to know whether the thread still runs.
+    Ping(oneshot::Sender<()>),
+    /// Another configuration.
+    Configure(Box<Setup>),
+    /// Someone flushed the dynamic rows.
+    RowsLost,
+    /// The end.
+    Stop,
+}
+
+/// A line to the packet thread.
+#[derive(Clone, Debug)]
+pub struct Packets {
+    messages: Sender<Message>,
+    wake: Wake,
+}
+
+impl Packets {
+    /// A line, its far end, and what wakes the thread there.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn line() -> io::Result<(Self, Receiver<Message>, Wake)> {
+        let (messages, inbox) = channel();
+        let wake = Wake::new()?;
+        Ok((Self { messages, wake: wake.clone() }, inbox, wake))
+    }
+
+    /// For the row thread's answers.
+    #[must_use]
+    pub fn sender(&self) -> (Sender<Message>, Wake) {
+        (self.messages.clone(), self.wake.clone())
+    }
+
+    /// Tells the thread; `false` when it is gone.
+    #[must_use]
+    pub fn tell(&self, message: Message) -> bool {
+        let told = self.messages.send(message).is_ok();
+        self.wake.wake();
+        told
+    }
+
+    /// Whether the thread answers.
+    pub async fn alive(&self) -> bool {
+        self.ask(Message::Ping).await.is_some()
+    }
+
+    /// What there is and what was counted; `None` when the thread is gone.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        self.ask(Message::Snapshot).await
+    }
+
+    /// The answer to a question; `None` when the thread is gone.
+    pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        if self.tell(question(answer)) { answered.await.ok() } else { None }
+    }
+
+    /// As [`Packets::ask`], for a thread that may wait.
+    pub fn ask_and_wait<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        if self.tell(question(answer)) { answered.blocking_recv().ok() } else { None }
+    }
+}

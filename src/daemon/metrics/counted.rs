@@ -1,0 +1,41 @@
+//! What the kernel counted.
+
+use crate::kernel::ipvs::Traffic;
+
+/// What the kernel counted for one (cluster, server), over all its VIPs and ports. None of it goes back while we run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerCounters {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The server's name.
+    pub server: String,
+    /// Data SYNs that went to it as they should.
+    pub landed: u64,
+    /// Data SYNs that went elsewhere.
+    pub misdirected: u64,
+    /// IPVS's counters of its control connections.
+    pub control: Traffic,
+    /// IPVS's counters of its data connections. Active ones in NAT, and those whose port is translated, are the connection
+    /// tracking's: IPVS sees none of them.
+    pub data: Traffic,
+}
+
+/// A cluster's name, a limit's, and how many packets were over it.
+pub type Limited = (String, &'static str, u64);
+
+/// What the kernel counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounters {
+    /// Every configured server.
+    pub servers: Vec<ServerCounters>,
+    /// Unexpected data connections, by cluster.
+    pub unexpected: Vec<(String, u64)>,
+    /// Packets over a limit of the kernel's token buckets.
+    pub limited: Vec<Limited>,
+    /// Fragments to control ports, by cluster.
+    pub fragments: Vec<(String, u64)>,
+    /// Control packets that the queue lost: it was full, or our socket's buffer was.
+    pub queue_dropped: u64,
+    /// Control packets that found no room for their door.
+    pub doors_full: u64,
+}

@@ -1,0 +1,14 @@
+//! `metrics.listen`: what was counted, here and in the kernel, in the Prometheus text format.
+
+mod counted;
+pub mod endpoint;
+mod families;
+pub mod observe;
+pub mod owners;
+pub mod scrape;
+pub mod servers;
+mod tally;
+mod text;
+
+pub use counted::{KernelCounters, Limited, ServerCounters};
+pub use text::verdict_histogram;

@@ -1,0 +1,111 @@
+//! Weights and health checks, in the Prometheus text format.
+
+use std::collections::BTreeSet;
+
+use prometheus::{GaugeVec, Opts, Registry};
+
+use super::families::gauges;
+use crate::config::Config;
+use crate::daemon::health::ServerHealth;
+use crate::health::Standing;
+use crate::plan::availability::Availability;
+
+/// What a scrape shows of the real servers.
+pub struct Servers<'a> {
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// Drains and failures.
+    pub availability: &'a Availability,
+    /// What the health checks found.
+    pub health: &'a [ServerHealth],
+}
+
+impl Servers<'_> {
+    /// Adds them.
+    ///
+    /// # Errors
+    /// When a name or label is not valid: a bug.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "The weight in the control services: the configured one, or 0 (drained, or down).";
+        let weights = gauges(registry, "ftpdirector_server_weight", help, &["cluster", "server"])?;
+        let mut seen = BTreeSet::new();
+        for cluster in &self.config.clusters {
+            for server in &cluster.real_servers {
+                // A cluster that has left a VIP is there twice, the file's first: at the old VIP all weights are 0.
+                if !seen.insert((&cluster.name, &server.name)) {
+                    continue;
+                }
+                // The same for every VIP that the server serves.
+                let Some(&vip) = cluster.vips.iter().find(|vip| vip.is_ipv4() == server.address.is_ipv4()) else {
+                    continue;
+                };
+                let weight = self.availability.weight(cluster, vip, server);
+                weights.with_label_values(&[&cluster.name, &server.name]).set(i64::from(weight));
+            }
+        }
+        let help = "1, or 0 while the server's health checks fail. Absent where there are none.";
+        let up = gauges(registry, "ftpdirector_server_up", help, &["cluster", "server"])?;
+        // Of the last probe, as blackbox_exporter does: a histogram per step and server would be thousands of series.
+        let help = "How long each step of the last health check took; the step that failed is the last.";
+        let labels = ["cluster", "server", "step"];
+        let seconds = GaugeVec::new(Opts::new("ftpdirector_health_check_seconds", help), &labels)?;
+        registry.register(Box::new(seconds.clone()))?;
+        for health in self.health {
+            let (cluster, server) = (health.cluster.as_str(), health.server.as_str());
+            up.with_label_values(&[cluster, server]).set(i64::from(health.state != Standing::Down));
+            for (step, took) in &health.steps {
+                seconds.with_label_values(&[cluster, server, step.name()]).set(*took);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder, TextEncoder};
+
+    use super::*;
+    use crate::config;
+    use crate::health::Step;
+
+    #[test]
+    fn weights_follow_the_overlay_and_steps_the_last_probe() {
+        let file = "clusters:\n  - {name: lab, vips: [192.0.2.10], forwarding: nat, real_servers: [\n    \
+                    {name: rs1, address: 10.0.0.1, weight: 7}, {name: rs2, address: 10.0.0.2, weight: 8}]}\n";
+        let mut config = config::parse(file, "test.yaml").expect("a good file").config;
+        // It has just moved here from another VIP.
+        let mut quiescing = config.clusters[0].clone();
+        quiescing.vips = vec!["192.0.2.9".parse().expect("an address")];
+        quiescing.real_servers.iter_mut().for_each(|server| server.weight = 0);
+        config.clusters.push(quiescing);
+        let name = |server: &str| ("lab".to_owned(), server.to_owned());
+        let availability = Availability { down: [name("rs1")].into(), ..Availability::default() };
+        let health = ServerHealth {
+            cluster: "lab".into(),
+            server: "rs1".into(),
+            address: "10.0.0.1:21".parse().expect("an address"),
+            state: Standing::Down,
+            since: 0.0,
+            last_step: Some(Step::Banner),
+            last_error: Some("no answer within 3s".into()),
+            steps: vec![(Step::Connect, 0.25), (Step::Banner, 2.75)],
+        };
+        let registry = Registry::new();
+        Servers { config: &config, availability: &availability, health: &[health] }
+            .register(&registry)
+            .expect("good names");
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut text).expect("text");
+        let text = String::from_utf8(text).expect("UTF-8");
+        for line in [
+            r#"ftpdirector_server_weight{cluster="lab",server="rs1"} 0"#,
+            r#"ftpdirector_server_weight{cluster="lab",server="rs2"} 8"#,
+            r#"ftpdirector_server_up{cluster="lab",server="rs1"} 0"#,
+            r#"ftpdirector_health_check_seconds{cluster="lab",server="rs1",step="banner"} 2.75"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+        assert!(!text.contains(r#"server_up{cluster="lab",server="rs2"}"#), "{text}");
+    }
+}

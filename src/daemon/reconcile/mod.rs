@@ -1,0 +1,261 @@
+//! The kernel's side of a configuration: what must be there first, what is in the way, what would change.
+
+mod exchange;
+mod flush;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use tracing::{info, warn};
+
+pub use flush::flush;
+use flush::take_away;
+
+use crate::config::Config;
+use crate::kernel::addresses::{self, Addresses, Listed};
+use crate::kernel::fingerprint::{self, Fingerprint};
+use crate::kernel::ipvs::Ipvs;
+use crate::kernel::nftables::{ElementChange, Elements, Part, Row, key};
+use crate::kernel::read_state::{self, Table};
+use crate::kernel::{KernelError, apply, listening, nft_command, requirements};
+use crate::lvs::{ServiceKey, Timeouts};
+use crate::plan::availability::Availability;
+use crate::plan::exchange::Exchanged;
+use crate::plan::mark_index::{self, TooMany};
+use crate::plan::quiescing::{self, Notes};
+use crate::plan::reconcile::{Blocked, Obstacle, Plan, Seen, SeenTable, TableState};
+use crate::state::{Change, LocalAddress, State};
+
+/// Connections to IPVS and nf_tables.
+pub struct Kernel {
+    ipvs: Ipvs,
+    elements: Elements,
+    addresses: Addresses,
+    /// What is known to be ours, also when someone flushes the table that says so.
+    made: BTreeSet<ServiceKey>,
+    /// Our table when it was last read.
+    table: Option<Table>,
+    /// The rules as they stood when they were right.
+    right: Option<Fingerprint>,
+    /// The rules are ours, and `version` does not say so yet.
+    unstamped: bool,
+}
+
+/// What stands, read once.
+pub struct Look {
+    actual: State,
+    /// Address services of others.
+    others: Vec<SocketAddr>,
+    timeouts: Timeouts,
+    /// Everybody's.
+    addresses: Vec<Listed>,
+    /// Our table.
+    table: Table,
+    right: Option<Fingerprint>,
+    unstamped: bool,
+}
+
+impl Kernel {
+    /// Connects, after a look at whether the machine has all that is needed.
+    ///
+    /// # Errors
+    /// Everything that is missing.
+    pub fn connect() -> Result<Self, Vec<KernelError>> {
+        let lacks = requirements::lacks();
+        if !lacks.is_empty() {
+            return Err(lacks);
+        }
+        let connect = || Ok(Self::of(Ipvs::connect()?, Elements::connect()?, Addresses::connect()?));
+        connect().map_err(|error| vec![error])
+    }
+
+    const fn of(ipvs: Ipvs, elements: Elements, addresses: Addresses) -> Self {
+        Self { ipvs, elements, addresses, made: BTreeSet::new(), table: None, right: None, unstamped: false }
+    }
+
+    /// Reads what stands.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list.
+    pub fn look(&mut self, config: &Config) -> Result<Look, KernelError> {
+        if self.unstamped {
+            self.stamp()?;
+        }
+        let table = read_state::table(&mut self.elements, self.table.take())?;
+        let (mut actual, others) = read_state::read(&mut self.ipvs, &table, mark_index::marks(config), &self.made)?;
+        self.made.extend(actual.services.keys());
+        let addresses = self.addresses.list()?;
+        actual.addresses = addresses::own(&addresses);
+        let others = others.iter().filter_map(|other| match other.service.key {
+            ServiceKey::Tcp(address) => Some(address),
+            ServiceKey::Mark { .. } => None,
+        });
+        let others = others.collect();
+        self.table = Some(table.clone());
+        let (right, unstamped) = (self.right.clone(), self.unstamped);
+        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()?, addresses, table, right, unstamped })
+    }
+
+    /// What would change at a start; changes nothing.
+    ///
+    /// # Errors
+    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port, no interface for the VIP.
+    pub fn plan(&mut self, config: &Config) -> Result<Plan, Vec<KernelError>> {
+        let look = self.look(config).map_err(|error| vec![error])?;
+        let inforce = look.inforce(config, None);
+        let availability = look.availability(&inforce).map_err(|error| vec![error])?;
+        let mut plan = look.plan(&inforce, &availability)?;
+        if !plan.absent.is_empty() {
+            return Err(missing(&plan.absent));
+        }
+        plan.notes = look.notes(config, &plan);
+        // What is refused altogether is shown as it would be tried.
+        if let Ok(Some((rules, exchanged))) =
+            exchange::write(&mut self.elements, self.table.as_ref(), &plan, nft_command::check)
+        {
+            plan.notes.quiescing.insert(exchanged.to_string());
+            plan.changes.retain(|change| !exchanged.fills(change));
+            plan.rules = Some(rules);
+        }
+        Ok(plan)
+    }
+
+    /// Carries a plan out.
+    ///
+    /// # Errors
+    /// What the kernel refused; what was done before that stays.
+    pub fn carry_out(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
+        let mut exchanged = None;
+        if plan.rules.is_some() {
+            exchanged = exchange::write(&mut self.elements, self.table.as_ref(), plan, nft_command::apply)?
+                .map(|(_, exchanged)| exchanged);
+            match &exchanged {
+                Some(exchanged) if exchanged.lost.is_empty() => info!("{exchanged}"),
+                Some(exchanged) => warn!("{exchanged}"),
+                None => {}
+            }
+            self.unstamped = true;
+            self.stamp()?;
+        } else if self.right.is_none() {
+            self.right = self.table.as_ref().and_then(|table| table.rules.clone());
+        }
+        if let Some(timeouts) = &plan.timeouts {
+            self.ipvs.set_timeouts(timeouts)?;
+        }
+        self.made.extend(&plan.wanted);
+        let fills = |change: &Change| exchanged.as_ref().is_some_and(|exchanged| exchanged.fills(change));
+        let changes: Vec<_> = plan.changes.iter().filter(|change| !fills(change)).cloned().collect();
+        apply::changes(&mut self.ipvs, &mut self.addresses, &changes)?;
+        for change in &plan.changes {
+            if let Change::DeleteService(key) = change {
+                self.made.remove(key);
+            }
+        }
+        Ok(exchanged)
+    }
+
+    /// Writes down what the kernel makes of our rules, so that a later look knows them. While the ruleset changes too fast to
+    /// be listed, the next look does.
+    fn stamp(&mut self) -> Result<(), KernelError> {
+        let Some(print) = fingerprint::read(&mut self.elements)? else { return Ok(()) };
+        let row = Row { set: "version", key: key(&[Part::Mark(print.hash())]), data: None, timeout: None };
+        self.elements.apply(&[ElementChange::Add(row)]).into_iter().collect::<Result<(), _>>()?;
+        (self.right, self.unstamped) = (Some(print), false);
+        Ok(())
+    }
+
+    /// Takes away every row that we own. Goes on after an error.
+    pub fn flush(&mut self, config: &Config) -> Vec<KernelError> {
+        take_away(Some(&mut self.ipvs), Some(&mut self.elements), config, &self.made)
+    }
+}
+
+impl Look {
+    /// The configuration with what quiesces: what `before` named (none: what the kernel remembers) and still has
+    /// connections.
+    #[must_use]
+    pub fn inforce(&self, config: &Config, before: Option<&Config>) -> Config {
+        let remembered = before.is_none().then(|| quiescing::remembered(config, &self.actual));
+        quiescing::with(config, before.or(remembered.as_ref()).unwrap_or(config), &self.actual)
+    }
+
+    /// Drains and failures that the kernel remembers.
+    ///
+    /// # Errors
+    /// When there are more servers than indexes.
+    pub fn availability(&self, config: &Config) -> Result<Availability, KernelError> {
+        let indexes = mark_index::assign(config, mark_index::marks(config), &self.actual).map_err(too_many)?;
+        Ok(Availability::standing(config, &indexes, &self.actual))
+    }
+
+    /// What a human should know before `plan` for `file` is carried out.
+    #[must_use]
+    pub fn notes(&self, file: &Config, plan: &Plan) -> Notes {
+        quiescing::notes(file, &plan.config, &plan.indexes, &self.actual)
+    }
+
+    /// What would change.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn plan(&self, config: &Config, availability: &Availability) -> Result<Plan, Vec<KernelError>> {
+        let mut plan = Plan::new(config, availability, &self.seen(config)).map_err(errors)?;
+        if plan.table == TableState::Edited
+            && let Some((right, now)) = self.right.as_ref().zip(self.table.rules.as_ref())
+        {
+            let edited = right.differences(now);
+            plan.edited = if edited.is_empty() { plan.edited } else { edited };
+        }
+        Ok(plan)
+    }
+
+    /// What was read, and the machine as far as `config` asks for it.
+    fn seen(&self, config: &Config) -> Seen<'_> {
+        let Table { there, version, rules, sets, .. } = &self.table;
+        let wanted = config.clusters.iter().filter_map(|cluster| cluster.vip_interface.as_ref());
+        let interfaces = wanted.filter_map(|interface| {
+            let index = addresses::index_of(interface)?;
+            let there = self.addresses.iter().filter(|listed| listed.index == index);
+            Some((interface.clone(), there.map(|listed| listed.address).collect()))
+        });
+        Seen {
+            actual: &self.actual,
+            table: SeenTable {
+                there: *there,
+                versions: version.clone(),
+                fingerprint: rules.as_ref().map(Fingerprint::hash),
+                unstamped: self.unstamped,
+                sets: exchange::names(sets),
+            },
+            others: &self.others,
+            listening: listening::ports(),
+            helper: requirements::ip_vs_ftp_ports(),
+            timeouts: self.timeouts,
+            interfaces: interfaces.collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
+/// What is in the way, as the other errors are told.
+fn errors(blocked: Blocked) -> Vec<KernelError> {
+    match blocked {
+        Blocked::TooMany(error) => vec![too_many(error)],
+        Blocked::By(obstacles) => {
+            let conflict = |Obstacle { tried, holder, cure }| KernelError::Conflict { tried, holder, cure };
+            obstacles.into_iter().map(conflict).collect()
+        }
+    }
+}
+
+fn too_many(error: TooMany) -> KernelError {
+    KernelError::Missing { what: error.to_string(), cure: "split the configuration".into() }
+}
+
+/// What to say of VIPs whose interface does not exist.
+#[must_use]
+pub fn missing(absent: &[LocalAddress]) -> Vec<KernelError> {
+    let error = |wanted: &LocalAddress| {
+        addresses::no_interface(&wanted.interface, &Change::AddAddress(wanted.clone()).to_string())
+    };
+    absent.iter().map(error).collect()
+}

@@ -1,0 +1,43 @@
+//! What the threads of the daemon share: what is in force, and what happened.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::advertise::Followed;
+use super::health::HealthView;
+use crate::config::Config;
+use crate::plan::availability::Availability;
+use crate::plan::mark_index::Indexes;
+
+/// What reload, scrape and status share.
+pub struct View {
+    /// The configuration in force: the file's, with what quiesces.
+    pub config: Config,
+    /// Its indexes.
+    pub indexes: Indexes,
+    /// Drains and failures.
+    pub availability: Availability,
+    /// What the health checks found.
+    pub health: HealthView,
+    /// What `passive.advertise` stands for.
+    pub followed: Followed,
+    /// Services of others at our VIPs.
+    pub services: Vec<SocketAddr>,
+    /// What happened to this daemon.
+    pub history: History,
+}
+
+/// What happened to this daemon.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Rows found missing or changed by someone else and put right.
+    pub drift: u64,
+    /// Whether the last reload was good.
+    pub reload_good: bool,
+    /// When the configuration in force was read, seconds since the epoch.
+    pub reloaded_at: f64,
+    /// How often an idle control connection was kept alive in IPVS, by cluster.
+    pub refreshed: BTreeMap<String, u64>,
+    /// Why the kernel's rows cannot be put right at present.
+    pub complaint: Option<String>,
+}

@@ -1,0 +1,279 @@
+//! The inputs: a packet, what the kernel has done, a data connection that landed, time.
+
+use std::time::Duration;
+
+use super::effects::{Effects, rows_of};
+use super::expectation::{Mode, Outcome};
+use super::held::SoFar;
+use super::interface::{Action, Decision, Hook, Packet};
+use super::table::{Key, Slot};
+use super::trace::What;
+use super::{Director, unread};
+use crate::ftp::{Context, Direction, Syn};
+use crate::lvs::{FirewallMark, ForwardingMethod, network};
+use crate::state::Marks;
+use crate::state::sets::Name;
+use crate::steer::{Row, RowChange, range};
+use crate::time::Time;
+use crate::wire::{self, Flags};
+
+/// How much longer than IPVS we remember a session.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// How many sessions that IPVS has forgotten are forgotten at once, and how often.
+const SWEEP: usize = 1024;
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+impl Director {
+    /// The rows of the former process, and until when they stand: no session of ours takes their places.
+    pub fn found(&mut self, rows: impl IntoIterator<Item = (Row, Time)>) {
+        // Doors, and what stands for a whole session under TLS, are nobody's alone.
+        let alone = |row: &Row| {
+            matches!(row.set.name, Name::Exact | Name::Translated | Name::Active | Name::ActiveAny | Name::ActiveNat)
+        };
+        let rows = rows.into_iter().filter(|(row, _)| alone(row));
+        rows.for_each(|(row, until)| self.pinholes.find(row, until));
+    }
+
+    /// A packet from the queue.
+    pub fn packet(&mut self, now: Time, packet: Packet<'_>, actions: &mut Vec<Action>) -> Decision {
+        let Packet { id, hook, mark, bytes, truncated } = packet;
+        let whole = wire::Packet::parse(bytes).ok();
+        // Cannot be cut short below the queue's copy range of 64 KiB; what is missing cannot be read.
+        let Some(parsed) = whole.filter(|parsed| !truncated || parsed.payload.end <= bytes.len()) else {
+            self.snapshot.unreadable = self.snapshot.unreadable.saturating_add(1);
+            return unread();
+        };
+        if !parsed.is_intact(bytes) {
+            // The other end will not believe it, and neither may we.
+            self.snapshot.unreadable = self.snapshot.unreadable.saturating_add(1);
+            return unmarked(hook);
+        }
+        if parsed.tcp.flags.has(Flags::SYN) {
+            // A connection's own first packet is not queued; beside FIN or RST it begins none (RFC 9293 §3.10.7.4).
+            return unmarked(hook);
+        }
+        let syn = if mark & Marks::BEGUN == 0 { Syn::Unseen } else { Syn::Seen };
+        let mark = mark & !Marks::BEGUN;
+        let Some((slot, direction)) = self.session_of(now, hook, mark, (&parsed, bytes), actions) else {
+            // The end of a connection that is not known asks for nothing.
+            return if parsed.payload.is_empty() { unmarked(hook) } else { unread() };
+        };
+        let again = self.held.segments(slot) > 0;
+        let packet = Packet { id, hook, mark, bytes, truncated };
+        let decision = self.segment(now, (slot, direction, syn), packet, (&parsed, SoFar::default()), actions);
+        // Also when this packet waits for its row: what it completed may go with it.
+        if again {
+            self.offer_again(now, slot, actions);
+        }
+        self.finish(now, slot, actions);
+        decision
+    }
+
+    /// The session that a packet belongs to. Only a packet of the client makes one.
+    fn session_of(
+        &mut self,
+        now: Time,
+        hook: Hook,
+        mark: u32,
+        (packet, bytes): (&wire::Packet, &mut [u8]),
+        actions: &mut Vec<Action>,
+    ) -> Option<(Slot, Direction)> {
+        if hook == Hook::Forward {
+            let key = Key::new(packet.destination, packet.source);
+            let slot = self.table.find(&key);
+            if slot.is_none() {
+                self.greetings.hear(now, key, packet, bytes);
+            }
+            return Some((slot?, Direction::ToClient));
+        }
+        let index = self.setup.marks.control_index(FirewallMark(mark))?;
+        let placement = *self.placements.get(&index)?;
+        let key = Key::new(packet.source, packet.destination);
+        if let Some(slot) = self.table.find(&key) {
+            if self.table.entry(slot).is_some_and(|entry| entry.index == index) {
+                return Some((slot, Direction::ToServer));
+            }
+            // The same pair of ports on another real server is another connection: IPVS has forgotten the first.
+            self.remove(now, slot, actions);
+        }
+        if packet.payload.is_empty() || !self.has_room(now, placement, &key, actions) {
+            return None;
+        }
+        let ftp = self.greetings.take(&key).unwrap_or_default();
+        let slot = self.table.insert(now, key, index, ftp);
+        self.count_connection(index);
+        self.note_open(slot);
+        Some((slot, Direction::ToServer))
+    }
+
+    /// Whether one more session of this client may be read. When the table is full, one that IPVS has forgotten makes room.
+    fn has_room(&mut self, now: Time, placement: usize, key: &Key, actions: &mut Vec<Action>) -> bool {
+        let Some((placement, _)) = self.setup.placements.get(placement) else { return false };
+        if self.table.of_client(key) >= self.setup.limits.client_sessions {
+            let cluster = placement.cluster;
+            self.count_limited(cluster, "client_sessions");
+            return false;
+        }
+        if self.table.len() < self.setup.limits.sessions {
+            return true;
+        }
+        if let Some(forgotten) = self.table.forgotten(self.forgets_before(now)) {
+            self.remove(now, forgotten, actions);
+            return true;
+        }
+        self.snapshot.over_limit = self.snapshot.over_limit.saturating_add(1);
+        false
+    }
+
+    /// Who was last seen before this is no longer known to IPVS.
+    fn forgets_before(&self, now: Time) -> Time {
+        before(now, self.setup.idle + GRACE)
+    }
+
+    /// The kernel has the rows of `ticket`, or refused them: the packets that waited go on.
+    pub fn rows_done(&mut self, ticket: u64, refused: bool, actions: &mut Vec<Action>) {
+        if refused {
+            self.snapshot.rows_failed = self.snapshot.rows_failed.saturating_add(1);
+        }
+        let slot = self.held.slot(ticket);
+        if let Some(slot) = slot {
+            self.note(slot, What::Stand { refused });
+        }
+        let packets = self.held.release(ticket);
+        actions.extend(packets.into_iter().map(|held| Action::Release {
+            id: held.id,
+            mark: held.mark,
+            bytes: held.bytes,
+        }));
+        // A session that closed meanwhile was kept for its row.
+        if let Some((slot, seen)) = slot.and_then(|slot| Some((slot, self.table.entry(slot)?.seen))) {
+            self.finish(seen, slot, actions);
+        }
+    }
+
+    /// Someone took the dynamic rows away: what is still expected is written again.
+    pub fn rows_lost(&self, now: Time, actions: &mut Vec<Action>) {
+        let mut changes: Vec<RowChange> = self.pinholes.standing(now).collect();
+        // Doors that control packets opened; those of sessions under TLS are among the rows.
+        changes.extend(self.table.iter().filter_map(|entry| {
+            let expectation = entry.expectation.as_ref().filter(|one| one.by_range && one.deadline > now)?;
+            let door = range::door(self.setup.marks, self.placement(entry.index)?, entry.key.client().ip());
+            Some(RowChange::Put(door, expectation.deadline.since(now)))
+        }));
+        if !changes.is_empty() {
+            actions.push(Action::Rows { ticket: None, changes });
+        }
+    }
+
+    /// A data connection was seen on its way to the right server.
+    pub fn landed(&mut self, mark: u32, packet: &[u8]) {
+        let Some(index) = self.setup.marks.data_index(FirewallMark(mark)) else { return };
+        let Ok(packet) = wire::Packet::parse(packet) else { return };
+        let Some(&at) = self.placements.get(&index) else { return };
+        let Some((placement, _)) = self.setup.placements.get(at) else { return };
+        let (mode, client, port) = match (packet.tcp.flags.has(Flags::SYN.with(Flags::ACK)), placement.forwarding) {
+            // The client answers the server's call (active, DR and TUN).
+            (true, _) => (Mode::Active, packet.source.ip(), packet.source.port()),
+            // The server calls, with the VIP as its source by now (active, NAT).
+            (false, ForwardingMethod::Nat) if packet.source.ip() == placement.vip => {
+                (Mode::Active, packet.destination.ip(), packet.destination.port())
+            }
+            (false, _) => {
+                let client = network(packet.source.ip(), placement.client_prefix);
+                (Mode::Passive, client, packet.destination.port())
+            }
+        };
+        self.snapshot.landings_logged = self.snapshot.landings_logged.saturating_add(1);
+        let exactly = self.waiting.first((index, mode, client, port));
+        if let Some(slot) = exactly.or_else(|| self.waiting.first((index, mode, client, 0))) {
+            self.used(slot);
+        }
+    }
+
+    /// Time has passed. To be called at [`Director::due`], or any time.
+    pub fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        while let Some(slot) = self.table.next_due(now) {
+            self.events.clear();
+            let Some(entry) = self.table.entry_mut(slot) else { continue };
+            let at = self.placements.get(&entry.index);
+            if let Some((_, policies)) = at.and_then(|&at| self.setup.placements.get(at)) {
+                let policy = policies.of(entry.key.server().port());
+                let context = Context { now, policy, client: entry.key.client(), syn: Syn::Unseen };
+                entry.ftp.timeout(&context, &mut self.events);
+            }
+            self.note_events(slot, None);
+            let effects = self.apply_events(now, slot);
+            self.weigh(slot);
+            self.write_rows(now, slot, effects, actions);
+            self.expire(now, slot, actions);
+            if self.is_unconfirmed(now, slot) {
+                self.remove(now, slot, actions);
+                continue;
+            }
+            self.offer_again(now, slot, actions);
+            self.finish(now, slot, actions);
+        }
+        for held in self.held.overdue(now) {
+            self.snapshot.held_dropped = self.snapshot.held_dropped.saturating_add(1);
+            actions.push(Action::Drop { id: held.id });
+        }
+        if now.since(self.swept) >= SWEEP_EVERY {
+            self.swept = now;
+            let limit = self.forgets_before(now);
+            for _ in 0..SWEEP {
+                // What IPVS has forgotten cannot go on.
+                let Some(slot) = self.table.forgotten(limit) else { break };
+                self.remove(now, slot, actions);
+            }
+            self.pinholes.expire_found(now);
+        }
+    }
+
+    /// When [`Director::tick`] should be called next, and [`Director::resume`].
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
+        self.table.due().into_iter().chain(self.held.due()).chain(self.held.next_turn()).min()
+    }
+
+    /// After anything happened to a session: it leaves, or its next time is written down.
+    pub(super) fn finish(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
+        if self.table.entry(slot).is_some_and(|entry| entry.ftp.closed()) && self.held.waits_for(slot).is_none() {
+            self.remove(now, slot, actions);
+        } else {
+            self.table.schedule(slot);
+        }
+    }
+
+    /// Forgets a session: its rows go, what was held goes on.
+    pub(super) fn remove(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
+        let mut effects = Effects::default();
+        self.end_expectation(now, slot, Outcome::Superseded, &mut effects);
+        self.end_blindness(slot, &mut effects);
+        self.note_rows(slot, &effects);
+        self.note_closed(slot);
+        actions.extend(rows_of(effects));
+        for segment in self.held.take_segments(slot) {
+            actions.push(Action::Release { id: segment.id, mark: None, bytes: None });
+        }
+        // What was not read to its end comes again.
+        actions.extend(self.held.take_rests(slot).into_iter().map(|segment| Action::Drop { id: segment.id }));
+        if let Some(entry) = self.table.remove(slot) {
+            self.heap = self.heap.saturating_sub(entry.heap);
+        }
+    }
+}
+
+/// How a packet passes that opens nothing.
+const fn unmarked(hook: Hook) -> Decision {
+    let mark = match hook {
+        Hook::Forward => None,
+        Hook::Postrouting => Some(0),
+    };
+    Decision::Accept { mark, edited: false }
+}
+
+/// `now` minus `by`; the origin at the earliest.
+fn before(now: Time, by: Duration) -> Time {
+    Time::from_millis(now.as_millis().saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,283 @@
+//! The client's half: from bytes to commands.
+
+use super::bounce::refusal;
+use super::edits::{Extent, Fate};
+use super::line::{Scratch, clean, condense, is_blank, is_word, split, wipe};
+use super::sight::is_tls;
+use super::state::{Auth, Mode, Session, Turn};
+use super::stream::{advance, distance};
+use super::verb::Role;
+use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
+
+/// How many lines are read in one go; who pipelines sends a handful.
+const LINES: usize = 16;
+/// After how many bytes no other line is begun in one go.
+const BYTES: u32 = 768;
+/// How many bytes are looked at as one piece of a line.
+const PIECE: usize = 768;
+
+/// How far reading came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All there is was read.
+    Done,
+    /// There is more than is read in one go.
+    More,
+}
+
+impl Session {
+    pub(super) fn client_segment(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Verdict {
+        self.take_up(segment);
+        if !self.ciphered && distance(segment.seq, self.to_server.next) > 0 {
+            if !self.keep_ahead(turn, segment) {
+                return Verdict::Drop;
+            }
+        } else if !self.judge_again(turn, segment) {
+            return Verdict::Drop;
+        } else if self.read_on(turn, segment) == Progress::More {
+            self.resumes = Some(segment.seq);
+            return Verdict::More;
+        }
+        let edited = self.repeat_edits(segment);
+        if segment.flags.has(Flags::FIN) && advance(segment.seq, segment.payload.len()) == self.to_server.next {
+            self.finish(Direction::ToServer, turn.context.policy.replies, turn.events);
+        }
+        self.meet_fin(turn);
+        if edited { Verdict::Edited } else { Verdict::Pass }
+    }
+
+    /// Reads what is new in a segment, then the copies that follow it: as many lines as are read in one go.
+    fn read_on(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Progress {
+        let begin = self.to_server.next;
+        for _ in 0..LINES {
+            let read = if self.ciphered {
+                self.look_through(turn, segment)
+            } else {
+                self.read_line(turn, segment) || self.read_copy(turn, Some(segment))
+            };
+            if !read {
+                return Progress::Done;
+            }
+            if self.to_server.next.wrapping_sub(begin) >= BYTES {
+                break;
+            }
+        }
+        let unread = distance(advance(segment.seq, segment.payload.len()), self.to_server.next) > 0;
+        let copies = self.heap.as_ref().is_some_and(|heap| heap.ahead.has(self.to_server.next));
+        if unread || copies { Progress::More } else { Progress::Done }
+    }
+
+    /// The next line of a segment, or the part of it that has come. Says whether there was one.
+    fn read_line(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> bool {
+        let read = usize::try_from(distance(self.to_server.next, segment.seq)).unwrap_or(usize::MAX);
+        let Some(rest) = segment.payload.get(read..).filter(|rest| !rest.is_empty()) else { return false };
+        let length = line_length(rest, self.to_server.mode);
+        let chunk = rest.get(..length).unwrap_or(rest);
+        self.to_server.next = advance(self.to_server.next, length);
+        if let Fate::Overwrite(extent) = self.command_bytes(turn, chunk) {
+            self.spoil(turn.context, segment, read..read.saturating_add(length), extent);
+        }
+        true
+    }
+
+    /// The next bytes of a line, perhaps with its end.
+    pub(super) fn command_bytes(&mut self, turn: &mut Turn<'_>, chunk: &[u8]) -> Fate {
+        let complete = chunk.last() == Some(&b'\n');
+        match (self.to_server.mode, chunk.first()) {
+            (Mode::Start, Some(b'\r' | b'\n')) if complete && super::line::trim_end(chunk).is_empty() => {
+                return Fate::Pass;
+            }
+            (Mode::Start, _) if is_tls(chunk) => return self.record(turn, complete),
+            _ => {}
+        }
+        let half = &mut self.to_server;
+        half.line = half.line.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
+        let overlong = usize::try_from(half.line).unwrap_or(usize::MAX) > turn.context.policy.line_limit;
+        let fate = match half.mode {
+            Mode::Start | Mode::Keep | Mode::Argument | Mode::Skip if overlong => self.overlong(turn, chunk, complete),
+            Mode::Start if complete => self.command(turn, chunk),
+            Mode::Start | Mode::Keep | Mode::Argument => self.keep_command(turn, chunk, complete),
+            Mode::Skip if complete => self.skipped(turn),
+            Mode::Discard if complete => self.unknown(),
+            Mode::Skip | Mode::Discard => Fate::Pass,
+            Mode::Overwrite => Fate::Overwrite(Extent::Rest),
+        };
+        if complete && !self.ciphered {
+            (self.to_server.line, self.to_server.mode, self.to_server.lenient) = (0, Mode::Start, false);
+            if let Some(heap) = &mut self.heap {
+                wipe(&mut heap.command);
+            }
+        }
+        fate
+    }
+
+    /// A TLS record where a command should begin. Where the server is heard, it says when encryption begins.
+    fn record(&mut self, turn: &mut Turn<'_>, complete: bool) -> Fate {
+        if turn.context.policy.replies == Replies::Unseen && self.auth != Auth::Nothing {
+            self.go_dark(BlindReason::Tls, turn.events);
+        } else {
+            self.dim(BlindReason::Tls, turn.events);
+            self.count.doubt();
+        }
+        self.to_server.mode = if complete { Mode::Start } else { Mode::Discard };
+        Fate::Pass
+    }
+
+    /// A line that is longer than any command: what its first words refuse is refused even so. What telnet commands and
+    /// blanks make long, is not.
+    fn overlong(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
+        let mut kept = std::mem::take(&mut self.heap().command);
+        kept.extend_from_slice(chunk);
+        let mut fate = Fate::Pass;
+        if self.to_server.mode != Mode::Skip {
+            let mut text = condense(&kept);
+            if text.len() <= turn.context.policy.line_limit.wrapping_div(2) {
+                wipe(&mut kept);
+                (self.to_server.line, self.to_server.mode) =
+                    (u32::try_from(text.len()).unwrap_or(u32::MAX), Mode::Keep);
+                fate = self.keep_command(turn, &text, complete);
+                wipe(&mut text);
+                return fate;
+            }
+            fate = self.judge_early(turn, &kept);
+        }
+        wipe(&mut kept);
+        if fate == Fate::Pass {
+            self.dim(BlindReason::Overlong, turn.events);
+            self.to_server.mode = Mode::Discard;
+            if complete {
+                self.unknown();
+            }
+        }
+        fate
+    }
+
+    /// The end of a line that means nothing. The server answers it.
+    fn unknown(&mut self) -> Fate {
+        self.count.doubt();
+        _ = self.count.command(Verb::Other);
+        Fate::Pass
+    }
+
+    /// Keeps the pieces of a command: only its first word, if nothing depends on the rest.
+    fn keep_command(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
+        let rest = if self.to_server.mode == Mode::Argument { chunk } else { self.keep_word(turn, chunk) };
+        match self.to_server.mode {
+            Mode::Skip if complete => return self.skipped(turn),
+            Mode::Discard if complete => return self.unknown(),
+            Mode::Skip | Mode::Discard => return Fate::Pass,
+            _ => {}
+        }
+        let mut kept = std::mem::take(&mut self.heap().command);
+        kept.extend_from_slice(rest);
+        let fate = if complete { self.command(turn, &kept) } else { self.judge_early(turn, &kept) };
+        match (complete, fate) {
+            (false, Fate::Pass) => self.heap().command = kept,
+            _ => wipe(&mut kept),
+        }
+        fate
+    }
+
+    /// Keeps bytes up to the blank behind the first word, which decides about the rest; returns the rest.
+    fn keep_word<'a>(&mut self, turn: &mut Turn<'_>, chunk: &'a [u8]) -> &'a [u8] {
+        self.to_server.mode = Mode::Keep;
+        let (mut rest, mut scratch) = (chunk, Scratch::default());
+        let mut kept = std::mem::take(&mut self.heap().command);
+        while let Some(blank) = rest.iter().position(|b| is_blank(*b)) {
+            let (before, behind) = rest.split_at_checked(blank).unwrap_or((rest, &[]));
+            kept.extend_from_slice(before);
+            let (word, _) = split(clean(&kept, &mut scratch));
+            let (verb, empty, readable) = (Verb::parse(word), word.is_empty(), is_word(word));
+            rest = behind;
+            if !empty && verb.argument_matters() {
+                self.to_server.mode = Mode::Argument;
+                break;
+            }
+            wipe(&mut kept);
+            if !empty {
+                (self.verb, self.to_server.mode, rest) = (verb, Mode::Skip, &[]);
+                if !readable {
+                    self.to_server.mode = Mode::Discard;
+                    self.note_garbage(turn);
+                }
+                break;
+            }
+            rest = behind.get(1..).unwrap_or(&[]);
+        }
+        self.heap().command = kept;
+        rest
+    }
+
+    /// The end of a command of which only the verb was kept.
+    fn skipped(&mut self, turn: &mut Turn<'_>) -> Fate {
+        match self.verb {
+            // the end of a line whose beginning was not seen
+            Verb::Other if self.to_server.lenient => self.unknown(),
+            verb => self.act(turn, verb, &[]),
+        }
+    }
+
+    /// Refuses an unfinished command as soon as its text allows: later only its last bytes could be overwritten.
+    fn judge_early(&mut self, turn: &mut Turn<'_>, kept: &[u8]) -> Fate {
+        let mut scratch = Scratch::default();
+        let (word, argument) = split(clean(kept, &mut scratch));
+        let verb = Verb::parse(word);
+        let Role::Active(form) = verb.role() else { return Fate::Pass };
+        let Some(reason) = refusal(turn.context, form, argument) else { return Fate::Pass };
+        if turn.context.policy.bounce == Bounce::Allow {
+            return Fate::Pass;
+        }
+        self.to_server.mode = Mode::Overwrite;
+        self.count_command(turn, verb);
+        turn.events.push(Event::Refuse { verb, reason });
+        Fate::Overwrite(Extent::First)
+    }
+
+    /// A complete line.
+    fn command(&mut self, turn: &mut Turn<'_>, line: &[u8]) -> Fate {
+        let mut scratch = Scratch::default();
+        let (word, argument) = split(clean(line, &mut scratch));
+        let verb = Verb::parse(word);
+        match (word.is_empty(), is_word(word)) {
+            (true, _) => Fate::Pass,
+            // the end of a line whose beginning was not seen
+            _ if self.to_server.lenient && verb == Verb::Other => self.unknown(),
+            (_, false) => {
+                self.note_garbage(turn);
+                self.unknown()
+            }
+            (_, true) => self.act(turn, verb, argument),
+        }
+    }
+
+    fn note_garbage(&mut self, turn: &mut Turn<'_>) {
+        if !self.to_server.lenient {
+            self.dim(BlindReason::Garbage, turn.events);
+        }
+    }
+
+    pub(super) fn count_command(&mut self, turn: &mut Turn<'_>, verb: Verb) {
+        if verb != Verb::Other {
+            self.sight(turn.events);
+        }
+        let overflow = turn.context.policy.replies == Replies::Seen && self.count.command(verb).is_err();
+        if self.blind.is_none() {
+            turn.events.push(Event::Command { verb });
+        }
+        if overflow {
+            self.dim(BlindReason::Limit, turn.events);
+        }
+    }
+}
+
+/// How many bytes belong to the next line of a stream, or to the next piece of it. Lines that are empty are one.
+pub(super) fn line_length(bytes: &[u8], mode: Mode) -> usize {
+    let piece = bytes.get(..PIECE).unwrap_or(bytes);
+    if mode == Mode::Start {
+        let ends = piece.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        if let Some(last) = memchr::memrchr(b'\n', piece.get(..ends).unwrap_or(&[])) {
+            return last.saturating_add(1);
+        }
+    }
+    memchr::memchr(b'\n', piece).map_or(piece.len(), |end| end.saturating_add(1))
+}

@@ -1,0 +1,77 @@
+//! The line of a passive reply with what the client shall be told.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::passive::{Spelling, Style};
+use super::same_length::{Released, Wanted, finish, fit, port_text};
+use super::{Endpoint, Policy};
+
+/// A port that a reply names.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// Where and how.
+    pub spelling: Spelling,
+    /// The port that the client shall be told.
+    pub port: u16,
+    /// Whether another line of the same reply named it before.
+    pub again: bool,
+}
+
+/// What became of a line, in as many bytes.
+pub(super) enum Written {
+    /// It says all that it shall.
+    Whole(Vec<u8>),
+    /// It says the address, but has no room for the port: the server's own stays.
+    Address(Vec<u8>),
+    /// It has no room.
+    Nothing,
+}
+
+/// How a port is told to the client.
+pub(super) struct Naming<'a> {
+    pub code: u16,
+    pub named: &'a Named,
+    pub policy: &'a Policy,
+}
+
+impl Naming<'_> {
+    /// The address that the client is told, if it is not the server's.
+    fn address(&self) -> Option<Ipv4Addr> {
+        let address = self.named.spelling.address.as_ref();
+        self.policy.advertise.filter(|_| address.is_some_and(|(ip, _)| ip.is_ipv4()))
+    }
+
+    pub(super) fn said(&self) -> Endpoint {
+        let spelling = &self.named.spelling;
+        Endpoint { address: spelling.address.as_ref().map(|(ip, _)| *ip), port: spelling.port }
+    }
+
+    pub(super) fn told(&self) -> Endpoint {
+        Endpoint { address: self.address().map(IpAddr::V4).or(self.said().address), port: self.named.port }
+    }
+
+    /// The line for the client.
+    pub(super) fn write(&self, line: &[u8], from: usize, released: &Released) -> Written {
+        let Named { spelling, port, .. } = self.named;
+        let address = self.address().map(|address| address_text(address, spelling.style));
+        let port = (*port != spelling.port).then(|| port_text(*port, spelling.style));
+        let wanted = Wanted { address: address.as_deref(), port: port.as_deref().map(str::as_bytes) };
+        let write = |wanted| match released.bytes.as_slice() {
+            [] => fit(line, from, spelling, wanted),
+            _ => finish(line, released, spelling, wanted),
+        };
+        match write(wanted) {
+            Some(out) => Written::Whole(out),
+            None => write(Wanted { port: None, ..wanted }).map_or(Written::Nothing, Written::Address),
+        }
+    }
+}
+
+/// The text of an address.
+pub(super) fn address_text(address: Ipv4Addr, style: Style) -> Vec<u8> {
+    let [a, b, c, d] = address.octets();
+    match style {
+        Style::Commas => format!("{a},{b},{c},{d}").into_bytes(),
+        Style::Decimal => address.to_string().into_bytes(),
+    }
+}

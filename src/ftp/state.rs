@@ -1,0 +1,249 @@
+//! What is known of one control connection. The other files of this room read and change it; only [`super::session`] is
+//! called from outside.
+
+use std::fmt;
+use std::ops::Add;
+use std::time::Duration;
+
+use super::asks::Count;
+use super::edits::Edits;
+use super::ends::Ends;
+use super::line::wipe;
+use super::passive_rewrite::Named;
+use super::same_length::Released;
+use super::stream::{Ahead, Patches};
+use super::{BlindReason, CancelReason, Context, Direction, Event, Told, UnparsedReason, Verb};
+use crate::time::Time;
+
+/// How long a client's bytes may be missing before they are given up: a few of its retransmissions.
+const GAP: Duration = Duration::from_secs(30);
+
+/// The state of one control connection. Idle it owns no memory but itself.
+#[derive(Debug, Default)]
+pub struct Session {
+    pub(super) to_server: Half,
+    /// Where replies are not seen, `next` is what the client has acknowledged of them.
+    pub(super) to_client: Half,
+    pub(super) heap: Option<Box<Heap>>,
+    /// Commands and their replies.
+    pub(super) count: Count,
+    /// Where reading of the client's half began.
+    pub(super) begin: u32,
+    /// What the client sends again from before here is dropped: it may lack an edit, or never have been read.
+    pub(super) forgotten: u32,
+    /// The segment of the client of which more is to be read.
+    pub(super) resumes: Option<u32>,
+    /// When it began, in seconds.
+    pub(super) since: u32,
+    /// How many segments of the client brought something.
+    pub(super) heard: Heard,
+    /// The expectation that the last PORT, PASV or transfer made.
+    pub(super) pending: Pending,
+    /// Whether a transfer verb came after it.
+    pub(super) began: bool,
+    /// Whether PORT or PASV was ever given: if not, transfers use the default data port (RFC 959 §3.2).
+    pub(super) named: bool,
+    /// Whether EPSV ALL was accepted (RFC 2428 §4).
+    pub(super) epsv_all: bool,
+    /// The verb of the unfinished command, once known.
+    pub(super) verb: Verb,
+    /// A security mechanism that was asked for (RFC 2228 §3).
+    pub(super) auth: Auth,
+    /// How the server ends its lines.
+    pub(super) ends: Ends,
+    /// The code of a reply of several lines that is being read; 0 if none is.
+    pub(super) multiline: u16,
+    /// The port that this reply named, and the one that the client is told.
+    pub(super) told: Option<(u16, u16)>,
+    pub(super) blind: Option<BlindReason>,
+    /// Whether it is blind because what it says is encrypted.
+    pub(super) ciphered: bool,
+    pub(super) closed: bool,
+}
+
+impl Session {
+    /// The memory for what an idle session does not have.
+    pub(super) fn heap(&mut self) -> &mut Heap {
+        self.heap.get_or_insert_default()
+    }
+
+    pub(super) fn half(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::ToServer => &mut self.to_server,
+            Direction::ToClient => &mut self.to_client,
+        }
+    }
+
+    /// Ends the pending expectation, if there is one.
+    pub(super) fn cancel(&mut self, reason: CancelReason, events: &mut Vec<Event>) {
+        if self.pending != Pending::Nothing {
+            self.pending = Pending::Nothing;
+            events.push(Event::Cancel { reason });
+        }
+    }
+
+    /// Missing commands are given up after a while.
+    pub(super) fn await_commands(&mut self, now: Time) {
+        self.heap().gap_until.get_or_insert(now.add(GAP));
+    }
+
+    /// Frees what is needed no longer.
+    pub(super) fn tidy(&mut self) {
+        let Some(heap) = &mut self.heap else { return };
+        if heap.ahead.is_empty() {
+            heap.gap_until = None;
+        }
+        if heap.edits.is_empty() {
+            heap.edits_until = None;
+        }
+        if heap.is_idle() {
+            self.heap = None;
+        }
+    }
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Half {
+    /// The sequence number behind everything that was read.
+    pub next: u32,
+    /// How much of an unfinished line there is, in bytes.
+    pub line: u32,
+    /// What is done with its next bytes.
+    pub mode: Mode,
+    /// Whether `next` is known.
+    pub known: bool,
+    /// Whether reading began somewhere in the middle: the first line may be half a line.
+    pub lenient: bool,
+    /// Whether a FIN came behind `next`.
+    pub fin: bool,
+}
+
+/// What is done with the bytes of an unfinished line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// There is none.
+    #[default]
+    Start,
+    /// They are kept: what the line is, is not known yet.
+    Keep,
+    /// They are kept until the line is complete: a command whose argument matters.
+    Argument,
+    /// Everything that matters is known; they are not kept.
+    Skip,
+    /// They mean nothing, nor will the line.
+    Discard,
+    /// They are overwritten: the command is refused.
+    Overwrite,
+}
+
+/// How many segments of the client brought something new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Heard {
+    #[default]
+    Nothing,
+    Once,
+    More,
+}
+
+/// Which kind of data connection is expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pending {
+    #[default]
+    Nothing,
+    Passive,
+    Active,
+}
+
+/// What AUTH asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Auth {
+    #[default]
+    Nothing,
+    Tls,
+    Gssapi,
+}
+
+/// What a session needs now and then.
+#[derive(Default)]
+pub(super) struct Heap {
+    /// The unfinished command.
+    pub command: Vec<u8>,
+    /// The unfinished reply.
+    pub reply: Option<Unfinished>,
+    /// Commands that came too early.
+    pub ahead: Ahead,
+    /// Edits of commands.
+    pub edits: Edits,
+    /// Edits of replies.
+    pub reply_patches: Patches,
+    /// The lowest sequence number of the replies that are held because others are missing before them.
+    pub held: Option<u32>,
+    /// Whether what is missing before them is given up.
+    pub overdue: bool,
+    /// When held segments are released.
+    pub hold_until: Option<Time>,
+    /// When missing commands are given up.
+    pub gap_until: Option<Time>,
+    /// When edits are forgotten, where acknowledgements are not seen.
+    pub edits_until: Option<Time>,
+}
+
+impl Heap {
+    fn is_idle(&self) -> bool {
+        self.command.is_empty()
+            && self.reply.is_none()
+            && self.ahead.is_empty()
+            && self.edits.is_empty()
+            && self.reply_patches.is_empty()
+            && self.held.is_none()
+            && self.hold_until.is_none()
+    }
+}
+
+impl fmt::Debug for Heap {
+    /// Never what clients sent: it may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heap").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        wipe(&mut self.command);
+    }
+}
+
+/// A line of which the end has not come.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// The sequence number of its first byte.
+    pub seq: u32,
+    /// Its bytes: of a line that names no port only the code.
+    pub raw: Vec<u8>,
+    /// How many of them can be released.
+    pub decided: usize,
+    /// What was released before all was known.
+    pub released: Released,
+    /// The port that it names, if only its end is missing.
+    pub named: Option<Named>,
+    /// Whether nothing more will be done with it, and why not.
+    pub done: Option<Result<(), UnparsedReason>>,
+}
+
+impl Unfinished {
+    pub(super) fn new(seq: u32) -> Self {
+        Self { seq, ..Self::default() }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.raw.capacity().saturating_add(self.released.bytes.capacity())
+    }
+}
+
+/// What a segment is judged with.
+pub(super) struct Turn<'a> {
+    pub context: &'a Context<'a>,
+    pub ports: &'a mut dyn FnMut(u16) -> Told,
+    pub events: &'a mut Vec<Event>,
+}

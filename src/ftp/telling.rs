@@ -1,0 +1,72 @@
+//! A passive reply names a port: what the client is told, and what becomes of the line.
+
+use super::passive::Spelling;
+use super::passive_rewrite::{Named, Naming, Written};
+use super::same_length::Released;
+use super::state::{Session, Turn};
+use super::{Endpoint, Event, RefuseReason, Told};
+
+impl Session {
+    /// A reply names a port: asks what the client shall be told, once for each. `None` if it must open nothing.
+    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, code: u16, spelling: Spelling) -> Option<Named> {
+        let port = spelling.port;
+        let known = self.told.filter(|(named, _)| *named == port);
+        if port < 1024 {
+            if known.is_none() {
+                turn.events.push(Event::Refuse { verb: self.count.asker(), reason: RefuseReason::LowPort });
+            }
+            self.told = Some((port, port));
+            return None;
+        }
+        let told = known.map_or_else(|| (turn.ports)(port), |(_, told)| Told::Port(told));
+        let told = match told {
+            Told::Port(told) => told,
+            Told::Refuse(reason) => {
+                turn.events.push(Event::UnparsedReply { code, reason });
+                self.told = Some((port, port));
+                return None;
+            }
+        };
+        self.told = Some((port, told));
+        Some(Named { spelling, port: told, again: known.is_some() })
+    }
+
+    /// The line for the client, if its edit can be remembered.
+    pub(super) fn write(&self, naming: &Naming<'_>, line: &[u8], from: usize, released: &Released) -> Written {
+        if self.may_edit_reply(line.len()) { naming.write(line, from, released) } else { Written::Nothing }
+    }
+
+    /// Whether an edit of a line of this length can be remembered.
+    pub(super) fn may_edit_reply(&self, length: usize) -> bool {
+        self.heap.as_ref().is_none_or(|heap| heap.reply_patches.has_room(length))
+    }
+
+    /// Notes what a line became.
+    pub(super) fn conclude(
+        &mut self,
+        naming: &Naming<'_>,
+        seq: u32,
+        (text, written): (&[u8], Written),
+        events: &mut Vec<Event>,
+    ) {
+        let (verb, code, from) = (self.count.asker(), naming.code, naming.said());
+        let to = match written {
+            Written::Whole(_) => naming.told(),
+            Written::Address(_) => Endpoint { port: from.port, ..naming.told() },
+            Written::Nothing => from,
+        };
+        if !naming.named.again {
+            self.told = Some((from.port, to.port));
+            events.push(Event::ExpectPassive { verb, code, said: from, port: to.port });
+        }
+        if let Written::Whole(out) | Written::Address(out) = written {
+            self.heap().reply_patches.push_difference(seq, text, &out);
+        }
+        if from != to {
+            events.push(Event::Rewrite { code, from, to });
+        }
+        if naming.told() != to {
+            events.push(Event::NoRoom { code });
+        }
+    }
+}

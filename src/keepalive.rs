@@ -1,0 +1,236 @@
+//! Which idle control connections are kept alive in IPVS: those whose data connections live.
+//!
+//! IPVS is asked, not our own sessions: it knows when it would forget a connection, it also knows those that began before
+//! this process, and a packet costs nothing here. Where a data connection belongs is known by its addresses only. So the
+//! data connections of a client at a server that live when its control connection falls silent are taken for its own; any
+//! that begin later are not: else a client that is gone would be kept for as long as others behind its address transfer.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::lvs::{Connection, ConnectionState, ForwardingMethod};
+use crate::steer::Placement;
+use crate::time::Time;
+
+/// IPVS tells when it forgets a connection in whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How often data connections that began meanwhile are believed to be a silent session's own. Activity within the second of
+/// our own refresh cannot be seen.
+const CHANCES: u8 = 2;
+
+/// A control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Control {
+    /// The client's end.
+    pub client: SocketAddr,
+    /// Where the client sends to.
+    pub vip: SocketAddr,
+    /// The real server's end.
+    pub server: SocketAddr,
+    /// How it is forwarded.
+    pub forwarding: ForwardingMethod,
+}
+
+impl Control {
+    /// The end that is not the client's, as a session knows it.
+    #[must_use]
+    pub const fn far_end(&self) -> SocketAddr {
+        match self.forwarding {
+            ForwardingMethod::Nat => self.server,
+            ForwardingMethod::Dr | ForwardingMethod::Tun => self.vip,
+        }
+    }
+}
+
+/// A control connection that has been idle for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    /// Which.
+    pub control: Control,
+    /// When IPVS forgets it.
+    pub expires: Duration,
+}
+
+/// The client's address, or a VIP, and the real server's.
+type Pair = (IpAddr, IpAddr);
+
+/// The ports of a data connection: the client's, and the one that the client sees.
+type Ports = (u16, u16);
+
+/// How long IPVS keeps an idle connection (`ipvsadm -L --timeout`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Open.
+    pub tcp: Duration,
+    /// Half closed.
+    pub tcp_fin: Duration,
+}
+
+/// One look at all connections.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    controls: BTreeMap<SocketAddr, ForwardingMethod>,
+    /// Where data connections go, by VIP and real server.
+    places: HashMap<Pair, Vec<Placement>>,
+    idle: Idle,
+    quiet: Vec<Quiet>,
+    data: Vec<(Pair, Ports)>,
+}
+
+impl Sight {
+    /// Nothing was seen yet. `controls` are our virtual services.
+    #[must_use]
+    pub fn new(
+        controls: BTreeMap<SocketAddr, ForwardingMethod>,
+        placements: impl IntoIterator<Item = Placement>,
+        idle: Idle,
+    ) -> Self {
+        let mut places: HashMap<Pair, Vec<Placement>> = HashMap::new();
+        for placement in placements {
+            places.entry((placement.vip, placement.address)).or_default().push(placement);
+        }
+        Self { controls, places, idle, quiet: Vec::new(), data: Vec::new() }
+    }
+
+    /// IPVS lists this one. Returns it if it is an established control connection.
+    pub fn connection(&mut self, connection: &Connection) -> Option<Control> {
+        let Connection { client, vip, server, state, expires } = *connection;
+        let Some(&forwarding) = self.controls.get(&vip) else {
+            if self.lives(state, expires) && self.takes_data(vip, server.ip()) {
+                self.data.push(((client.ip(), server.ip()), (client.port(), vip.port())));
+            }
+            return None;
+        };
+        let control = Control { client, vip, server, forwarding };
+        if state != ConnectionState::Established {
+            return None;
+        }
+        // A quarter of the time has passed: with a look in each quarter two more come before it is over.
+        if expires < self.idle.tcp * 3 / 4 {
+            self.quiet.push(Quiet { control, expires });
+        }
+        Some(control)
+    }
+
+    /// In DR and TUN a data connection that has ended is half closed for IPVS: it sees the client's half only.
+    fn lives(&self, state: ConnectionState, expires: Duration) -> bool {
+        match state {
+            ConnectionState::Established => true,
+            ConnectionState::HalfClosed => self.idle.tcp_fin.saturating_sub(expires) <= self.idle.tcp / 4,
+            ConnectionState::Other => false,
+        }
+    }
+
+    /// Other services may have our VIPs too.
+    fn takes_data(&self, vip: SocketAddr, server: IpAddr) -> bool {
+        let places = self.places.get(&(vip.ip(), server));
+        // RFC 959 §3.2: a server calls from its control port − 1 unless the file says otherwise.
+        let control = vip.port().checked_add(1).map(|port| SocketAddr::new(vip.ip(), port));
+        let below_control = control.is_some_and(|control| self.controls.contains_key(&control));
+        let calls = |place: &Placement| match (place.active_ports, place.active_port) {
+            (Some(ports), _) => ports.contains(vip.port()),
+            (None, Some(port)) => port == vip.port(),
+            (None, None) => below_control,
+        };
+        places.is_some_and(|places| places.iter().any(|place| place.passive_ports.contains(vip.port()) || calls(place)))
+    }
+
+    /// A data connection that lives and that IPVS does not know, between a client, what it takes for the other end, and the
+    /// real server.
+    pub fn translated(&mut self, client: SocketAddr, vip: SocketAddr, server: IpAddr) {
+        if self.places.contains_key(&(vip.ip(), server)) {
+            self.data.push(((client.ip(), server), (client.port(), vip.port())));
+        }
+    }
+
+    /// The control connections that have been idle for a while.
+    #[must_use]
+    pub fn quiet(&self) -> &[Quiet] {
+        &self.quiet
+    }
+
+    /// Forgets the control connections that have no data connection, and the data connections that have no quiet one.
+    pub fn pair(&mut self) {
+        let wanted: HashSet<Pair> = self.quiet.iter().map(|quiet| pair(&quiet.control)).collect();
+        self.data.retain(|(pair, _)| wanted.contains(pair));
+        let busy: HashSet<Pair> = self.data.iter().map(|(pair, _)| *pair).collect();
+        self.quiet.retain(|quiet| busy.contains(&pair(&quiet.control)));
+    }
+
+    /// Forgets the control connections for which `may` is false.
+    pub fn retain(&mut self, may: impl FnMut(&Quiet) -> bool) {
+        self.quiet.retain(may);
+    }
+}
+
+const fn pair(control: &Control) -> Pair {
+    (control.client.ip(), control.server.ip())
+}
+
+/// A control connection that was quiet.
+#[derive(Debug)]
+struct Watch {
+    /// The data connections that are taken for its own.
+    own: u64,
+    /// When IPVS forgets it if it stays silent.
+    expires: Time,
+    /// How often `own` may be chosen again although nothing was heard.
+    chances: u8,
+}
+
+/// What is remembered from one look to the next.
+#[derive(Debug, Default)]
+pub struct Keepalive {
+    watches: HashMap<Control, Watch>,
+    /// Data connections that lived at one look and still do, by number: sessions that fell silent together share them.
+    chosen: HashMap<u64, (Pair, HashSet<Ports>)>,
+    next: u64,
+}
+
+impl Keepalive {
+    /// The control connections to refresh now.
+    pub fn look(&mut self, now: Time, sight: &Sight) -> Vec<Control> {
+        // Others spoke, or ended, meanwhile.
+        self.watches.retain(|_, watch| watch.expires + SECOND > now);
+        let used: HashSet<u64> = self.watches.values().map(|watch| watch.own).collect();
+        self.chosen.retain(|number, _| used.contains(number));
+        let mut living: HashMap<Pair, HashSet<Ports>> = HashMap::new();
+        for (pair, ports) in &sight.data {
+            living.entry(*pair).or_default().insert(*ports);
+        }
+        for (pair, own) in self.chosen.values_mut() {
+            own.retain(|ports| living.get(pair).is_some_and(|living| living.contains(ports)));
+        }
+        let mut today: HashMap<Pair, u64> = HashMap::new();
+        let mut kept = Vec::new();
+        for Quiet { control, expires } in &sight.quiet {
+            let Some(living) = living.get(&pair(control)) else { continue };
+            let expires = now + *expires;
+            let old = self.watches.get(control).filter(|watch| expires <= watch.expires + SECOND);
+            let (mut own, mut chances) = old.map_or((None, CHANCES), |watch| (Some(watch.own), watch.chances));
+            let lives = |own: u64| self.chosen.get(&own).is_some_and(|(_, own)| !own.is_empty());
+            match own {
+                Some(number) if lives(number) => {}
+                // Its own have ended: it should have told.
+                Some(_) if chances == 0 => continue,
+                Some(_) => (own, chances) = (None, chances.saturating_sub(1)),
+                None => {}
+            }
+            let own = own.unwrap_or_else(|| {
+                *today.entry(pair(control)).or_insert_with(|| {
+                    self.next = self.next.wrapping_add(1);
+                    self.chosen.insert(self.next, (pair(control), living.clone()));
+                    self.next
+                })
+            });
+            self.watches.insert(*control, Watch { own, expires: now + sight.idle.tcp, chances });
+            kept.push(*control);
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+use super::*;
+use crate::lvs::PortRange;
+
+const IDLE: Idle = Idle { tcp: Duration::from_secs(900), tcp_fin: Duration::from_secs(300) };
+/// From one look to the next.
+const STEP: u64 = 225;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn connection(client: &str, vip: &str, server: &str, expires: u64) -> Connection {
+    let (client, vip, server) = (at(client), at(vip), at(server));
+    Connection { client, vip, server, state: ConnectionState::Established, expires: Duration::from_secs(expires) }
+}
+
+/// A control connection of one client address at one server.
+fn control(port: u16, expires: u64) -> Connection {
+    connection(&format!("192.0.2.7:{port}"), "192.0.2.10:21", "10.0.0.11:21", expires)
+}
+
+fn data(port: u16) -> Connection {
+    connection(&format!("192.0.2.7:{port}"), "192.0.2.10:31000", "10.0.0.11:31000", 899)
+}
+
+fn sight(connections: &[Connection]) -> Sight {
+    let controls = BTreeMap::from([(at("192.0.2.10:21"), ForwardingMethod::Dr)]);
+    let passive_ports = PortRange::new(31000, 32999).unwrap();
+    let placement = Placement {
+        index: 0,
+        cluster: 0,
+        vip: at("192.0.2.10:0").ip(),
+        server: 0,
+        address: at("10.0.0.11:0").ip(),
+        forwarding: ForwardingMethod::Dr,
+        own_range: Some(passive_ports),
+        active_port: None,
+        active_ports: None,
+        own_active_port: false,
+        client_prefix: 32,
+        passive_ports,
+    };
+    let second = Placement { server: 1, address: at("10.0.0.12:0").ip(), ..placement };
+    let mut sight = Sight::new(controls, [placement, second], IDLE);
+    for connection in connections {
+        let _ = sight.connection(connection);
+    }
+    sight.pair();
+    sight
+}
+
+fn ports(kept: &[Control]) -> Vec<u16> {
+    kept.iter().map(|control| control.client.port()).collect()
+}
+
+fn time(seconds: u64) -> Time {
+    Time::ZERO + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_silent_control_connection_lives_as_long_as_its_data_connection() {
+    let mut keepalive = Keepalive::default();
+    for look in 1..100 {
+        // Refreshed at each look, it has been silent for one step at the next.
+        let kept = keepalive.look(time(look * STEP), &sight(&[control(5000, 900 - STEP - 1), data(6000)]));
+        assert_eq!(ports(&kept), [5000], "look {look}");
+    }
+    assert!(keepalive.look(time(100 * STEP), &sight(&[control(5000, 674)])).is_empty());
+    assert!(keepalive.look(time(105 * STEP), &sight(&[])).is_empty());
+    assert!(keepalive.watches.is_empty());
+}
+
+#[test]
+fn who_spoke_a_moment_ago_needs_nothing() {
+    assert!(sight(&[control(5000, 675), data(6000)]).quiet().is_empty());
+    assert_eq!(sight(&[control(5000, 674), data(6000)]).quiet().len(), 1);
+}
+
+#[test]
+fn a_session_without_a_data_connection_is_let_go() {
+    let elsewhere = [
+        connection("192.0.2.8:6000", "192.0.2.10:31000", "10.0.0.11:31000", 899),
+        connection("192.0.2.7:6000", "192.0.2.10:32000", "10.0.0.12:32000", 899),
+        connection("192.0.2.7:6000", "192.0.2.99:31000", "10.0.0.11:31000", 899),
+        // The same machines serve something else at the same address.
+        connection("192.0.2.7:6000", "192.0.2.10:8080", "10.0.0.11:8080", 899),
+        connection("192.0.2.7:6000", "192.0.2.10:80", "10.0.0.11:80", 899),
+        control(5001, 899),
+        Connection { state: ConnectionState::Other, ..data(6000) },
+    ];
+    for other in elsewhere {
+        assert!(sight(&[control(5000, 100), other]).quiet().is_empty(), "{other:?}");
+    }
+}
+
+#[test]
+fn a_control_connection_that_closes_is_let_go() {
+    let closing = Connection { state: ConnectionState::HalfClosed, ..control(5000, 100) };
+    assert!(sight(&[closing, data(6000)]).quiet().is_empty());
+}
+
+#[test]
+fn an_active_data_connection_is_one() {
+    let active = connection("192.0.2.7:6000", "192.0.2.10:20", "10.0.0.11:20", 899);
+    assert_eq!(sight(&[control(5000, 100), active]).quiet().len(), 1);
+}
+
+#[test]
+fn what_connection_tracking_translates_is_one() {
+    for (vip, server, expected) in
+        [("192.0.2.10:49152", "10.0.0.11", 1), ("192.0.2.99:20", "10.0.0.11", 0), ("192.0.2.10:20", "10.0.0.99", 0)]
+    {
+        let mut sight = sight(&[control(5000, 100), data(6000)]);
+        sight.data.clear();
+        sight.translated(at("192.0.2.7:6000"), at(vip), server.parse().unwrap());
+        sight.pair();
+        assert_eq!(sight.quiet().len(), expected, "{vip} {server}");
+    }
+}
+
+#[test]
+fn a_half_closed_data_connection_lives_while_it_is_heard() {
+    for (expires, expected) in [(299, 1), (75, 1), (74, 0)] {
+        let expires = Duration::from_secs(expires);
+        let half = Connection { state: ConnectionState::HalfClosed, expires, ..data(6000) };
+        assert_eq!(sight(&[control(5000, 100), half]).quiet().len(), expected, "{expires:?}");
+    }
+}
+
+#[test]
+fn others_behind_the_address_do_not_keep_a_dead_session() {
+    let mut keepalive = Keepalive::default();
+    let (mut forgotten, mut times) = (900, 0);
+    for look in 1..50_u16 {
+        // A data connection of someone new at each look: none is there at two of them.
+        let now = u64::from(look) * STEP;
+        let dead = (forgotten > now).then(|| control(5000, forgotten - now));
+        let seen: Vec<_> = dead.into_iter().chain([data(6000 + look)]).collect();
+        if !keepalive.look(time(now), &sight(&seen)).is_empty() {
+            (forgotten, times) = (now + 900, times + 1);
+        }
+    }
+    assert_eq!(times, 1 + CHANCES);
+}
+
+#[test]
+fn who_speaks_again_may_have_another_data_connection() {
+    let mut keepalive = Keepalive::default();
+    for look in 1..50_u16 {
+        // It spoke 200 seconds after each look but the first.
+        let now = u64::from(look) * 2 * STEP;
+        let seen = sight(&[control(5000, 650), data(6000 + look)]);
+        assert_eq!(ports(&keepalive.look(time(now), &seen)), [5000], "look {look}");
+    }
+}
+
+#[test]
+fn a_new_port_does_not_inherit() {
+    let mut keepalive = Keepalive::default();
+    assert_eq!(ports(&keepalive.look(time(0), &sight(&[control(5000, 600), data(6000)]))), [5000]);
+    let seen = sight(&[control(5000, 674), control(5001, 600), data(6001)]);
+    assert_eq!(ports(&keepalive.look(time(STEP), &seen)), [5000, 5001]);
+}
+
+#[test]
+fn sessions_that_fall_silent_together_share_what_is_remembered() {
+    let mut keepalive = Keepalive::default();
+    let all: Vec<_> = (0..1000).flat_map(|n| [control(5000 + n, 600), data(16000 + n)]).collect();
+    for look in 0..4 {
+        assert_eq!(keepalive.look(time(look * STEP), &sight(&all)).len(), 1000);
+        assert_eq!(keepalive.chosen.len(), 1);
+    }
+}
+
+#[test]
+fn what_was_remembered_is_forgotten() {
+    let mut keepalive = Keepalive::default();
+    keepalive.look(time(0), &sight(&[control(5000, 600), data(6000)]));
+    assert_eq!((keepalive.watches.len(), keepalive.chosen.len()), (1, 1));
+    keepalive.look(time(902), &sight(&[]));
+    assert_eq!((keepalive.watches.len(), keepalive.chosen.len()), (0, 0));
+}
+
+#[test]
+fn the_far_end_is_what_a_session_is_known_by() {
+    let control = sight(&[control(5000, 1), data(6000)]).quiet()[0].control;
+    assert_eq!(control.far_end(), at("192.0.2.10:21"));
+    let nat = Control { forwarding: ForwardingMethod::Nat, ..control };
+    assert_eq!(nat.far_end(), at("10.0.0.11:21"));
+}

@@ -1,0 +1,82 @@
+use super::*;
+use crate::config::{SorryServer, sample};
+use crate::lvs::ForwardingMethod;
+use crate::plan::desired;
+
+/// The weights of rs1, rs2 and rs3 with these down and those drained.
+fn weights(config: &Config, down: &[&str], drained: &[&str]) -> [u32; 3] {
+    let cluster = &config.clusters[0];
+    let names = |names: &[&str]| names.iter().map(|name| (cluster.name.clone(), (*name).to_owned())).collect();
+    let availability = Availability { down: names(down), drained: names(drained) };
+    let weights: Vec<u32> =
+        cluster.real_servers.iter().map(|server| availability.weight(cluster, cluster.vips[0], server)).collect();
+    weights.try_into().expect("three servers")
+}
+
+#[test]
+fn what_becomes_of_the_weights() {
+    let keep = sample::config(ForwardingMethod::Nat);
+    let mut reject = keep.clone();
+    reject.clusters[0].no_servers = NoServers::Reject;
+    let mut sorry = keep.clone();
+    sorry.clusters[0].sorry_server =
+        Some(SorryServer { address: "10.0.0.99".parse().expect("an address"), port: None });
+    let mut other_family = keep.clone();
+    other_family.clusters[0].sorry_server =
+        Some(SorryServer { address: "2001:db8::99".parse().expect("an address"), port: None });
+    let all = ["rs1", "rs2", "rs3"];
+    for (config, down, drained, expected) in [
+        (&keep, &[][..], &[][..], [1, 1, 1]),
+        (&keep, &["rs2"], &[], [1, 0, 1]),
+        (&keep, &["rs2"], &["rs1"], [0, 0, 1]),
+        (&keep, &all, &[], [1, 1, 1]),
+        // The last willing one counts: a drained server is no help.
+        (&keep, &["rs2", "rs3"], &["rs1"], [0, 1, 1]),
+        (&reject, &["rs2"], &[], [1, 0, 1]),
+        (&reject, &all, &[], [0, 0, 0]),
+        (&sorry, &["rs2"], &[], [1, 0, 1]),
+        (&sorry, &all, &[], [0, 0, 0]),
+        // It takes nobody's place on an IPv4 VIP.
+        (&other_family, &all, &[], [1, 1, 1]),
+    ] {
+        assert_eq!(weights(config, down, drained), expected, "down {down:?}, drained {drained:?}");
+    }
+}
+
+#[test]
+fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    config.clusters[0].sorry_server =
+        Some(SorryServer { address: "10.0.0.99".parse().expect("an address"), port: Some(2121) });
+    let indexes = mark_index::assign(&config, mark_index::marks(&config), &State::default()).expect("room");
+    let all: Vec<ServerName> = (1..=3).map(|number| ("downloads".into(), format!("rs{number}"))).collect();
+    for (down, stands) in [(&all[..2], false), (&all[..], true)] {
+        let availability = Availability { down: down.iter().cloned().collect(), ..Availability::default() };
+        let desired = desired::rows(&config, &indexes, &availability);
+        let changes = crate::state::diff(&State::default(), &desired);
+        let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let line = "ipvsadm -a -t 192.0.2.10:21 -r 10.0.0.99:2121 -m -w 1";
+        assert_eq!(words.iter().any(|word| word == line), stands, "{words:#?}");
+        // Sessions that go on still get their data connections.
+        assert!(words.iter().any(|word| word == "ipvsadm -a -f 258998272 -r 10.0.0.11:0 -m -w 1"), "{words:#?}");
+    }
+}
+
+#[test]
+fn who_was_down_before_a_restart_is_known_by_weight_0() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    config.clusters[0].health_check.kind = HealthCheckKind::Banner;
+    let marks = mark_index::marks(&config);
+    let indexes = mark_index::assign(&config, marks, &State::default()).expect("room");
+    let name = |server: &str| (config.clusters[0].name.clone(), server.to_owned());
+    let availability = Availability { down: [name("rs2")].into(), drained: [name("rs3")].into() };
+    let actual = desired::rows(&config, &indexes, &availability);
+    assert_eq!(Availability::standing(&config, &indexes, &actual), availability);
+    assert_eq!(Availability::standing(&config, &indexes, &State::default()), Availability::default());
+    let mut persistent = config.clone();
+    persistent.clusters[0].persistence = Some(std::time::Duration::from_secs(300));
+    let actual = desired::rows(&persistent, &indexes, &availability);
+    assert_eq!(Availability::standing(&persistent, &indexes, &actual), availability);
+    config.clusters[0].health_check.kind = HealthCheckKind::None;
+    assert!(Availability::standing(&config, &indexes, &actual).down.is_empty(), "nobody would ever bring it up");
+}

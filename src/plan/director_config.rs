@@ -1,0 +1,56 @@
+//! From the configuration to what the director needs.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::advertised::Advertised;
+use super::desired;
+use super::mark_index::{self, Indexes};
+use crate::config::{Bounce, Cluster, Config};
+use crate::director::{self, Limits, Policies, Setup};
+use crate::ftp::{self, Policy, Replies};
+use crate::lvs::ForwardingMethod;
+
+/// The director's view of a configuration. `services` are those of others at the VIPs.
+#[must_use]
+pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, services: &[SocketAddr]) -> Setup {
+    let placements = indexes.placements.iter().filter_map(|placement| {
+        let cluster = config.clusters.get(placement.cluster)?;
+        let address = advertised.address(&cluster.advertise, placement.vip);
+        let explicit = policy(config, cluster, address);
+        Some((*placement, Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit }))
+    });
+    Setup {
+        marks: mark_index::marks(config),
+        clusters: config.clusters.iter().map(cluster).collect(),
+        placements: placements.collect(),
+        limits: Limits {
+            sessions: config.limits.sessions,
+            client_sessions: config.limits.client_sessions,
+            memory: config.limits.memory,
+        },
+        services: services.to_vec(),
+        idle: desired::idle(config),
+    }
+}
+
+fn cluster(cluster: &Cluster) -> director::Cluster {
+    director::Cluster {
+        name: cluster.name.clone(),
+        servers: cluster.real_servers.iter().map(|server| server.name.clone()).collect(),
+        pinhole_timeout: cluster.pinhole_timeout,
+    }
+}
+
+fn policy(config: &Config, cluster: &Cluster, advertise: Option<Ipv4Addr>) -> Policy {
+    let seen = cluster.forwarding == ForwardingMethod::Nat;
+    Policy {
+        replies: if seen { Replies::Seen } else { Replies::Unseen },
+        advertise: advertise.filter(|_| seen),
+        bounce: match cluster.bounce {
+            Bounce::Reject => ftp::Bounce::Reject,
+            Bounce::Allow => ftp::Bounce::Allow,
+        },
+        line_limit: config.limits.line,
+        implicit_tls: false,
+    }
+}

@@ -1,0 +1,72 @@
+//! What a look found to be put right: what someone else had changed (drift), and what was to be expected.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::reconcile::Plan;
+use crate::lvs::ServiceKey;
+use crate::state::{Change, LocalAddress};
+
+/// What the look before knew to come.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Services and real servers that go when their last connection is gone.
+    pub quiescing: &'a BTreeSet<(ServiceKey, SocketAddr)>,
+    /// VIPs whose interface did not exist.
+    pub absent: &'a [LocalAddress],
+}
+
+/// One thing to be put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Drift: IPVS's timeouts.
+    Timeouts,
+    /// Drift: the rules, and how they differ.
+    Rules(&'a [String]),
+    /// Drift: so many elements are gone, with the table.
+    Flushed(usize),
+    /// Drift: a row.
+    Row(&'a Change),
+    /// Its interface exists now.
+    InterfaceCame(&'a Change),
+    /// Its last connection is gone.
+    ConnectionsEnded(&'a Change),
+}
+
+impl Found<'_> {
+    /// How many rows someone else had changed.
+    #[must_use]
+    pub fn drift(&self) -> u64 {
+        match self {
+            Self::Timeouts | Self::Rules(_) | Self::Row(_) => 1,
+            Self::Flushed(elements) => u64::try_from(*elements).unwrap_or(u64::MAX),
+            Self::InterfaceCame(_) | Self::ConnectionsEnded(_) => 0,
+        }
+    }
+}
+
+/// What a plan that a look made puts right, in order.
+#[must_use]
+pub fn found<'a>(plan: &'a Plan, expected: Expected<'_>) -> Vec<Found<'a>> {
+    let mut all = Vec::new();
+    all.extend(plan.timeouts.map(|_| Found::Timeouts));
+    all.extend(plan.rules.as_ref().map(|_| Found::Rules(&plan.edited)));
+    let flushed = |change: &Change| plan.flushed() && matches!(change, Change::AddElement(..));
+    let elements = plan.changes.iter().filter(|change| flushed(change)).count();
+    all.extend((elements > 0).then_some(Found::Flushed(elements)));
+    all.extend(plan.changes.iter().filter(|change| !flushed(change)).map(|change| classify(change, expected)));
+    all
+}
+
+fn classify<'a>(change: &'a Change, expected: Expected<'_>) -> Found<'a> {
+    let Expected { quiescing, absent } = expected;
+    match change {
+        Change::AddAddress(to) if absent.contains(to) => Found::InterfaceCame(change),
+        Change::DeleteDestination(key, to) if quiescing.contains(&(*key, to.address)) => {
+            Found::ConnectionsEnded(change)
+        }
+        Change::DeleteService(key) if quiescing.iter().any(|(gone, _)| gone == key) => Found::ConnectionsEnded(change),
+        Change::DeleteAddress(_) => Found::ConnectionsEnded(change),
+        _ => Found::Row(change),
+    }
+}

@@ -1,0 +1,79 @@
+//! What a replay is asked, and what it comes to.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::lvs::ForwardingMethod;
+
+/// How to replay.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How the captured connections are taken to be forwarded: decides which half the inspector sees.
+    pub forwarding: ForwardingMethod,
+    /// How to print.
+    pub format: Format,
+    /// Control ports.
+    pub ports: Vec<u16>,
+}
+
+/// How to print events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// What was in the capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Packets of any kind.
+    pub packets: u64,
+    /// Packets of control connections.
+    pub control: u64,
+    /// Control connections.
+    pub sessions: u64,
+    /// Fragments: not reassembled.
+    pub fragments: u64,
+    /// Packets of which the capture holds only the beginning.
+    pub truncated: u64,
+    /// Packets of link types that are not known.
+    pub unknown_link: u64,
+    /// Whether the file ends in the middle of a packet.
+    pub cut_short: bool,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packets, control, sessions, fragments, truncated, .. } = self;
+        write!(f, "{packets} packets, {control} of {sessions} control connections")?;
+        write!(f, "; not read: {fragments} fragments, {truncated} truncated")?;
+        if self.unknown_link > 0 {
+            write!(f, ", {} of an unknown link type", self.unknown_link)?;
+        }
+        if self.cut_short {
+            f.write_str("; the file ends in the middle of a packet")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a capture cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It is neither pcap nor pcapng, or damaged.
+    #[error("cannot read the capture: {0}")]
+    Capture(String),
+    /// The report cannot be written.
+    #[error("cannot write the report: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Both ends of a control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ends {
+    pub client: SocketAddr,
+    pub server: SocketAddr,
+}
