@@ -24,7 +24,8 @@ pub struct Marks {
 impl Marks {
     /// The bits that tell the class of one of our marks.
     pub const CLASS: u32 = 0xffff_0000;
-    /// The highest index (clear of kube-proxy's 0x4000 and 0x8000).
+    /// The highest index (clear of kube-proxy's 0x4000 and 0x8000, which it sets at priority 100 and above; below it
+    /// [`Marks::BEGUN`] uses the first).
     pub const MAX_INDEX: u16 = 0x3fff;
     /// The bit of a queued packet whose connection's SYN came within the last minute.
     pub const BEGUN: u32 = 0x4000;

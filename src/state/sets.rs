@@ -125,7 +125,8 @@ pub enum Name {
     Drained,
     /// Two elements: a hash of the rules as we wrote them, and one of the rules as the kernel listed them then.
     Version,
-    /// client . control mark: a passive data connection may come (written by the control packet itself).
+    /// client . control mark: a passive data connection may come (written by the control packet, or the reply in NAT; by the
+    /// daemon for sessions under TLS).
     Open,
     /// As [`Name::Open`], for tunnelled control packets.
     TunnelOpen,

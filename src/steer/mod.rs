@@ -41,7 +41,7 @@ pub struct Placement {
     /// Whose data connections a door of this server lets in: the length of the client's network, 32 or 128 for the
     /// client alone, 0 for everyone. Less than that only with a range of its own.
     pub client_prefix: u8,
-    /// Where a free port is looked for when the server's own is taken.
+    /// The ports that the server may name, and where a free one is looked for when its own is taken.
     pub passive_ports: crate::lvs::PortRange,
 }
 
