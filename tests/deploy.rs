@@ -52,6 +52,7 @@ fn the_limits_are_those_of_the_program() {
         ("line", limits.line),
         ("connection_packets", limits.connection_packets.try_into().unwrap()),
         ("client_packets", limits.client_packets.try_into().unwrap()),
+        ("client_connections", limits.client_connections.try_into().unwrap()),
         ("client_sessions", limits.client_sessions.try_into().unwrap()),
         ("memory", limits.memory),
     ] {

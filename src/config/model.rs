@@ -247,6 +247,9 @@ pub struct Limits {
     /// Queued packets a second of one client address (/32, /64), each way; twice that in a burst. No fewer than
     /// `connection_packets`, at most 1,000,000.
     pub client_packets: u32,
+    /// New control connections a second of one client address (/32, /64), `1..=1_000_000`; twice that in a burst. The SYNs of
+    /// more are dropped: TCP repeats them.
+    pub client_connections: u32,
     /// Control connections that are read of one client address (/32, /64), ≥ 1. More pass unread.
     pub client_sessions: u32,
     /// Bytes for held and early segments of all sessions, at least 1 MiB. What is over goes unread.

@@ -55,6 +55,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
             line: 4096,
             connection_packets: 1000,
             client_packets: 10_000,
+            client_connections: 1000,
             client_sessions: 20_000,
             memory: 64 << 20,
         },

@@ -61,6 +61,7 @@ limits:
   line: 4096
   connection_packets: 1000
   client_packets: 10000
+  client_connections: 1000
   client_sessions: 20000
   memory: 67108864
 kernel:
@@ -101,7 +102,7 @@ fn what_is_written_is_what_is_meant() {
          unexpected_data: pass, bounce: allow, on_failure: hold, passive: {ports: 32000-32999}, real_servers: [\n     \
          {name: one, address: 10.0.0.1, weight: 0, passive_ports: 31000-31999, active_port: 2020, mark: 0x10},\n     \
          {address: 10.0.0.2, active_ports: 32768-60999}]}\n\
-         limits: {connection_packets: 7, client_packets: 7, client_sessions: 8, memory: 0x100000}\n\
+         limits: {connection_packets: 7, client_packets: 7, client_connections: 5, client_sessions: 8, memory: 0x100000}\n\
          kernel: {fwmark_base: 0x40000, queue: 0}\nmetrics: {listen: \"[::1]:9\"}\nlog: {level: trace, format: json}\n",
     );
     let cluster = &config.clusters[0];
@@ -115,8 +116,9 @@ fn what_is_written_is_what_is_meant() {
     let two = &cluster.real_servers[1];
     assert_eq!((two.name.as_str(), two.passive_ports), ("10.0.0.2", PortRange::new(32000, 32999).unwrap()));
     assert_eq!((one.active_ports, two.active_ports), (None, PortRange::new(32768, 60999)));
-    let Limits { connection_packets, client_packets, client_sessions, memory, .. } = config.limits;
-    assert_eq!((connection_packets, client_packets, client_sessions, memory), (7, 7, 8, 1 << 20));
+    let Limits { connection_packets, client_packets, client_connections, client_sessions, memory, .. } = config.limits;
+    assert_eq!((connection_packets, client_packets, client_connections), (7, 7, 5));
+    assert_eq!((client_sessions, memory), (8, 1 << 20));
     assert_eq!((config.kernel.fwmark_base, config.kernel.queue), (0x40000, 0));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Trace, LogFormat::Json));
 }

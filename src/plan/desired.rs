@@ -43,6 +43,7 @@ pub fn rules(config: &Config, indexes: &Indexes) -> Rules {
         networks: networks(config),
         connection_packets: config.limits.connection_packets,
         client_packets: config.limits.client_packets,
+        client_connections: config.limits.client_connections,
     }
 }
 
@@ -107,6 +108,7 @@ impl Vip<'_> {
             state.element(Set::of(Name::Controls, self.vip), vec![vip, Value::Port(port)], vec![]);
             state.element(Set::once(Name::Unexpected), vec![tag], vec![]);
             state.element(Set::once(Name::Fragments), vec![tag], vec![]);
+            state.element(Set::once(Name::OverConnections), vec![tag], vec![]);
             match self.cluster.unexpected_data {
                 UnexpectedData::Drop => {}
                 UnexpectedData::Reject => state.element(Set::once(Name::RejectTags), vec![tag], vec![]),

@@ -103,6 +103,7 @@ mod tests {
             networks: vec![],
             connection_packets: 100,
             client_packets: 5000,
+            client_connections: 1000,
         }
     }
 

@@ -106,6 +106,8 @@ pub struct Rules {
     pub connection_packets: u32,
     /// `limits.client_packets`.
     pub client_packets: u32,
+    /// `limits.client_connections`.
+    pub client_connections: u32,
 }
 
 impl Rules {
@@ -166,6 +168,7 @@ impl Rules {
             .replace("$over_landings", "limit rate over 1000/second burst 2000 packets")
             .replace("$over_connection", &over(self.connection_packets))
             .replace("$over_client", &over(self.client_packets))
+            .replace("$over_begins", &over(self.client_connections))
             .replace("$begun", &FirewallMark(Marks::BEGUN).to_string())
             .replace("$not_begun", &FirewallMark(!Marks::BEGUN).to_string())
             .replace("$idle", &format!("{}s", self.idle.as_secs().max(1)))
@@ -183,11 +186,13 @@ impl Rules {
 }
 
 fn of_family(template: &str, family: Family) -> String {
-    let (ip, suffix, raw_saddr, client_daddr) = match family {
-        Family::V4 => ("ip", "4", "@nh,96,32", "ip daddr"),
-        Family::V6 => ("ip6", "6", "@nh,64,128", "ip6 daddr & ffff:ffff:ffff:ffff::"),
+    let (ip, suffix, raw_saddr, network) = match family {
+        Family::V4 => ("ip", "4", "@nh,96,32", ""),
+        Family::V6 => ("ip6", "6", "@nh,64,128", " & ffff:ffff:ffff:ffff::"),
     };
-    let template = template.replace("$raw_saddr", raw_saddr).replace("$client_daddr", client_daddr);
+    let client = |address: &str| format!("{ip} {address}{network}");
+    let template = template.replace("$raw_saddr", raw_saddr).replace("$client_daddr", &client("daddr"));
+    let template = template.replace("$client_saddr", &client("saddr"));
     template.replace("$ip", ip).replace("$4", suffix)
 }
 
@@ -216,6 +221,7 @@ mod tests {
             networks: vec![Network { family: Family::V4, length: 24 }, Network { family: Family::V6, length: 0 }],
             connection_packets: 100,
             client_packets: 5000,
+            client_connections: 1000,
         }
     }
 

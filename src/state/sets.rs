@@ -116,6 +116,8 @@ pub enum Name {
     OverReplies,
     /// server . control port (NAT); counts replies over `limits.client_packets`.
     OverClientReplies,
+    /// tags; counts SYNs of control connections over `limits.client_connections`.
+    OverConnections,
     /// tags; counts fragments to a control port.
     Fragments,
     /// control mark . netmask: servers whose doors let the client's whole network in (`client_match`). No element: the
@@ -156,6 +158,8 @@ pub enum Name {
     TunnelConnectionPackets,
     /// client (IPv6: its /64): a token bucket for its control packets.
     ClientPackets,
+    /// As [`Name::ClientPackets`], for the SYNs of control connections.
+    ClientConnections,
     /// As [`Name::ClientPackets`], for tunnelled control packets.
     TunnelClientPackets,
     /// As [`Name::ConnectionPackets`], for replies (NAT).
@@ -234,6 +238,7 @@ pub const SETS: &[Spec] = &[
     once(Name::OverClient, "over_client", Counted),
     both!(OverReplies, "over_replies", &[Address, Port], &[], Counted),
     both!(OverClientReplies, "over_client_replies", &[Address, Port], &[], Counted),
+    once(Name::OverConnections, "over_connections", Counted),
     once(Name::Fragments, "fragments", Counted),
     both!(Networks, "networks", &[Mark, Address], &[], Static),
     once(Name::Drained, "drained", Static),
@@ -253,6 +258,7 @@ pub const SETS: &[Spec] = &[
     both!(ConnectionPackets, "connection_packets", &[Address, Port, Address, Port], &[], Bucket),
     both!(TunnelConnectionPackets, "tunnel_connection_packets", &[Address, Mark], &[], Bucket),
     both!(ClientPackets, "client_packets", &[Address], &[], Bucket),
+    both!(ClientConnections, "client_connections", &[Address], &[], Bucket),
     both!(TunnelClientPackets, "tunnel_client_packets", &[Address], &[], Bucket),
     both!(ConnectionReplies, "connection_replies", &[Address, Port, Address, Port], &[], Bucket),
     both!(ClientReplies, "client_replies", &[Address], &[], Bucket),

@@ -28,6 +28,7 @@ pub struct Observer {
     full: Tally<&'static str, &'static str, 1>,
     limited: Tally<(Name, Key), (String, &'static str), 1>,
     fragments: Tally<Key, String, 1>,
+    connections: Tally<Key, String, 1>,
     traffic: Tally<(ServiceKey, SocketAddr), Owner, 5>,
 }
 
@@ -55,6 +56,7 @@ impl Observer {
             full: Tally::default(),
             limited: Tally::default(),
             fragments: Tally::default(),
+            connections: Tally::default(),
             traffic: Tally::default(),
         })
     }
@@ -173,7 +175,11 @@ impl Observer {
         };
         let limits = ["connection_packets", "client_packets"];
         let clusters = config.clusters.iter().map(|cluster| cluster.name.as_str());
-        Ok(clusters.flat_map(|cluster| limits.map(|limit| of(cluster, limit))).collect())
+        let mut limited: Vec<Limited> = clusters.flat_map(|cluster| limits.map(|limit| of(cluster, limit))).collect();
+        let counted = packets(&mut self.elements, Set::once(Name::OverConnections))?;
+        let begun = by_cluster(&mut self.connections, &counted, config, indexes);
+        limited.extend(begun.into_iter().map(|(cluster, count)| (cluster, "client_connections", count)));
+        Ok(limited)
     }
 }
 

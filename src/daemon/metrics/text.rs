@@ -238,7 +238,7 @@ impl Scrape<'_> {
     }
 
     fn limited(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "Over one of `limits`: control packets dropped (connection_packets, client_packets; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory).";
+        let help = "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory).";
         let limited = counters(registry, "ftpdirector_limited_total", help, &["cluster", "limit"])?;
         for cluster in &self.servers.config.clusters {
             for limit in ["client_sessions", "memory"] {
