@@ -152,9 +152,9 @@ fn limits(mut s: Section<'_, '_>) -> Limits {
         sessions: s.or("sessions", 1_000_000, value::size),
         line: s.or("line", 4096, line),
         connection_packets: s.or("connection_packets", 1000, packets),
-        client_packets: s.or("client_packets", 10_000, packets),
+        client_packets: s.or("client_packets", 4000, packets),
         client_connections: s.or("client_connections", 1000, packets),
-        client_sessions: s.or("client_sessions", 20_000, value::count),
+        client_sessions: s.or("client_sessions", 10_000, value::count),
         memory: s.or("memory", 64 << 20, memory),
     };
     s.finish();

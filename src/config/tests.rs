@@ -60,9 +60,9 @@ limits:
   sessions: 1000000
   line: 4096
   connection_packets: 1000
-  client_packets: 10000
+  client_packets: 4000
   client_connections: 1000
-  client_sessions: 20000
+  client_sessions: 10000
   memory: 67108864
 kernel:
   fwmark_base: 0x0f700000
