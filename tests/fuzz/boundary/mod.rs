@@ -272,6 +272,8 @@ impl Play {
         if self.is_replaced(id) {
             return;
         }
+        // behind its end it is a connection that was never seen to begin
+        self.world.talks[id].client.odd |= !self.world.talks[id].open();
         let left = self.world.talks[id].flows[side as usize].left;
         let from = left.saturating_sub(1 + usize::from(cell.a));
         let to = (from + 1 + usize::from(cell.b)).min(left);
