@@ -123,6 +123,7 @@ impl World {
         let decision = self.segment(Cause::Own(id, side), seq, ack, flags | super::wire::ACK, &payload, false);
         // what is still held may never be read
         let held = self.is_held(id);
+        let again = self.talks[..id].iter().any(|earlier| earlier.client_end == self.talks[id].client_end);
         let talk = &mut self.talks[id];
         // one that fills a gap may bring others with it
         let ends = match side {
@@ -134,8 +135,8 @@ impl World {
         }
         // what the director drops and nobody repeats it may give up
         talk.client.odd |= side == Side::Client && decision == Some(Decision::Drop) && !payload.is_empty();
-        // one whose mark stays may have passed unread
-        let unread = side == Side::Client && matches!(decision, Some(Decision::Accept { mark: None, .. }));
+        // one whose mark stays may have passed unread, behind what its client said from this port before
+        let unread = again && side == Side::Client && matches!(decision, Some(Decision::Accept { mark: None, .. }));
         let read = decision.is_some_and(|decision| decision != Decision::Drop) && !unread && !payload.is_empty();
         if read && !held && !self.ground.crowded && (side == Side::Client || talk.read[0].is_some()) {
             talk.read[side as usize] = Some(self.now);
