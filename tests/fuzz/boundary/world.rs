@@ -120,6 +120,7 @@ impl World {
         }
         let other = if side == Side::Client { Side::Server } else { Side::Client };
         let (seq, ack) = (talk.seq(side, range.start), talk.seq(other, talk.flows[other as usize].left));
+        let waited = self.is_held(id);
         let decision = self.segment(Cause::Own(id, side), seq, ack, flags | super::wire::ACK, &payload, false);
         // what is still held may never be read
         let held = self.is_held(id);
@@ -130,7 +131,8 @@ impl World {
             Side::Client => Talk::changes_its_mind(&payload) || range.end < talk.flows[0].left,
             Side::Server => !talk.keeps(side, &payload),
         };
-        if ends {
+        // nor is it known what was read of those that were held
+        if ends || waited {
             talk.needs.clear();
         }
         // what the director drops and nobody repeats it may give up
