@@ -1,47 +1,29 @@
-//! Changes → the kernel: IPVS and addresses one by one, neighbouring element changes in one nft transaction.
+//! Changes → the kernel.
 
 use super::KernelError;
 use super::addresses::Addresses;
 use super::ipvs::Ipvs;
-use super::nft_command;
 use super::nftables::{Data, ElementChange, Part, Row, key};
 use crate::state::Change;
 use crate::state::sets::Value;
 use crate::steer::RowChange;
 
-/// Applies `changes` in their order. The first error ends it: what was there before, and what was done so far, stays.
+/// One change of a service, a real server or an address. (Elements go through `nft -f`: [`Change::nft`].)
 ///
 /// # Errors
-/// What the kernel refused, in ipvsadm or nft words.
-pub fn changes(ipvs: &mut Ipvs, addresses: &mut Addresses, changes: &[Change]) -> Result<(), KernelError> {
-    let mut transaction = String::new();
-    for change in changes {
-        if let Some(line) = change.nft() {
-            transaction.push_str(&line);
-            transaction.push('\n');
-            continue;
-        }
-        commit(&mut transaction)?;
-        match change {
-            Change::AddService(service) => ipvs.add_service(service)?,
-            Change::EditService(service) => ipvs.edit_service(service)?,
-            Change::DeleteService(key) => ipvs.delete_service(key)?,
-            Change::AddDestination(key, to) => ipvs.add_destination(key, to)?,
-            Change::EditDestination(key, to) => ipvs.edit_destination(key, to)?,
-            Change::DeleteDestination(key, to) => ipvs.delete_destination(key, to)?,
-            Change::AddAddress(to) => addresses.add(to)?,
-            Change::DeleteAddress(from) => addresses.delete(from)?,
-            Change::AddElement(..) | Change::DeleteElement(..) => {}
-        }
+/// What the kernel refused, in ipvsadm or ip words.
+pub fn change(ipvs: &mut Ipvs, addresses: &mut Addresses, change: &Change) -> Result<(), KernelError> {
+    match change {
+        Change::AddService(service) => ipvs.add_service(service),
+        Change::EditService(service) => ipvs.edit_service(service),
+        Change::DeleteService(key) => ipvs.delete_service(key),
+        Change::AddDestination(key, to) => ipvs.add_destination(key, to),
+        Change::EditDestination(key, to) => ipvs.edit_destination(key, to),
+        Change::DeleteDestination(key, to) => ipvs.delete_destination(key, to),
+        Change::AddAddress(to) => addresses.add(to),
+        Change::DeleteAddress(from) => addresses.delete(from),
+        Change::AddElement(..) | Change::DeleteElement(..) => Ok(()),
     }
-    commit(&mut transaction)
-}
-
-fn commit(transaction: &mut String) -> Result<(), KernelError> {
-    if transaction.is_empty() {
-        return Ok(());
-    }
-    nft_command::apply(&std::mem::take(transaction))
 }
 
 /// A pinhole as nfnetlink wants it.

@@ -4,6 +4,7 @@
 
 pub mod advertised;
 pub mod availability;
+pub mod carry_out;
 pub mod desired;
 pub mod director_config;
 pub mod drift;

@@ -10,8 +10,9 @@ use crate::kernel::nftables::Elements;
 use crate::kernel::read_state::{self, Table};
 use crate::kernel::{KernelError, nft_command, requirements};
 use crate::lvs::ServiceKey;
+use crate::plan::carry_out::{self, Rows};
 use crate::plan::mark_index;
-use crate::state::TABLE;
+use crate::state::{LocalAddress, TABLE};
 
 /// `ftpdirector flush`: takes away every row that we own, with what parts of the kernel there are. A part that is not loaded
 /// holds no rows, and asking for it would load it.
@@ -37,36 +38,55 @@ pub fn flush(config: &Config) -> Vec<KernelError> {
 
 pub(super) fn take_away(
     ipvs: Option<&mut Ipvs>,
-    mut elements: Option<&mut Elements>,
+    elements: Option<&mut Elements>,
     config: &Config,
     made: &BTreeSet<ServiceKey>,
 ) -> Vec<KernelError> {
-    let mut errors = Vec::new();
-    // First: a VIP without its services would answer with resets.
-    match Addresses::connect().and_then(|mut addresses| Ok((addresses.list()?, addresses))) {
-        Ok((listed, mut addresses)) => {
-            errors.extend(own(&listed).iter().filter_map(|address| addresses.delete(address).err()));
+    carry_out::take_away(&mut Ours { ipvs, elements, addresses: None, table: Table::default(), config, made })
+}
+
+/// What parts of the kernel there are, and what was read.
+struct Ours<'a> {
+    ipvs: Option<&'a mut Ipvs>,
+    elements: Option<&'a mut Elements>,
+    /// `None` until they were listed.
+    addresses: Option<Addresses>,
+    /// Empty until it was read.
+    table: Table,
+    config: &'a Config,
+    made: &'a BTreeSet<ServiceKey>,
+}
+
+impl Rows for Ours<'_> {
+    type Error = KernelError;
+
+    fn addresses(&mut self) -> Result<Vec<LocalAddress>, KernelError> {
+        let addresses = self.addresses.insert(Addresses::connect()?);
+        Ok(own(&addresses.list()?).into_iter().collect())
+    }
+
+    fn delete_address(&mut self, address: &LocalAddress) -> Result<(), KernelError> {
+        self.addresses.as_mut().map_or(Ok(()), |addresses| addresses.delete(address))
+    }
+
+    fn table(&mut self) -> Result<bool, KernelError> {
+        if let Some(elements) = &mut self.elements {
+            self.table = read_state::table(elements, None)?;
         }
-        Err(error) => errors.push(error),
+        Ok(self.table.there)
     }
-    let table = elements.as_mut().map_or_else(|| Ok(Table::default()), |elements| read_state::table(elements, None));
-    let table = table.unwrap_or_else(|error| {
-        errors.push(error);
-        Table::default()
-    });
-    if let Some(ipvs) = ipvs {
-        match read_state::read(ipvs, &table, mark_index::marks(config), made) {
-            Ok((state, _)) => {
-                for key in state.services.keys() {
-                    errors.extend(ipvs.delete_service(key).err());
-                }
-            }
-            Err(error) => errors.push(error),
-        }
+
+    fn services(&mut self) -> Result<Vec<ServiceKey>, KernelError> {
+        let Some(ipvs) = &mut self.ipvs else { return Ok(Vec::new()) };
+        let (state, _) = read_state::read(ipvs, &self.table, mark_index::marks(self.config), self.made)?;
+        Ok(state.services.into_keys().collect())
     }
-    // The table says which services are ours: it goes last, and stays while one of them does.
-    if table.there && errors.is_empty() {
-        errors.extend(nft_command::apply(&format!("delete table {TABLE}\n")).err());
+
+    fn delete_service(&mut self, service: &ServiceKey) -> Result<(), KernelError> {
+        self.ipvs.as_mut().map_or(Ok(()), |ipvs| ipvs.delete_service(service))
     }
-    errors
+
+    fn delete_table(&mut self) -> Result<(), KernelError> {
+        nft_command::apply(&format!("delete table {TABLE}\n"))
+    }
 }

@@ -20,6 +20,7 @@ use crate::kernel::read_state::{self, Table};
 use crate::kernel::{KernelError, apply, listening, nft_command, requirements};
 use crate::lvs::{ServiceKey, Timeouts};
 use crate::plan::availability::Availability;
+use crate::plan::carry_out::{self, Hands};
 use crate::plan::exchange::Exchanged;
 use crate::plan::mark_index::{self, TooMany};
 use crate::plan::quiescing::{self, Notes};
@@ -125,33 +126,7 @@ impl Kernel {
     /// # Errors
     /// What the kernel refused; what was done before that stays.
     pub fn carry_out(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
-        let mut exchanged = None;
-        if plan.rules.is_some() {
-            exchanged = exchange::write(&mut self.elements, self.table.as_ref(), plan, nft_command::apply)?
-                .map(|(_, exchanged)| exchanged);
-            match &exchanged {
-                Some(exchanged) if exchanged.lost.is_empty() => info!("{exchanged}"),
-                Some(exchanged) => warn!("{exchanged}"),
-                None => {}
-            }
-            self.unstamped = true;
-            self.stamp()?;
-        } else if self.right.is_none() {
-            self.right = self.table.as_ref().and_then(|table| table.rules.clone());
-        }
-        if let Some(timeouts) = &plan.timeouts {
-            self.ipvs.set_timeouts(timeouts)?;
-        }
-        self.made.extend(&plan.wanted);
-        let fills = |change: &Change| exchanged.as_ref().is_some_and(|exchanged| exchanged.fills(change));
-        let changes: Vec<_> = plan.changes.iter().filter(|change| !fills(change)).cloned().collect();
-        apply::changes(&mut self.ipvs, &mut self.addresses, &changes)?;
-        for change in &plan.changes {
-            if let Change::DeleteService(key) = change {
-                self.made.remove(key);
-            }
-        }
-        Ok(exchanged)
+        carry_out::carry_out(self, plan)
     }
 
     /// Writes down what the kernel makes of our rules, so that a later look knows them. While the ruleset changes too fast to
@@ -167,6 +142,49 @@ impl Kernel {
     /// Takes away every row that we own. Goes on after an error.
     pub fn flush(&mut self, config: &Config) -> Vec<KernelError> {
         take_away(Some(&mut self.ipvs), Some(&mut self.elements), config, &self.made)
+    }
+}
+
+impl Hands for Kernel {
+    type Error = KernelError;
+
+    fn rules(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
+        let written = exchange::write(&mut self.elements, self.table.as_ref(), plan, nft_command::apply)?;
+        let exchanged = written.map(|(_, exchanged)| exchanged);
+        match &exchanged {
+            Some(exchanged) if exchanged.lost.is_empty() => info!("{exchanged}"),
+            Some(exchanged) => warn!("{exchanged}"),
+            None => {}
+        }
+        self.unstamped = true;
+        self.stamp()?;
+        Ok(exchanged)
+    }
+
+    fn rules_are_right(&mut self) {
+        if self.right.is_none() {
+            self.right = self.table.as_ref().and_then(|table| table.rules.clone());
+        }
+    }
+
+    fn timeouts(&mut self, wanted: Timeouts) -> Result<(), KernelError> {
+        self.ipvs.set_timeouts(&wanted)
+    }
+
+    fn claim(&mut self, services: &BTreeSet<ServiceKey>) {
+        self.made.extend(services);
+    }
+
+    fn disclaim(&mut self, service: &ServiceKey) {
+        self.made.remove(service);
+    }
+
+    fn transaction(&mut self, text: &str) -> Result<(), KernelError> {
+        nft_command::apply(text)
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), KernelError> {
+        apply::change(&mut self.ipvs, &mut self.addresses, change)
     }
 }
 
