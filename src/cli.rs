@@ -16,142 +16,150 @@ use crate::lvs::ForwardingMethod;
 #[derive(Debug, Parser)]
 #[command(name = "ftpdirector", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0; 1 problems found (plan: there are changes; drain, reload: the daemon refused); \
-2 usage; 69 the kernel lacks something, something is in the way or no daemon answers; 70 internal error; 77 no permission; \
-78 configuration.";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 problems found (plan: the kernel would change; drain, reload: the daemon refused); \
+2 wrong usage; 69 a kernel feature is missing, another program is in the way, or no daemon answers; 70 internal error; \
+77 no permission; 78 mistakes in the configuration.";
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The daemon. SIGHUP reads the file again; SIGTERM leaves the kernel rows, so that transfers go on.
+    /// Run the daemon in the foreground. SIGHUP reloads the configuration; SIGTERM leaves all rows in the kernel, so that
+    /// transfers go on.
     Run {
-        /// The configuration.
+        /// The configuration file.
         #[command(flatten)]
         file: File,
-        /// Take every row away on SIGTERM.
+        /// Remove all rows from the kernel on SIGTERM, as `flush` does.
         #[arg(long)]
         flush_on_exit: bool,
     },
-    /// All problems of a file, with line, column, key and cure.
+    /// Check the configuration file: every problem with its line, column, key and cure.
     Check(File),
-    /// What `run` or a reload would change in this kernel, in ipvsadm, nft and ip words; changes nothing. Lines that begin
-    /// with `#` say beforehand what live sessions will notice, and who leaves only with the last connection.
+    /// Show what `run` or a reload would change in this kernel, as ipvsadm, nft and ip commands; changes nothing. Lines that
+    /// begin with `#` warn of what live sessions will notice, and name the servers and ports that stay until their last
+    /// connection ends.
     Plan(File),
-    /// Removes every row that ftpdirector owns, and nothing else.
+    /// Remove every row that ftpdirector owns from the kernel, and nothing else.
     Flush(File),
-    /// Examines the machine for what breaks FTP on IPVS, each finding with its cure; changes nothing. Exit 1 if one is fatal.
+    /// Examine this machine for settings that break FTP on IPVS, each finding with its cure; changes nothing. Exit code 1 if
+    /// a finding is fatal.
     Doctor {
-        /// The configuration.
+        /// The configuration file.
         #[command(flatten)]
         file: File,
-        /// One JSON object a line, the worst first: severity (fatal, warning, note; for a check that found nothing good, or
-        /// unknown when it could not look), check, what, evidence, consequence, cure.
+        /// Print one JSON object per line, the most severe first. Keys: severity (fatal, warning or note; good when a check
+        /// found nothing wrong; unknown when it could not be made), check, what, evidence, consequence, cure.
         #[arg(long)]
         json: bool,
     },
-    /// What the inspector would do with a capture, offline; no privileges.
+    /// Show what the daemon would do with the FTP sessions of a packet capture, offline and without privileges.
     Replay {
-        /// A pcap or pcapng file.
+        /// The capture, a pcap or pcapng file.
         #[arg(value_name = "FILE")]
         capture: PathBuf,
-        /// What the director would see: both halves (nat), or the client's alone (dr, tun).
+        /// The forwarding method (nat, dr or tun): in nat the director sees both directions of a control connection, in dr
+        /// and tun only what the client sends.
         #[arg(long, value_name = "METHOD", default_value = "nat", value_parser = forwarding)]
         forwarding: ForwardingMethod,
-        /// One object a line.
+        /// Print JSON, one object per line.
         #[arg(long)]
         json: bool,
     },
-    /// Clusters and servers of the running daemon: state, weight, sessions, IPVS's connections, landings.
+    /// Show the clusters and real servers of the running daemon: state, weight, sessions, IPVS connections, and data
+    /// connections that landed.
     Status(Shown),
-    /// Clusters and servers of the running daemon, live: sessions, new ones, data connections and bytes a second.
+    /// Show the clusters and real servers of the running daemon, live: sessions, and new sessions, data connections and bytes
+    /// per second.
     ///
-    /// On a terminal `q` ends it, `c` shows one cluster after the other, `f`, `s`, `n`, `d`, `b` and `m` sort by file, sessions, new
-    /// sessions, data connections, bytes and misdirected data connections, arrows scroll, space looks at once. What is
-    /// misdirected, down or wrong is red, a drained server yellow (NO_COLOR: neither). Without a terminal one page is printed.
+    /// Keys on a terminal: `q` quits, `c` shows the next cluster alone, arrows scroll, space refreshes the page at once; `f`,
+    /// `s`, `n`, `d`, `b` and `m` sort by order in the file, sessions, new sessions, data connections, bytes and misdirected
+    /// data connections. Misdirected data connections, servers that are down and errors are red, drained servers yellow (no
+    /// colours if NO_COLOR is set). Without a terminal one page is printed.
     Top {
-        /// From one look to the next, in seconds.
+        /// Time between two pages, in seconds, 0.1 to 3600.
         #[arg(short, long, value_name = "SECONDS", default_value = "2", value_parser = delay)]
         delay: Duration,
-        /// So many pages, then end. Otherwise for ever, and without a terminal one.
+        /// Exit after COUNT pages. Default: no limit on a terminal, one page otherwise.
         #[arg(short = 'n', long, value_name = "COUNT")]
         iterations: Option<NonZeroU32>,
-        /// Pages one after the other as plain text, also on a terminal.
+        /// Print the pages one after the other as plain text, also on a terminal.
         #[arg(short, long)]
         batch: bool,
-        /// Only this cluster.
+        /// Show only this cluster.
         #[arg(long, value_name = "NAME")]
         cluster: Option<String>,
-        /// Sorted by: file, sessions, new, data, bytes, misdirected.
+        /// Sort the servers by file, sessions, new, data, bytes or misdirected.
         #[arg(long, value_name = "ORDER", default_value = "file", value_parser = order(), hide_possible_values = true)]
         sort: Order,
-        /// The configuration.
+        /// The configuration file.
         #[command(flatten)]
         file: File,
-        /// The daemon's socket; default: what the configuration says.
+        /// The admin socket of the daemon. Default: admin.socket of the configuration.
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
-    /// The control connections that the running daemon follows.
+    /// List the control connections that the running daemon follows.
     Sessions(Shown),
-    /// The dynamic rows in the kernel, and the sessions that they are there for.
+    /// List the pinholes in the kernel, each with the session that it is for.
     Pinholes(Shown),
-    /// A live account of each command, reply, expectation, row and landing, until interrupted. Times are UTC.
+    /// Follow FTP sessions live, until interrupted: each command, reply, expected data connection, row in the kernel, and data
+    /// connection that landed. Times are UTC.
     Trace {
-        /// Only sessions of this client.
+        /// Show only the sessions of this client address.
         #[arg(long, value_name = "ADDR")]
         client: Option<IpAddr>,
-        /// Only sessions on this server: NAME or CLUSTER/NAME.
+        /// Show only the sessions of this real server: NAME or CLUSTER/NAME.
         #[arg(long, value_name = "NAME")]
         server: Option<String>,
-        /// Which daemon, and how its answer is shown.
+        /// The running daemon and the format of its answer.
         #[command(flatten)]
         shown: Shown,
     },
-    /// A server takes no new sessions; those it has go on. Outlives restarts and reloads.
+    /// Drain a real server: it gets no new sessions, and its live sessions go on. Holds across restarts and reloads.
     Drain {
-        /// CLUSTER/SERVER
+        /// The real server, as `ftpdirector status` shows it.
         #[arg(value_name = "CLUSTER/SERVER", value_parser = cluster_and_server)]
         server: String,
-        /// Which daemon, and how its answer is shown.
+        /// The running daemon and the format of its answer.
         #[command(flatten)]
         shown: Shown,
     },
-    /// A drained server takes new sessions again.
+    /// End the drain of a real server: it gets new sessions again.
     Undrain {
-        /// CLUSTER/SERVER
+        /// The real server, as `ftpdirector status` shows it.
         #[arg(value_name = "CLUSTER/SERVER", value_parser = cluster_and_server)]
         server: String,
-        /// Which daemon, and how its answer is shown.
+        /// The running daemon and the format of its answer.
         #[command(flatten)]
         shown: Shown,
     },
-    /// The running daemon reads its file again; if anything is wrong with it the old configuration goes on.
+    /// Reload the configuration file of the running daemon. If the file has a mistake, the old configuration stays in force.
     Reload(Shown),
 }
 
 /// The configuration file.
 #[derive(Debug, Args)]
 pub struct File {
-    /// The configuration.
+    /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/ftpdirector/config.yaml")]
     pub config: PathBuf,
 }
 
-/// Which daemon, and how its answer is shown.
+/// The options of every command that asks the running daemon.
 #[derive(Debug, Args)]
 pub struct Shown {
-    /// The configuration.
+    /// The configuration file.
     #[command(flatten)]
     pub file: File,
-    /// The daemon's socket; default: what the configuration says.
+    /// The admin socket of the daemon. Default: admin.socket of the configuration.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// JSON, one object a line.
+    /// Print JSON, one object per line.
     #[arg(long)]
     pub json: bool,
 }
@@ -163,17 +171,17 @@ fn cluster_and_server(text: &str) -> Result<String, &'static str> {
 
 fn delay(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or("0.1 to 3600 seconds")
+    seconds.map(Duration::from_secs_f64).ok_or("write a number of seconds, 0.1 to 3600")
 }
 
-/// Named one by one, for completions.
+/// Listed one by one, so that shell completions know them.
 fn order() -> impl TypedValueParser<Value = Order> {
     let named = |text: String| Order::ALL.iter().find(|(.., name)| *name == text).map(|(order, ..)| *order);
     let names = PossibleValuesParser::new(Order::ALL.map(|(.., name)| name));
-    names.try_map(move |text| named(text).ok_or("file, sessions, new, data, bytes or misdirected"))
+    names.try_map(move |text| named(text).ok_or("write file, sessions, new, data, bytes or misdirected"))
 }
 
 fn forwarding(text: &str) -> Result<ForwardingMethod, &'static str> {
     let named = ForwardingMethod::NAMED.into_iter().find(|(name, _)| *name == text);
-    named.map(|(_, method)| method).ok_or("nat, dr or tun")
+    named.map(|(_, method)| method).ok_or("write nat, dr or tun")
 }
