@@ -15,8 +15,11 @@ use crate::api::{
 pub fn status(status: &Status) -> String {
     let Status { version, uptime_seconds, config, drift, sessions, pinholes, held, .. } = status;
     let up = span(Duration::from_secs(*uptime_seconds));
-    let reload =
-        if config.reload_good { "in force" } else { "THE LAST RELOAD FAILED: see the log; the one before is in force" };
+    let reload = if config.reload_good {
+        "in force"
+    } else {
+        "THE LAST RELOAD FAILED: see the log; the old configuration is in force"
+    };
     let mut text = format!(
         "ftpdirector {version}, up {up}\nconfiguration {}: {reload}\nsessions {sessions}, pinholes {pinholes}, held packets {held}, drift {drift}\n",
         config.file
@@ -150,14 +153,14 @@ pub fn drained(Drained { server }: &Drained) -> String {
     let left = left(server);
     match server.state {
         ServerState::Drained if server.weight == 0 => {
-            format!("{name} takes no new sessions: its weight in the file is 0. {left}\n")
+            format!("{name} gets no new sessions: its weight in the file is 0. {left}\n")
         }
         ServerState::Drained => format!(
-            "{name} takes no new sessions; those it has go on, with new data connections too. {left}\n\
-             watch them end: watch ftpdirector status\ntake it back: ftpdirector undrain {name}\n"
+            "{name} gets no new sessions; its live sessions go on, with new data connections too. {left}\n\
+             to watch them end: watch ftpdirector status\nto end the drain: ftpdirector undrain {name}\n"
         ),
         ServerState::Down => format!("{name} is no longer drained, but its health checks fail. {left}\n"),
-        ServerState::Up => format!("{name} takes new sessions. {left}\n"),
+        ServerState::Up => format!("{name} gets new sessions. {left}\n"),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn kind(kind: &Kind) -> &'static str {
         Kind::Quoted(_) => "a text",
         Kind::List(_) => "a list",
         Kind::Map(_) => "a mapping",
-        Kind::Refused => "what is refused above",
+        Kind::Refused => "the value refused above",
     }
 }
 

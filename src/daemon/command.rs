@@ -9,7 +9,7 @@ use crate::plan::availability::ServerName;
 pub enum Command {
     /// Reads the file again; answers what is wrong with it.
     Reload(oneshot::Sender<Result<(), String>>),
-    /// A server takes no new sessions (`true`), or takes them again.
+    /// Drains a server (`true`: it gets no new sessions) or ends the drain.
     Drain {
         /// Which.
         server: ServerName,

@@ -224,7 +224,7 @@ impl Daemon {
         let cluster = self.config.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
-            let why = "the file does not name it any more: it takes no new sessions already";
+            let why = "it is no longer in the configuration, and gets no new sessions";
             return Err(format!("{}/{}: {why}", server.0, server.1));
         }
         info!(cluster = server.0, server = server.1, drained, "drain");
@@ -318,7 +318,7 @@ impl Daemon {
                     self.complain(error);
                 }
             }
-            Err(error) => self.complain(format!("the kernel's rows cannot be put right: {error}")),
+            Err(error) => self.complain(format!("the rows in the kernel cannot be put right: {error}")),
         }
         took
     }
@@ -328,14 +328,16 @@ impl Daemon {
         let found = drift::found(plan, Expected { quiescing: &self.quiescing, absent: &self.absent });
         for found in &found {
             match found {
-                Found::Timeouts => warn!("IPVS's timeouts were changed by someone else: set again"),
+                Found::Timeouts => warn!("another program changed the IPVS timeouts: set again"),
                 Found::Rules(edited) => {
                     let edited = edited.join("; ");
-                    warn!("someone else changed the rules of table inet ftpdirector ({edited}): written again");
+                    warn!("another program changed the rules of table inet ftpdirector ({edited}): written again");
                 }
-                Found::Flushed(elements) => warn!("its {elements} elements are written again"),
-                Found::InterfaceCame(change) => info!("{change}: its interface is there now"),
-                Found::ConnectionsEnded(change) => info!("{change}: its last connection is gone"),
+                Found::Flushed(elements) => {
+                    warn!("another program emptied table inet ftpdirector: {elements} elements written again")
+                }
+                Found::InterfaceCame(change) => info!("{change}: the interface exists now"),
+                Found::ConnectionsEnded(change) => info!("{change}: the last connection has ended"),
                 Found::Row(change @ Change::EditDestination(..)) => {
                     warn!("put right: {change} (to take a server out by hand: ftpdirector drain CLUSTER/SERVER)");
                 }

@@ -45,12 +45,14 @@ impl KeepaliveThread {
     /// When the thread cannot be started.
     pub fn start(view: Arc<Mutex<View>>, packets: Packets) -> io::Result<Self> {
         let raw = Raw::open().inspect_err(|error| {
-            warn!("idle control connections are not kept alive, so a long transfer may lose its own: {error}");
+            warn!("no keepalives: long transfers may lose their idle control connections: {error}");
         });
         let ipvs = match Ipvs::connect() {
             Ok(ipvs) => ipvs,
             Err(error) => {
-                warn!("IPVS's connections cannot be looked at, so sessions under TLS are forgotten early: {error}");
+                warn!(
+                    "no keepalives: the connections of IPVS cannot be listed, and sessions under TLS end early: {error}"
+                );
                 return Ok(Self { _line: None });
             }
         };
@@ -101,7 +103,7 @@ impl Keeper {
     fn complain(&mut self, error: Option<KernelError>) {
         let complaint = error.map(|error| error.to_string());
         if let Some(complaint) = complaint.as_ref().filter(|complaint| self.complaint.as_ref() != Some(complaint)) {
-            warn!("idle control connections cannot be kept alive: {complaint}");
+            warn!("keepalives for idle control connections failed: {complaint}");
         }
         self.complaint = complaint;
     }

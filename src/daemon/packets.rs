@@ -128,7 +128,7 @@ fn passing<T>(result: io::Result<T>, trouble: &mut Repeated) -> io::Result<Optio
             if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN | libc::EINTR)) =>
         {
             if let Some(kept_back) = trouble.say(Instant::now()) {
-                warn!(%error, kept_back, "netlink: tried again with the next packet");
+                warn!(%error, kept_back, "sending to the packet queue failed: tried again with the next packet");
             }
             Ok(None)
         }

@@ -78,7 +78,7 @@ impl fmt::Display for Report {
             }
         }
         let [fatal, warnings, notes] = [Severity::Fatal, Severity::Warning, Severity::Note].map(|s| self.count(s));
-        writeln!(f, "{fatal} fatal, {warnings} to look at, {notes} notes")
+        writeln!(f, "{fatal} fatal, {warnings} warnings, {notes} notes")
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(report.findings[0].check, "ip-forward");
         let text = report.to_string();
         assert!(text.contains("cure: sysctl -w net.ipv4.ip_forward=1"), "{text}");
-        assert!(text.ends_with("1 fatal, 0 to look at, 1 notes\n"), "{text}");
+        assert!(text.ends_with("1 fatal, 0 warnings, 1 notes\n"), "{text}");
         let json = report.json().expect("text");
         assert!(json.lines().all(|line| line.starts_with("{\"severity\":\"")), "{json}");
         assert_eq!(json.lines().count(), report.findings.len());

@@ -177,7 +177,7 @@ pub fn own(listed: &[Listed]) -> BTreeSet<LocalAddress> {
 pub fn no_interface(interface: &str, tried: &str) -> KernelError {
     KernelError::Missing {
         what: format!("{tried}: there is no interface {interface}"),
-        cure: "make it, or correct `vip_interface` (ip link)".to_owned(),
+        cure: "create the interface, or correct `vip_interface` (ip link)".to_owned(),
     }
 }
 

@@ -57,7 +57,7 @@ pub enum KernelError {
         said: String,
     },
     /// An answer of the kernel that we cannot read.
-    #[error("{tried}: the kernel's answer makes no sense: {why}")]
+    #[error("{tried}: the kernel's answer cannot be parsed: {why}")]
     Garbled {
         /// What we asked.
         tried: String,

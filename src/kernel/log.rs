@@ -57,7 +57,8 @@ impl Log {
             (Errno::EPERM | Errno::EBUSY, Some(portid)) => KernelError::Conflict {
                 tried: tried.clone(),
                 holder: format!("group {group} is taken by another process (portid {portid})"),
-                cure: "stop it (ulogd, tcpdump -i nflog)".to_owned(),
+                cure: "stop that process (ulogd, tcpdump -i nflog), or choose another number with kernel.queue"
+                    .to_owned(),
             },
             (Errno(libc::EINVAL | libc::EOPNOTSUPP), _) => KernelError::NoModule("nfnetlink_log"),
             (errno, _) => KernelError::refused(tried.clone(), errno, answer.said),

@@ -199,7 +199,7 @@ fn refusal(number: u16, answer: Answer) -> KernelError {
         (Errno::EPERM | Errno::EBUSY, Some(other)) => KernelError::Conflict {
             tried,
             holder: format!("queue {number} is taken by another process (portid {})", other.portid),
-            cure: "stop it, or choose another number with kernel.queue".to_owned(),
+            cure: "stop that process, or choose another number with kernel.queue".to_owned(),
         },
         (Errno(libc::EINVAL | libc::EOPNOTSUPP), _) => KernelError::NoModule("nfnetlink_queue"),
         (errno, _) => KernelError::refused(tried, errno, answer.said),

@@ -28,10 +28,14 @@ pub struct Exchanged {
 impl fmt::Display for Exchanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kept, lost, .. } = self;
-        write!(f, "the table of another version is exchanged: {kept} rows of sessions went along")?;
+        write!(f, "the table of another version is replaced: {kept} rows of sessions are kept")?;
         if !lost.is_empty() {
             let each = lost.iter().map(|(set, count)| format!("{count} of {set}"));
-            write!(f, ", {} are not: their next data connection may fail once", each.collect::<Vec<_>>().join(", "))?;
+            write!(
+                f,
+                ", {} are lost: the next data connection of these sessions may fail once",
+                each.collect::<Vec<_>>().join(", ")
+            )?;
         }
         Ok(())
     }
@@ -109,6 +113,6 @@ mod tests {
         all.keep(set, vec![Some(row.clone()), None, None]);
         all.keep(Set { name: Name::Exact, family: Family::V4 }, vec![Some(row); MOST]);
         assert_eq!((all.kept, all.lost["open4"], all.lost["exact4"]), (MOST, 2, 1));
-        assert!(all.to_string().contains("1 of exact4, 2 of open4 are not"), "{all}");
+        assert!(all.to_string().contains("1 of exact4, 2 of open4 are lost"), "{all}");
     }
 }

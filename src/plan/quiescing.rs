@@ -85,9 +85,9 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
         let name = format!("{}/{} ({})", cluster.name, server.name, placement.address);
         let named = file.clusters.iter().filter(|named| named.vips.contains(&placement.vip));
         if !named.flat_map(|named| &named.real_servers).any(|named| named.address == server.address) {
-            notes
-                .quiescing
-                .insert(format!("{name} is no longer in the file: it goes when its {left} connections are gone"));
+            notes.quiescing.insert(format!(
+                "{name} is no longer in the file: it is removed when its last connection ends ({left} now)"
+            ));
         }
         let standing_range = range_of(actual, marks, placement.index);
         let within = |range: PortRange| {

@@ -65,8 +65,8 @@ impl TableState {
         match self {
             Self::Right => None,
             Self::Gone => Some("the table is gone"),
-            Self::OtherVersion => Some("they are of another version"),
-            Self::Edited => Some("not as they were written"),
+            Self::OtherVersion => Some("the table is of another version"),
+            Self::Edited => Some("the rules were changed"),
         }
     }
 }
@@ -240,9 +240,9 @@ fn foreign(desired: &State, others: &[SocketAddr]) -> Vec<Obstacle> {
     let at_ours = others.iter().filter(|&&address| desired.services.contains_key(&ServiceKey::Tcp(address)));
     let conflict = |address| Obstacle {
         tried: format!("ipvsadm -A -t {address}"),
-        holder: "a virtual service is there that ftpdirector did not make".into(),
+        holder: "a virtual service exists that ftpdirector did not create".into(),
         cure: format!(
-            "take it away (ipvsadm -D -t {address}, or its virtual_server from keepalived.conf) and start again"
+            "remove it (ipvsadm -D -t {address}, or the virtual_server from keepalived.conf) and start again"
         ),
     };
     at_ours.map(conflict).collect()
@@ -255,7 +255,7 @@ fn helper(config: &Config, bound: &[u16]) -> Vec<Obstacle> {
     let conflict = |(cluster, port): (&Cluster, &u16)| {
         Obstacle {
         tried: format!("cluster {}, port {port}", cluster.name),
-        holder: "the kernel helper ip_vs_ftp is bound to this port and would rewrite its connections too".into(),
+        holder: "the kernel helper ip_vs_ftp is bound to this port and would rewrite control connections too".into(),
         cure:
             "modprobe -r ip_vs_ftp, and keep it from being loaded: echo blacklist ip_vs_ftp > /etc/modprobe.d/ip_vs_ftp.conf"
                 .into(),

@@ -94,7 +94,7 @@ fn drain_says_how_many_are_left_and_what_next() {
     let text = drained(&drained_now);
     assert!(text.contains("12 sessions (11 control connections established, 3 closing), 1 data connection."), "{text}");
     assert!(text.contains("ftpdirector undrain downloads/ftp1") && text.contains("watch ftpdirector status"), "{text}");
-    assert!(drained(&Drained { server: server("ftp1") }).contains("takes new sessions"));
+    assert!(drained(&Drained { server: server("ftp1") }).contains("gets new sessions"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn calls_from(control: &Control<'_>, one: &One<'_, '_, '_>, index: usize, range:
     let (server, path) = (&one.cluster.real_servers[index], one.server_path(index, "active_ports"));
     let Some((method, name)) = one.forwarding() else { return };
     if method == ForwardingMethod::Nat {
-        let what = format!("no effect in {name}: there a server may call from any port, for the director sees its SYN");
+        let what = format!("no effect in {name}: there the director sees the SYN of the server, from any port");
         return one.warning(&path, what, "remove it");
     }
     let mut behind = one.cluster.vips.iter().filter(|vip| is_ipv6(**vip) == is_ipv6(server.address));

@@ -24,7 +24,7 @@ fn login(one: &One<'_, '_, '_>) {
     }
     let anonymous = ["anonymous", "ftp"].contains(&check.user.as_str());
     if logs_in && !anonymous && check.password_file.is_none() {
-        let what = format!("{} logs in without a password of its own (it says `ftpdirector@`)", check.user);
+        let what = format!("{} logs in without a password_file: the password sent is `ftpdirector@`", check.user);
         one.warning(&one.path("health_check.user"), what, "`password_file`, a file that the user ftpdirector can read");
     }
 }

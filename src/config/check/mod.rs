@@ -61,12 +61,16 @@ impl One<'_, '_, '_> {
         }
         let addresses: Vec<IpAddr> = real_servers.iter().map(|server| server.address).collect();
         for index in repeated(&addresses) {
-            let what = format!("the address {} is another server's of this cluster", addresses[index]);
-            self.error(&self.server_path(index, "address"), what, "one entry per address; `weight` makes one do more");
+            let what = format!("the address {} is that of another server of this cluster", addresses[index]);
+            self.error(
+                &self.server_path(index, "address"),
+                what,
+                "one entry per address; a higher `weight` gives it more sessions",
+            );
         }
         let names: Vec<&str> = real_servers.iter().map(|server| server.name.as_str()).collect();
         for index in repeated(&names).filter(|&index| !addresses[..index].contains(&addresses[index])) {
-            let what = format!("the name {:?} is another server's of this cluster", names[index]);
+            let what = format!("the name {:?} is that of another server of this cluster", names[index]);
             self.error(&self.server_path(index, "name"), what, "a name of its own");
         }
     }
@@ -104,7 +108,7 @@ impl One<'_, '_, '_> {
     fn servers(&self) {
         let Cluster { real_servers, ports, persistence, .. } = self.cluster;
         if self.servers_sound("weight") && !real_servers.is_empty() && real_servers.iter().all(|s| s.weight == 0) {
-            let what = "every server has weight 0: the cluster takes no new sessions";
+            let what = "every server has weight 0: the cluster gets no new sessions";
             self.checker.warning(&self.path("real_servers"), what, "a weight of at least 1 for one of them");
         }
         let method = self.forwarding();
@@ -179,8 +183,7 @@ fn indexes(config: &Config, checker: &Checker<'_, '_>) -> bool {
     let mut fits = true;
     for (count, what) in [(servers, "VIPs with their real servers"), (ports, "VIPs with their control ports")] {
         if count > INDEXES {
-            let cure =
-                format!("at most {INDEXES}: there are no more firewall marks; split the file over more directors");
+            let cure = format!("at most {INDEXES}, the number of firewall marks; split the file over more directors");
             checker.error("clusters", format!("{count} {what} are too many"), cure);
             fits = false;
         }
@@ -238,7 +241,7 @@ fn interfaces(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
                 checker.warning(
                     &one.path("vip_interface"),
                     what,
-                    "the same in both clusters: when one goes it takes the VIP along",
+                    "the same interface in both clusters: when one is removed it takes the VIP along",
                 );
                 break;
             }

@@ -170,7 +170,7 @@ async fn connection<A>(
 }
 
 fn crowded(Limits { most, each, .. }: Limits) -> Answer {
-    let error = format!("{each} connections of one user, or {most} in all, are open already: end one of them");
+    let error = format!("too many open connections, at most {each} of one user and {most} in all: close one of them");
     let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &api::Failure { error });
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
@@ -208,10 +208,10 @@ impl<F: Facts> State<F> {
                 Ok(good(&api::Reloaded { file: self.file.to_string() }))
             }
             (_, "/status" | "/sessions" | "/pinholes" | "/trace") => {
-                Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET".into()))
+                Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use GET".into()))
             }
-            (_, "/drain" | "/undrain" | "/reload") => Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST".into())),
-            (_, path) => Err(Refusal(StatusCode::NOT_FOUND, format!("there is no {path}"))),
+            (_, "/drain" | "/undrain" | "/reload") => Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST".into())),
+            (_, path) => Err(Refusal(StatusCode::NOT_FOUND, format!("unknown path {path}"))),
         }
     }
 
@@ -253,7 +253,7 @@ impl<F: Facts> State<F> {
 
     fn trace(&self, filter: Filter) -> Result<Answer, Refusal> {
         let Ok(place) = Arc::clone(&self.traces).try_acquire_owned() else {
-            let why = format!("{TRACES} traces are listening already: end one of them");
+            let why = format!("too many traces, at most {TRACES}: end one of them");
             return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, why));
         };
         let (line, heard) = mpsc::channel(BEHIND);
@@ -309,7 +309,12 @@ impl<F: Facts> State<F> {
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Refusal> {
-        let late = |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "the packet thread does not answer".into());
+        let late = |_| {
+            Refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the packet thread does not answer: see the log of the daemon".into(),
+            )
+        };
         timeout(ANSWER, self.packets.ask(question)).await.map_err(late)?.ok_or_else(gone)
     }
 }
@@ -332,7 +337,7 @@ fn unknown((cluster, server): &(String, String), belief: &Belief) -> String {
         .clusters
         .iter()
         .flat_map(|of| of.real_servers.iter().map(move |server| format!("{}/{}", of.name, server.name)));
-    format!("no server {cluster}/{server}: there are {}", servers.collect::<Vec<_>>().join(", "))
+    format!("unknown server {cluster}/{server}; known are {}", servers.collect::<Vec<_>>().join(", "))
 }
 
 fn good(body: &impl Serialize) -> Answer {

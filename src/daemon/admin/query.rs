@@ -22,11 +22,11 @@ impl Query {
             let place = match name {
                 "client" => &mut query.client,
                 "server" => &mut query.server,
-                _ => return Err(format!("no parameter {name}: there are client and server")),
+                _ => return Err(format!("unknown parameter {name}: known are client and server")),
             };
-            let value = unescape(value).ok_or_else(|| format!("{name}: {value:?} cannot be read"))?;
+            let value = unescape(value).ok_or_else(|| format!("{name}: {value:?} is not percent-encoded UTF-8"))?;
             if place.replace(value).is_some() {
-                return Err(format!("{name} is there twice"));
+                return Err(format!("parameter {name} is given twice"));
             }
         }
         Ok(query)

@@ -49,13 +49,15 @@ fn in_the_way(path: &Path) -> Result<(), RunError> {
     let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
     let refuse = |why: &str| Err(RunError::Admin { socket: path.to_owned(), why: why.to_owned() });
     if !there.file_type().is_socket() {
-        return refuse("something is there that is no socket: remove it, or set admin.socket to another path");
+        return refuse("the path exists and is no socket: remove it, or set admin.socket to another path");
     }
     match UnixStream::connect(path) {
-        Ok(_) => refuse("another ftpdirector runs: stop it first; one runs in a network namespace"),
+        Ok(_) => refuse("another ftpdirector is running: stop it first; only one per network namespace"),
         // Its daemon died.
         Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(()),
-        Err(error) => refuse(&format!("it cannot be told whether another ftpdirector runs: {error}")),
+        Err(error) => refuse(&format!(
+            "cannot tell whether another ftpdirector is running: {error}: remove the socket if none is"
+        )),
     }
 }
 
@@ -63,7 +65,7 @@ fn in_the_way(path: &Path) -> Result<(), RunError> {
 /// only we may enter, and then moved.
 fn listen(path: &Path) -> io::Result<(Socket, UnixListener)> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "no path of a file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not the path of a file"));
     };
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     let private = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));

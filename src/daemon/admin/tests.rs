@@ -328,7 +328,7 @@ fn who_comes_beyond_the_limit_is_told_or_closed_at_once() {
         let connect = || UnixStream::connect(socket).expect("a connection");
         let (_first, second) = (connect(), connect());
         let refused = asked(socket, &Ask::Status, Format::Text).expect_err("no place");
-        assert!(refused.to_string().contains("or 2 in all, are open already: end one of them"), "{refused}");
+        assert!(refused.to_string().contains("and 2 in all: close one of them"), "{refused}");
         let held: Vec<_> = (0..REFUSALS).map(|_| connect()).collect();
         ends(connect());
         drop((held, second));

@@ -60,7 +60,7 @@ fn read(answer: &Answer) -> Result<Found, String> {
         Rcode::NOERROR => {}
         rcode => return Err(rcode.to_string()),
     }
-    let garbled = |_| "an answer that makes no sense".to_owned();
+    let garbled = |_| "the DNS answer cannot be parsed".to_owned();
     let (mut addresses, mut ttl) = (Vec::new(), Duration::MAX);
     let records = answer.answer().map_err(garbled)?;
     for record in records.limit_to::<AllRecordData<_, _>>() {

@@ -186,14 +186,14 @@ fn follow_interfaces(
             Ok(false) => continue,
             Err(error) => {
                 if let Some(kept_back) = deaf.say(Instant::now()) {
-                    warn!(%error, kept_back, "changes of addresses cannot be heard: listening anew");
+                    warn!(%error, kept_back, "address changes may have been missed: subscribing to rtnetlink again");
                 }
                 watch = loop {
                     thread::sleep(LISTEN_AGAIN);
                     match Watch::open() {
                         Ok(watch) => break watch,
                         Err(_) if tell.is_closed() => return,
-                        Err(error) => debug!(%error, "still deaf"),
+                        Err(error) => debug!(%error, "subscribing to rtnetlink failed"),
                     }
                 };
             }

@@ -259,16 +259,16 @@ fn say(target: &Target, report: &Report, change: Change, last_error: Option<&str
     let step = report.last_step().map_or("none", Step::name);
     let error = report.failure.as_ref().map_or("", |failure| failure.error.as_str());
     match (change, report.outcome) {
-        (Change::Up, _) => info!(cluster, server, %address, "up"),
+        (Change::Up, _) => info!(cluster, server, %address, "server up"),
         (Change::Down, _) => {
             let fall = target.check.fall;
-            warn!(cluster, server, %address, step, error, "down: {fall} failed in a row; its sessions go on, new ones go elsewhere");
+            warn!(cluster, server, %address, step, error, "server down: {fall} health checks failed in a row; live sessions go on, new ones go to other servers");
         }
         (Change::Faltered, _) => info!(cluster, server, %address, step, error, "a health check failed"),
         (Change::None, Outcome::Unsure) if last_error != Some(error) => {
-            warn!(cluster, server, %address, step, error, "cannot be probed, for a reason of this machine's");
+            warn!(cluster, server, %address, step, error, "a health check was not possible: the cause is on this machine");
         }
-        (Change::None, Outcome::Good) => debug!(cluster, server, %address, "probed"),
+        (Change::None, Outcome::Good) => debug!(cluster, server, %address, "a health check succeeded"),
         (Change::None, _) => debug!(cluster, server, %address, step, error, "a health check failed"),
     }
 }

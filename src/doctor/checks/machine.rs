@@ -35,7 +35,7 @@ pub fn unseen(facts: &Facts) -> Vec<Finding> {
         } else {
             format!("try it by hand: {}", unseen.tried)
         };
-        Finding::warning(format!("could not look: {}", unseen.tried))
+        Finding::warning(format!("could not examine: {}", unseen.tried))
             .seen(unseen.why.clone())
             .means("what depends on it was not examined")
             .cure(cure)

@@ -25,15 +25,17 @@ pub fn marks(facts: &Facts) -> Vec<Finding> {
                     return Some(
                         Finding::note("another rule uses a firewall mark of our ranges")
                             .seen(place.to_string())
-                            .means("its packets are taken for data connections of ours, or ours for its")
+                            .means(
+                                "packets of that rule are taken for data connections of ours, or the other way round",
+                            )
                             .cure("move one of the two: `kernel.fwmark_base` in the file, or the mark in that rule"),
                     );
                 }
                 overwrites.then(|| {
-                    Finding::warning("a rule after ours sets the firewall mark, and may wipe ours")
+                    Finding::warning("a rule after ours sets the firewall mark, and may overwrite ours")
                 .seen(place.to_string())
                 .means("where it matches FTP's packets IPVS sends data connections to no server, or to a wrong one")
-                .cure("let it match other packets only, or move its chain before priority -95 of prerouting")
+                .cure("let the rule match other packets only, or move the chain before priority -95 of prerouting")
                 })
             })
         })
@@ -42,7 +44,7 @@ pub fn marks(facts: &Facts) -> Vec<Finding> {
     let policies =
         facts.policies.iter().filter(|policy| policy.mark.is_some_and(|(mark, mask)| touches(mark, mask, marks)));
     findings.extend(policies.map(|policy| {
-        Finding::note("a routing policy looks at bits of our firewall marks")
+        Finding::note("a routing rule matches bits of our firewall marks")
             .seen(format!("ip rule: {}", policy.text))
             .means("packets of ours may be routed by that rule's table instead of the main one")
             .cure("move one of the two: `kernel.fwmark_base` in the file, or the rule's mark")
@@ -61,7 +63,7 @@ fn rerouting(facts: &Facts) -> impl Iterator<Item = Finding> {
         Finding::warning("a rule at output changes the mark, and so the route, of packets")
             .seen(chain.place(Some(rule)).to_string())
             .means("DR packets that it matches are routed again, to the VIP: into the director instead of to the server")
-            .cure("let it match only packets of this machine's own, for example `meta skuid …` or `ip daddr != VIP`")
+            .cure("let the rule match only packets of this machine itself, for example `meta skuid …` or `ip daddr != VIP`")
     }))
 }
 

@@ -21,23 +21,23 @@ const NETWORK: &[Need] = &[Need::Configuration, Need::Network];
 const BOTH: &[Need] = &[Need::Configuration, Need::Network, Need::Sysctls];
 const RULES: &[Need] = &[Need::Configuration, Need::Network, Need::Rules];
 
-/// In the order in which people look.
+/// In the order of the report, within one severity.
 pub const ALL: &[Check] = &[
     Check { name: "configuration", good: "the file can be used", needs: &[], run: machine::configuration },
-    Check { name: "unseen", good: "everything could be looked at", needs: &[], run: machine::unseen },
+    Check { name: "unseen", good: "everything could be examined", needs: &[], run: machine::unseen },
     Check { name: "versions", good: "kernel and nft are new enough", needs: &[], run: machine::versions },
     Check { name: "modules", good: "the kernel modules are there", needs: &[], run: machine::modules },
     Check { name: "ip-vs-ftp", good: "no kernel helper on our ports", needs: CONFIG, run: machine::helper },
     Check { name: "backup-only", good: "IPVS works on this node", needs: IPVS, run: machine::backup_only },
     Check {
         name: "overload-defence",
-        good: "IPVS drops and adopts nothing by itself",
+        good: "IPVS drops no packets and adopts no connections by itself",
         needs: IPVS,
         run: machine::defences,
     },
     Check {
         name: "services",
-        good: "nobody else balances our VIPs and ports",
+        good: "no other program balances our VIPs and ports",
         needs: SERVICES,
         run: services::foreign,
     },
@@ -47,7 +47,7 @@ pub const ALL: &[Check] = &[
         needs: CONFIG,
         run: services::keepalived,
     },
-    Check { name: "vip", good: "the VIPs are this machine's", needs: NETWORK, run: network::vips },
+    Check { name: "vip", good: "the VIPs are addresses of this machine", needs: NETWORK, run: network::vips },
     Check {
         name: "advertise",
         good: "interfaces that 227s follow have an address",
@@ -69,11 +69,16 @@ pub const ALL: &[Check] = &[
     Check { name: "redirects", good: "no ICMP redirects round the director", needs: BOTH, run: network::redirects },
     Check {
         name: "rp-filter",
-        good: "no strict reverse path filter on several ways",
+        good: "no strict reverse path filter where clients have several routes",
         needs: BOTH,
         run: paths::rp_filter,
     },
-    Check { name: "accept-local", good: "nobody comes in with our addresses", needs: BOTH, run: paths::accept_local },
+    Check {
+        name: "accept-local",
+        good: "packets with our own source addresses are refused",
+        needs: BOTH,
+        run: paths::accept_local,
+    },
     Check { name: "mtu", good: "full-size packets fit on the way to the servers", needs: NETWORK, run: paths::mtu },
     Check {
         name: "ranges",
@@ -83,7 +88,7 @@ pub const ALL: &[Check] = &[
     },
     Check {
         name: "occupied",
-        good: "nobody else serves a passive port at the VIPs",
+        good: "no other service uses a passive port at the VIPs",
         needs: SERVICES,
         run: occupied::ports,
     },
@@ -102,15 +107,20 @@ pub const ALL: &[Check] = &[
         run: firewall::packets,
     },
     Check { name: "legacy-iptables", good: "no rules outside nftables", needs: RULES, run: firewall::legacy },
-    Check { name: "notrack", good: "what must be tracked is tracked", needs: RULES, run: tracking::notrack },
+    Check { name: "notrack", good: "sessions that need conntrack are tracked", needs: RULES, run: tracking::notrack },
     Check { name: "ct-helper", good: "no conntrack helper on our ports", needs: RULES, run: tracking::helper },
     Check {
         name: "conntrack",
-        good: "conntrack has room and follows what it did not see begin",
+        good: "conntrack has room, and follows connections that it did not see begin",
         needs: BOTH,
         run: tracking::table,
     },
-    Check { name: "marks", good: "nobody else uses or overwrites our firewall marks", needs: RULES, run: marks::marks },
+    Check {
+        name: "marks",
+        good: "no other rule uses or overwrites our firewall marks",
+        needs: RULES,
+        run: marks::marks,
+    },
 ];
 
 /// One row of [`ALL`].

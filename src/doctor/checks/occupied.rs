@@ -35,7 +35,7 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
         let Some((vip, server)) = ranged(facts, at, |vip| vip == at.ip()) else { continue };
         let scheduler = &listed.service.scheduler;
         findings.push(
-            Finding::warning(what("someone else has a virtual service", vip, at.port(), server))
+            Finding::warning(what("another program has a virtual service", vip, at.port(), server))
                 .seen(format!(
                     "ipvsadm -L -n: TCP {at} {scheduler}; {}: passive_ports {}",
                     server.name, server.passive_ports

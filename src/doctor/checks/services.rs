@@ -25,13 +25,13 @@ pub fn foreign(facts: &Facts) -> Vec<Finding> {
     });
     at_ours
         .map(|(address, listed)| {
-            Finding::fatal(format!("someone else has a virtual service at {address}"))
+            Finding::fatal(format!("another program has a virtual service at {address}"))
                 .seen(format!(
                     "ipvsadm -L -n: TCP {address} {}, {} real server(s)",
                     listed.service.scheduler,
                     listed.destinations.len()
                 ))
-                .means("`ftpdirector run` refuses to start: it does not take over what it did not make")
+                .means("`ftpdirector run` refuses to start: it does not take over services that it did not create")
                 .cure(format!("ipvsadm -D -t {address}\n(or take its virtual_server out of keepalived.conf)"))
         })
         .collect()

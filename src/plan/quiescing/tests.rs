@@ -39,7 +39,7 @@ fn a_removed_server_stays_with_its_rows_until_its_last_connection() {
             notes(&new, &inforce, &indexes, &actual),
             Notes {
                 quiescing: [
-                    "downloads/rs3 (10.0.0.13) is no longer in the file: it goes when its 2 connections are gone"
+                    "downloads/rs3 (10.0.0.13) is no longer in the file: it is removed when its last connection ends (2 now)"
                         .into()
                 ]
                 .into(),

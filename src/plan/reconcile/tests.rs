@@ -47,8 +47,8 @@ fn rules_are_written_when_they_are_gone_or_others_or_edited() {
     let edited = SeenTable { fingerprint: Some(8), ..right.clone() };
     for (table, state, words) in [
         (gone, TableState::Gone, "the table is gone"),
-        (other, TableState::OtherVersion, "they are of another version"),
-        (edited.clone(), TableState::Edited, "not as they were written"),
+        (other, TableState::OtherVersion, "the table is of another version"),
+        (edited.clone(), TableState::Edited, "the rules were changed"),
     ] {
         let plan = plan(&config, &Seen { table, ..nothing(&actual) });
         assert_eq!((plan.table, plan.edited.as_slice()), (state, &[words.to_owned()][..]));

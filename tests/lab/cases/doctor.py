@@ -172,4 +172,4 @@ def test_without_privileges_it_says_so():
         without = ("setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin")
         path = config_file(net.config())
         done = ftpdirector(net.director, "doctor", "--config", path, prefix=without)
-        assert done.returncode == 0 and "could not look: nft list ruleset" in done.stdout, done.stdout + done.stderr
+        assert done.returncode == 0 and "could not examine: nft list ruleset" in done.stdout, done.stdout + done.stderr

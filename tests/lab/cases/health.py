@@ -1,4 +1,4 @@
-"""Servers are checked the way a client uses them: who fails takes no new sessions, and his live ones go on."""
+"""Servers are checked the way a client uses them: a failed server gets no new sessions, and its live ones go on."""
 
 import ftplib
 import signal

@@ -62,7 +62,7 @@ def long_transfers(forwarding, seconds=TIMEOUT, ours=True, kill=False):
         remembered = control_ports(net)
         assert not [session for session in silent if port_of(session) in remembered], remembered
         assert daemon.metrics().sum(REFRESHED, cluster="lab") >= len(transfers), daemon.metrics()
-        assert "kept alive" not in daemon.log(), daemon.log()
+        assert "keepalives" not in daemon.log(), daemon.log()
 
 
 def test_without_the_capability():
@@ -76,7 +76,7 @@ def test_without_the_capability():
         poll(lambda: transfer.session.received, what="the beginning of the transfer")
         poll(lambda: port_of(transfer.session) not in control_ports(net), what="the end of the control connection in IPVS")
         assert transfer.thread.is_alive(), transfer.error
-        assert daemon.log().count("kept alive") == 1 and "CAP_NET_RAW" in daemon.log(), daemon.log()
+        assert daemon.log().count("keepalives") == 1 and "CAP_NET_RAW" in daemon.log(), daemon.log()
         assert daemon.metrics().sum(REFRESHED) == 0
 
 

@@ -1,4 +1,4 @@
-"""A daemon starts on the table of another version: it exchanges what is declared otherwise, and live sessions go on."""
+"""A daemon starts on the table of another version: it replaces what is declared otherwise, and live sessions go on."""
 
 import re
 from pathlib import Path
@@ -70,7 +70,7 @@ def exchanged(net, config):
     planned = ftpdirector(net.director, "plan", "--config", config_file(config))
     assert planned.returncode == 1, planned
     daemon = net.start_daemon(config).wait_ready()
-    assert "the table of another version is exchanged" in daemon.log(), daemon.log()
+    assert "the table of another version is replaced" in daemon.log(), daemon.log()
     return planned.stdout, daemon
 
 
@@ -112,7 +112,7 @@ def test_sets_declared_otherwise_are_exchanged():
                 assert "delete set inet ftpdirector retired4\n" in planned, planned
             else:
                 planned, daemon = exchanged(net, config)
-                assert "# the table of another version is exchanged" in planned, planned
+                assert "# the table of another version is replaced" in planned, planned
                 assert "delete set inet ftpdirector hold\n" in planned, planned
                 # What packets write, and is declared as ours, is not touched: nothing can get lost between look and write.
                 assert "delete set inet ftpdirector open4\n" not in planned, planned
@@ -151,7 +151,7 @@ def test_a_table_of_sets_that_fit_nowhere_is_exchanged():
             net.director.nft(f"table inet ftpdirector {{\n{declaration}\n{owned}\n}}\n")
             planned, daemon = exchanged(net, config)
             if what in ("key", "type"):
-                assert "1 of open4 are not" in planned and "1 of open4 are not" in daemon.log(), planned
+                assert "1 of open4 are lost" in planned and "1 of open4 are lost" in daemon.log(), planned
             assert declarations(net) == declared, what
             assert chains(net) == rules, what
             serves(net.client1, session)
