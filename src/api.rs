@@ -25,7 +25,7 @@ pub struct Status {
     /// Control packets that wait for a row or for the rest of their line.
     pub held: u64,
     /// In the file's order.
-    pub clusters: Vec<Cluster>,
+    pub clusters: Vec<ClusterStatus>,
 }
 
 /// The configuration in force.
@@ -41,7 +41,7 @@ pub struct ConfigState {
 
 /// One cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Cluster {
+pub struct ClusterStatus {
     /// Its name.
     pub name: String,
     /// Its VIPs.
@@ -54,14 +54,14 @@ pub struct Cluster {
     pub scheduler: String,
     /// The interface or DNS name whose address goes into 227s; `null`: the VIP or a fixed address.
     #[serde(default)]
-    pub advertise: Option<Advertise>,
+    pub advertise: Option<AdvertiseStatus>,
     /// In the file's order.
     pub servers: Vec<Server>,
 }
 
 /// An advertised address that follows its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Advertise {
+pub struct AdvertiseStatus {
     /// `interface NAME` or `dns NAME`.
     pub source: String,
     /// The last address that it had; `null`: it had none so far, and the VIP goes into 227s.
@@ -93,22 +93,22 @@ pub struct Server {
     pub data: Option<Connections>,
     /// What IPVS counted of its control connections; as the metrics it never goes back while the daemon runs.
     #[serde(default)]
-    pub control_traffic: Option<Traffic>,
+    pub control_traffic: Option<TrafficTotals>,
     /// What IPVS counted of its data connections (not the active ones in NAT, which are the connection tracking's).
     #[serde(default)]
-    pub data_traffic: Option<Traffic>,
+    pub data_traffic: Option<TrafficTotals>,
     /// First packets of data connections that went to it as they should.
     pub landed: Option<u64>,
     /// Those that went elsewhere.
     pub misdirected: Option<u64>,
     /// What its health checks found; `null` where there are none.
     #[serde(default)]
-    pub health: Option<Health>,
+    pub health: Option<HealthStatus>,
 }
 
 /// What the health checks of one server found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Health {
+pub struct HealthStatus {
     /// `up`, `down`, or `unknown` before the first good one: such a server takes sessions.
     pub state: String,
     /// When that began, seconds since the epoch.
@@ -145,7 +145,7 @@ pub struct Connections {
 
 /// IPVS's counters. What comes from the real servers is seen in NAT only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
+pub struct TrafficTotals {
     /// Connections scheduled.
     pub connections: u64,
     /// Packets from clients.
@@ -164,12 +164,12 @@ pub struct Sessions {
     /// How many there are.
     pub total: u64,
     /// The first of them.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SessionStatus>,
 }
 
 /// One session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
+pub struct SessionStatus {
     /// The client's end.
     pub client: SocketAddr,
     /// The other end: the VIP in DR and TUN, the real server in NAT.
@@ -187,14 +187,14 @@ pub struct Session {
     /// Whether a command waits for its reply; `null` in DR and TUN, where replies are not seen.
     pub pending: Option<bool>,
     /// The data connection that may come.
-    pub expectation: Option<Expectation>,
+    pub expectation: Option<ExpectationStatus>,
     /// Why it cannot be read.
     pub blind: Option<String>,
 }
 
 /// A data connection that may come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Expectation {
+pub struct ExpectationStatus {
     /// `passive` or `active`.
     pub mode: String,
     /// Where to; `null`: any port of the server's range.
@@ -207,7 +207,7 @@ pub struct Expectation {
 
 /// `GET /pinholes`: the first 10,000 dynamic rows in the kernel, and how many there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pinholes {
+pub struct PinholeList {
     /// How many there are.
     pub total: u64,
     /// The first of them.
@@ -249,7 +249,7 @@ pub struct Reloaded {
 
 /// Every answer with a status of 400 or more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct ErrorBody {
     /// What was tried, what went wrong, what to do.
     pub error: String,
 }

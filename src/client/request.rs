@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::Failure;
+use crate::api::ErrorBody;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +159,7 @@ pub async fn exchange(
     if status.is_success() {
         return Ok(());
     }
-    let said = serde_json::from_str::<Failure>(&refusal).map(|failure| failure.error);
+    let said = serde_json::from_str::<ErrorBody>(&refusal).map(|failure| failure.error);
     Err(ClientError::Refused(said.unwrap_or_else(|_| format!("{status} {refusal}"))))
 }
 

@@ -6,8 +6,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use crate::api::{
-    Advertise, Cluster, Connections, Drained, Expectation, Pinhole, Pinholes, Server, ServerState, Session, Sessions,
-    Status, Trace,
+    AdvertiseStatus, ClusterStatus, Connections, Drained, ExpectationStatus, Pinhole, PinholeList, Server, ServerState,
+    SessionStatus, Sessions, Status, Trace,
 };
 
 /// `ftpdirector status`.
@@ -34,7 +34,7 @@ pub fn status(status: &Status) -> String {
     text
 }
 
-fn of_cluster(cluster: &Cluster) -> String {
+fn of_cluster(cluster: &ClusterStatus) -> String {
     let list = |items: Vec<String>| items.join(" ");
     let vips = list(cluster.vips.iter().map(ToString::to_string).collect());
     let ports = list(cluster.ports.iter().map(ToString::to_string).collect());
@@ -77,8 +77,8 @@ fn of_cluster(cluster: &Cluster) -> String {
 }
 
 /// What goes into 227s, where that follows an interface or a name.
-fn advertises(advertise: &Advertise) -> String {
-    let Advertise { source, address, error } = advertise;
+fn advertises(advertise: &AdvertiseStatus) -> String {
+    let AdvertiseStatus { source, address, error } = advertise;
     let address = address.map_or_else(|| "the VIP".to_owned(), |address| address.to_string());
     let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     format!("advertises {address} ({source}{error})\n")
@@ -110,13 +110,13 @@ pub fn sessions(sessions: &Sessions) -> String {
     table(&header, usize::MAX, rows) + &count(sessions.sessions.len(), sessions.total, "session")
 }
 
-fn command(session: &Session) -> String {
+fn command(session: &SessionStatus) -> String {
     let verb = session.verb.as_deref().unwrap_or("-");
     if session.pending == Some(true) { format!("{verb} (waits)") } else { verb.to_owned() }
 }
 
-fn expects(expectation: &Expectation) -> String {
-    let Expectation { mode, port, remaining_seconds, used } = expectation;
+fn expects(expectation: &ExpectationStatus) -> String {
+    let ExpectationStatus { mode, port, remaining_seconds, used } = expectation;
     let port = port.map_or_else(|| "own range".to_owned(), |port| format!("port {port}"));
     let state = if *used { "came".to_owned() } else { format!("{remaining_seconds:.1} s left") };
     format!("{mode} {port}, {state}")
@@ -124,7 +124,7 @@ fn expects(expectation: &Expectation) -> String {
 
 /// `ftpdirector pinholes`.
 #[must_use]
-pub fn pinholes(pinholes: &Pinholes) -> String {
+pub fn pinholes(pinholes: &PinholeList) -> String {
     let header = ["SET", "KEY", "VALUE", "SERVER", "LEFT", "SESSIONS"];
     let rows = pinholes.pinholes.iter().map(|row| {
         vec![

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::{Health, Traffic};
+use crate::api::{HealthStatus, TrafficTotals};
 
 fn server(name: &str) -> Server {
     Server {
@@ -14,7 +14,7 @@ fn server(name: &str) -> Server {
         sessions: 12,
         control: Some(Connections { active: 11, inactive: 3 }),
         data: Some(Connections { active: 1, inactive: 40 }),
-        control_traffic: Some(Traffic {
+        control_traffic: Some(TrafficTotals {
             connections: 60,
             packets_in: 900,
             packets_out: 800,
@@ -30,13 +30,13 @@ fn server(name: &str) -> Server {
 
 #[test]
 fn status_is_a_table() {
-    let cluster = Cluster {
+    let cluster = ClusterStatus {
         name: "downloads".into(),
         vips: vec![[192, 0, 2, 10].into()],
         ports: vec![21],
         forwarding: "nat".into(),
         scheduler: "wlc".into(),
-        advertise: Some(Advertise {
+        advertise: Some(AdvertiseStatus {
             source: "dns ftp.example.net".into(),
             address: Some([203, 0, 113, 7].into()),
             error: Some("SERVFAIL".into()),
@@ -50,7 +50,7 @@ fn status_is_a_table() {
                 data: None,
                 landed: None,
                 misdirected: None,
-                health: Some(Health {
+                health: Some(HealthStatus {
                     state: "down".into(),
                     since: 0.0,
                     step: Some("banner".into()),
@@ -117,7 +117,7 @@ fn a_trace_line_is_readable() {
 
 #[test]
 fn sessions_and_pinholes_say_when_there_are_more() {
-    let session: Session = serde_json::from_value(json!({
+    let session: SessionStatus = serde_json::from_value(json!({
         "client": "203.0.113.5:40000", "far_end": "10.0.0.11:21", "cluster": "downloads", "server": "ftp1",
         "age_seconds": 75.2, "idle_seconds": 0.2, "verb": "EPRT", "pending": true, "blind": null,
         "expectation": { "mode": "active", "port": 51210, "remaining_seconds": 7.25, "used": false },
@@ -130,5 +130,5 @@ CLIENT             CLUSTER    SERVER  AGE    IDLE  COMMAND       EXPECTS        
 20000 sessions, the first 1 shown
 ";
     assert_eq!(text, expected);
-    assert_eq!(pinholes(&Pinholes { total: 0, pinholes: vec![] }).lines().last(), Some("0 pinholes"));
+    assert_eq!(pinholes(&PinholeList { total: 0, pinholes: vec![] }).lines().last(), Some("0 pinholes"));
 }

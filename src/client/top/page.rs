@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::text;
 use super::rates::{Rate, Sample, rates};
-use crate::api::{Cluster, Server, ServerState, Status};
+use crate::api::{ClusterStatus, Server, ServerState, Status};
 
 /// By what the servers of a cluster are sorted, the largest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,7 +172,7 @@ fn list(known: &Known<'_>, view: &View, width: usize) -> Vec<Line> {
 
 type Rates = BTreeMap<(String, String), Rate>;
 
-fn of_cluster(cluster: &Cluster, rates: &Rates, order: Order, width: usize) -> Vec<Line> {
+fn of_cluster(cluster: &ClusterStatus, rates: &Rates, order: Order, width: usize) -> Vec<Line> {
     let rate = |server: &Server| rates.get(&(server.cluster.clone(), server.name.clone())).copied();
     let mut servers: Vec<(&Server, Option<Rate>)> =
         cluster.servers.iter().map(|server| (server, rate(server))).collect();
@@ -204,7 +204,7 @@ fn weight(server: &Server, rate: Rate, order: Order) -> f64 {
     }
 }
 
-fn summary(cluster: &Cluster, servers: &[(&Server, Option<Rate>)], width: usize) -> Line {
+fn summary(cluster: &ClusterStatus, servers: &[(&Server, Option<Rate>)], width: usize) -> Line {
     let up = servers.iter().filter(|(server, _)| server.state == ServerState::Up).count();
     let mut all = None;
     for rate in servers.iter().filter_map(|(_, rate)| *rate) {
@@ -227,7 +227,7 @@ fn summary(cluster: &Cluster, servers: &[(&Server, Option<Rate>)], width: usize)
     painted(&name, &cells, (Paint::Bold, state), width)
 }
 
-fn of_server(cluster: &Cluster, server: &Server, rate: Option<Rate>, width: usize) -> Line {
+fn of_server(cluster: &ClusterStatus, server: &Server, rate: Option<Rate>, width: usize) -> Line {
     let cells = cells(Cells {
         state: text::state(server.state).to_owned(),
         weight: count(u64::from(server.effective_weight)),

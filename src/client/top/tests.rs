@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{ConfigState, Connections, Health, Traffic};
+use crate::api::{ConfigState, Connections, HealthStatus, TrafficTotals};
 
 fn server(cluster: &str, name: &str, times: u64) -> Server {
     Server {
@@ -12,16 +12,24 @@ fn server(cluster: &str, name: &str, times: u64) -> Server {
         sessions: 12,
         control: Some(Connections { active: 11, inactive: 3 }),
         data: Some(Connections { active: 2, inactive: 40 }),
-        control_traffic: Some(Traffic { connections: 5 * times, bytes_in: 1000 * times, ..Traffic::default() }),
-        data_traffic: Some(Traffic { bytes_in: 99_000 * times, bytes_out: 2_500_000 * times, ..Traffic::default() }),
+        control_traffic: Some(TrafficTotals {
+            connections: 5 * times,
+            bytes_in: 1000 * times,
+            ..TrafficTotals::default()
+        }),
+        data_traffic: Some(TrafficTotals {
+            bytes_in: 99_000 * times,
+            bytes_out: 2_500_000 * times,
+            ..TrafficTotals::default()
+        }),
         landed: Some(201 * times),
         misdirected: Some(0),
         health: None,
     }
 }
 
-fn cluster(name: &str, forwarding: &str, servers: Vec<Server>) -> Cluster {
-    Cluster {
+fn cluster(name: &str, forwarding: &str, servers: Vec<Server>) -> ClusterStatus {
+    ClusterStatus {
         name: name.into(),
         vips: vec![[192, 0, 2, 10].into()],
         ports: vec![21],
@@ -39,7 +47,7 @@ fn sample(times: u64) -> Sample {
         state: ServerState::Down,
         effective_weight: 0,
         misdirected: Some(7),
-        health: Some(Health {
+        health: Some(HealthStatus {
             state: "down".into(),
             since: 0.0,
             step: Some("login".into()),

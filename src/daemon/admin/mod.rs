@@ -4,13 +4,13 @@
 //! |---|---|
 //! | `GET /status` | [`api::Status`] |
 //! | `GET /sessions` | [`api::Sessions`]: the first 10,000 |
-//! | `GET /pinholes` | [`api::Pinholes`]: the first 10,000 dynamic rows of the kernel |
+//! | `GET /pinholes` | [`api::PinholeList`]: the first 10,000 dynamic rows of the kernel |
 //! | `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER` | [`api::Trace`], one JSON object a line, until the client leaves |
 //! | `POST /drain?server=CLUSTER/SERVER` | [`api::Drained`] |
 //! | `POST /undrain?server=CLUSTER/SERVER` | [`api::Drained`] |
 //! | `POST /reload` | [`api::Reloaded`] |
 //!
-//! Everything else, and whatever goes wrong, is a status of 400 or more with [`api::Failure`]: 400 a query that makes
+//! Everything else, and whatever goes wrong, is a status of 400 or more with [`api::ErrorBody`]: 400 a query that makes
 //! no sense, 404 no such server or path, 405 another method, 422 a reload or drain that was refused (nothing changed),
 //! 429 too many connections are open or eight traces are listening already, 503 the daemon is ending.
 //!
@@ -171,7 +171,7 @@ async fn connection<A>(
 
 fn crowded(Limits { most, each, .. }: Limits) -> Answer {
     let error = format!("too many open connections, at most {each} of one user and {most} in all: close one of them");
-    let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &api::Failure { error });
+    let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &api::ErrorBody { error });
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -187,7 +187,7 @@ impl<F: Facts> State<F> {
 
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
         let answered = self.route(request).await;
-        answered.unwrap_or_else(|Refusal(status, error)| json(status, &api::Failure { error }))
+        answered.unwrap_or_else(|Refusal(status, error)| json(status, &api::ErrorBody { error }))
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {

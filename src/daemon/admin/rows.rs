@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::facts::{Belief, Dump};
 use super::traced::{fields, mode_name};
-use crate::api::{Expectation, Pinhole, Pinholes, Session, Sessions};
+use crate::api::{ExpectationStatus, Pinhole, PinholeList, SessionStatus, Sessions};
 use crate::director::{Expected, Holder, Listed};
 use crate::kernel::read_state;
 use crate::plan::mark_index;
@@ -17,13 +17,13 @@ pub const MOST: usize = 10_000;
 
 /// The dynamic rows with the names they lead to and the sessions they are there for.
 #[must_use]
-pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> Pinholes {
+pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> PinholeList {
     let mut sessions: HashMap<(Set, Key), Vec<SocketAddr>> = HashMap::new();
     for (set, key, client) in holders {
         sessions.entry((set, key)).or_default().push(client);
     }
     let all = dumps.iter().flat_map(|(set, elements)| elements.iter().map(move |element| (*set, element)));
-    let mut pinholes = Pinholes { total: 0, pinholes: Vec::new() };
+    let mut pinholes = PinholeList { total: 0, pinholes: Vec::new() };
     for (set, element) in all {
         let Some((key, value)) = read_state::row(set, element) else { continue };
         pinholes.total = pinholes.total.saturating_add(1);
@@ -74,8 +74,8 @@ pub fn sessions(total: usize, listed: Vec<Listed>) -> Sessions {
     Sessions { total: u64::try_from(total).unwrap_or(u64::MAX), sessions: listed.into_iter().map(session).collect() }
 }
 
-fn session(listed: Listed) -> Session {
-    Session {
+fn session(listed: Listed) -> SessionStatus {
+    SessionStatus {
         client: listed.client,
         far_end: listed.far_end,
         cluster: listed.cluster,
@@ -89,8 +89,8 @@ fn session(listed: Listed) -> Session {
     }
 }
 
-fn expectation(expected: Expected) -> Expectation {
-    Expectation {
+fn expectation(expected: Expected) -> ExpectationStatus {
+    ExpectationStatus {
         mode: mode_name(expected.mode).to_owned(),
         port: expected.port,
         remaining_seconds: expected.remaining.as_secs_f64(),

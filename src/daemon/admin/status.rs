@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::facts::Belief;
-use crate::api::{Advertise, Cluster, ConfigState, Connections, Health, Server, ServerState, Status, Traffic};
+use crate::api::{
+    AdvertiseStatus, ClusterStatus, ConfigState, Connections, HealthStatus, Server, ServerState, Status, TrafficTotals,
+};
 use crate::config::{self, RealServer};
 use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;
@@ -62,14 +64,14 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn cluster(&self, cluster: &config::Cluster) -> Cluster {
-        Cluster {
+    fn cluster(&self, cluster: &config::Cluster) -> ClusterStatus {
+        ClusterStatus {
             name: cluster.name.clone(),
             vips: cluster.vips.clone(),
             ports: cluster.ports.clone(),
             forwarding: cluster.forwarding.name().to_owned(),
             scheduler: cluster.scheduler.clone(),
-            advertise: self.belief.advertised.source(&cluster.advertise).map(|source| Advertise {
+            advertise: self.belief.advertised.source(&cluster.advertise).map(|source| AdvertiseStatus {
                 source: named(&cluster.advertise),
                 address: source.address,
                 error: source.trouble.clone(),
@@ -125,13 +127,13 @@ impl<'a> Sources<'a> {
     }
 }
 
-const fn traffic(of: &ipvs::Traffic) -> Traffic {
+const fn traffic(of: &ipvs::Traffic) -> TrafficTotals {
     let &ipvs::Traffic { connections, packets_in, packets_out, bytes_in, bytes_out } = of;
-    Traffic { connections, packets_in, packets_out, bytes_in, bytes_out }
+    TrafficTotals { connections, packets_in, packets_out, bytes_in, bytes_out }
 }
 
-fn health(of: &ServerHealth) -> Health {
-    Health {
+fn health(of: &ServerHealth) -> HealthStatus {
+    HealthStatus {
         state: of.state.name().to_owned(),
         since: of.since,
         step: of.last_step.map(|step| step.name().to_owned()),

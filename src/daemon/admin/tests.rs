@@ -222,7 +222,7 @@ fn sessions_and_pinholes_know_each_other() {
         assert_eq!((sessions.total, sessions.sessions[0].verb.as_deref()), (1, Some("PORT")));
         assert_eq!(sessions.sessions[0].expectation.as_ref().and_then(|expected| expected.port), Some(51210));
         let json = asked(socket, &Ask::Pinholes, Format::Json).expect("pinholes");
-        let pinholes: api::Pinholes = serde_json::from_str(&json).expect("their shape");
+        let pinholes: api::PinholeList = serde_json::from_str(&json).expect("their shape");
         let [row, door] = &pinholes.pinholes[..] else { panic!("{pinholes:?}") };
         assert_eq!((row.set.as_str(), row.server.as_deref()), ("active_nat4", Some("rs1")));
         assert_eq!((row.key.as_str(), row.value.as_deref()), ("10.0.0.11 . 203.0.113.5 . 51210", Some("192.0.2.10")));
