@@ -22,7 +22,7 @@ const CHANCES: u8 = 2;
 
 /// A control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Control {
+pub struct ControlConnection {
     /// The client's end.
     pub client: SocketAddr,
     /// Where the client sends to.
@@ -33,7 +33,7 @@ pub struct Control {
     pub forwarding: ForwardingMethod,
 }
 
-impl Control {
+impl ControlConnection {
     /// The end that is not the client's, as a session knows it.
     #[must_use]
     pub const fn far_end(&self) -> SocketAddr {
@@ -48,7 +48,7 @@ impl Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quiet {
     /// Which.
-    pub control: Control,
+    pub control: ControlConnection,
     /// When IPVS forgets it.
     pub expires: Duration,
 }
@@ -95,7 +95,7 @@ impl Sight {
     }
 
     /// IPVS lists this one. Returns it if it is an established control connection.
-    pub fn connection(&mut self, connection: &Connection) -> Option<Control> {
+    pub fn connection(&mut self, connection: &Connection) -> Option<ControlConnection> {
         let Connection { client, vip, server, state, expires } = *connection;
         let Some(&forwarding) = self.controls.get(&vip) else {
             if self.lives(state, expires) && self.takes_data(vip, server.ip()) {
@@ -103,7 +103,7 @@ impl Sight {
             }
             return None;
         };
-        let control = Control { client, vip, server, forwarding };
+        let control = ControlConnection { client, vip, server, forwarding };
         if state != ConnectionState::Established {
             return None;
         }
@@ -165,7 +165,7 @@ impl Sight {
     }
 }
 
-const fn pair(control: &Control) -> Pair {
+const fn pair(control: &ControlConnection) -> Pair {
     (control.client.ip(), control.server.ip())
 }
 
@@ -183,7 +183,7 @@ struct Watch {
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
 pub struct Keepalive {
-    watches: HashMap<Control, Watch>,
+    watches: HashMap<ControlConnection, Watch>,
     /// Data connections that lived at one look and still do, by number: sessions that fell silent together share them.
     chosen: HashMap<u64, (Pair, HashSet<Ports>)>,
     next: u64,
@@ -191,7 +191,7 @@ pub struct Keepalive {
 
 impl Keepalive {
     /// The control connections to refresh now.
-    pub fn look(&mut self, now: Time, sight: &Sight) -> Vec<Control> {
+    pub fn look(&mut self, now: Time, sight: &Sight) -> Vec<ControlConnection> {
         // Others spoke, or ended, meanwhile.
         self.watches.retain(|_, watch| watch.expires + SECOND > now);
         let used: HashSet<u64> = self.watches.values().map(|watch| watch.own).collect();

@@ -66,7 +66,7 @@ pub mod facade {
 
         /// `ftpdirector top`.
         pub mod top {
-            pub use crate::client::top::{Options, run};
+            pub use crate::client::top::{TopOptions, run};
         }
     }
 
@@ -78,7 +78,7 @@ pub mod facade {
     /// The daemon, and what the kernel is asked without it.
     pub mod daemon {
         pub use crate::daemon::health::{Health, ServerHealth};
-        pub use crate::daemon::{Command, Kernel, OnExit, RunError, flush, run};
+        pub use crate::daemon::{DaemonCommand, OnExit, Reconciler, RunError, flush, run};
     }
 
     /// The pure core.
@@ -101,7 +101,7 @@ pub mod facade {
 
     /// What health checks find.
     pub mod health {
-        pub use crate::health::{Standing, Step};
+        pub use crate::health::{HealthState, Step};
     }
 
     /// The readers of what the kernel sends.
@@ -118,7 +118,7 @@ pub mod facade {
 
     /// The inspector on captures.
     pub mod replay {
-        pub use crate::replay::{Format, Options, run};
+        pub use crate::replay::{ReplayOptions, ReportFormat, run};
     }
 
     /// Rows.

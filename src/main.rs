@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use ftpdirector::facade::cli::{self, Cli, Command, Shown};
-use ftpdirector::facade::client::top::{self, Options};
+use ftpdirector::facade::client::top::{self, TopOptions};
 use ftpdirector::facade::client::{self, Ask, ClientError, Format};
 use ftpdirector::facade::config::{self, Config, LogFormat, LogLevel};
-use ftpdirector::facade::daemon::{self, Kernel, OnExit, RunError};
+use ftpdirector::facade::daemon::{self, OnExit, Reconciler, RunError};
 use ftpdirector::facade::lvs::ForwardingMethod;
 use ftpdirector::facade::{doctor, replay};
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Command::Replay { capture, forwarding, json } => replay_capture(&capture, forwarding, json),
         Command::Status(shown) => ask(&shown, &Ask::Status),
         Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
-            top(&file, socket, &Options { delay, pages: iterations, batch, cluster, order: sort })
+            top(&file, socket, &TopOptions { delay, pages: iterations, batch, cluster, order: sort })
         }
         Command::Sessions(shown) => ask(&shown, &Ask::Sessions),
         Command::Pinholes(shown) => ask(&shown, &Ask::Pinholes),
@@ -85,7 +85,7 @@ fn run(path: &Path, flush_on_exit: bool) -> ExitCode {
 }
 
 fn plan(config: &Config) -> ExitCode {
-    let plan = Kernel::connect().and_then(|mut kernel| kernel.plan(config));
+    let plan = Reconciler::connect().and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
             let notes = plan.notes.harm.iter().chain(&plan.notes.quiescing).map(|note| format!("# {note}\n"));
@@ -122,8 +122,8 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
 }
 
 fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> ExitCode {
-    let format = if json { replay::Format::Json } else { replay::Format::Text };
-    let options = replay::Options { forwarding, format, ports: vec![21, 990] };
+    let format = if json { replay::ReportFormat::Json } else { replay::ReportFormat::Text };
+    let options = replay::ReplayOptions { forwarding, format, ports: vec![21, 990] };
     let result = File::open(capture).map_err(|error| error.to_string()).and_then(|file| {
         let mut out = io::stdout().lock();
         replay::run(BufReader::new(file), &options, &mut out).map_err(|error| error.to_string())
@@ -137,7 +137,7 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> E
     }
 }
 
-fn top(file: &cli::File, socket: Option<PathBuf>, options: &Options) -> ExitCode {
+fn top(file: &cli::File, socket: Option<PathBuf>, options: &TopOptions) -> ExitCode {
     with_socket(file, socket, |socket| answered(top::run(socket, options)))
 }
 

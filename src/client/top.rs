@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub use page::Order;
 
 use super::request::{self, Ask, ClientError};
-use page::{Known, View};
+use page::{Known, PageView};
 use rates::Sample;
-use terminal::{Key, Keys, Screen};
+use terminal::{Keys, Keystroke, Screen};
 
 /// What the user wants to see.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct TopOptions {
     /// From one look to the next.
     pub delay: Duration,
     /// How many pages; without: for ever on a terminal, one anywhere else.
@@ -39,12 +39,12 @@ pub struct Options {
 ///
 /// # Errors
 /// Why there is nothing to show. Once a daemon has answered, one that is restarted is waited for.
-pub fn run(socket: &Path, options: &Options) -> Result<(), ClientError> {
+pub fn run(socket: &Path, options: &TopOptions) -> Result<(), ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let top = Top {
         socket: socket.to_owned(),
         began: Instant::now(),
-        view: View { cluster: options.cluster.clone(), order: options.order, first: 0 },
+        view: PageView { cluster: options.cluster.clone(), order: options.order, first: 0 },
     };
     runtime.map_err(ClientError::Output)?.block_on(async {
         let first = top.look(top.began).await?;
@@ -60,7 +60,7 @@ pub fn run(socket: &Path, options: &Options) -> Result<(), ClientError> {
 struct Top {
     socket: PathBuf,
     began: Instant,
-    view: View,
+    view: PageView,
 }
 
 impl Top {
@@ -81,7 +81,7 @@ impl Top {
     }
 
     /// As text, to the end.
-    async fn batch(self, first: Sample, options: &Options) -> Result<(), ClientError> {
+    async fn batch(self, first: Sample, options: &TopOptions) -> Result<(), ClientError> {
         let width = if io::stdout().is_terminal() { 80 } else { widest(&first) };
         let mut before = first;
         for number in 0..options.pages.map_or(1, NonZeroU32::get) {
@@ -104,7 +104,7 @@ impl Top {
     }
 
     /// On a terminal, until somebody has seen enough.
-    async fn live(mut self, first: Sample, options: &Options) -> Result<(), ClientError> {
+    async fn live(mut self, first: Sample, options: &TopOptions) -> Result<(), ClientError> {
         let mut keys = Keys::listen().map_err(ClientError::Output)?;
         let mut signals = Signals::watch().map_err(ClientError::Output)?;
         // Given back however this function ends.
@@ -122,9 +122,9 @@ impl Top {
                     let Some(typed) = typed else { return Ok(()) };
                     for key in typed {
                         match key {
-                            Key::Char('q' | 'Q' | '\x03') => return Ok(()),
-                            Key::Char('\x1a') => screen.suspend().map_err(ClientError::Output)?,
-                            Key::Char(' ') => next = Instant::now(),
+                            Keystroke::Char('q' | 'Q' | '\x03') => return Ok(()),
+                            Keystroke::Char('\x1a') => screen.suspend().map_err(ClientError::Output)?,
+                            Keystroke::Char(' ') => next = Instant::now(),
                             key => self.key(key, &now, length, size.1),
                         }
                     }
@@ -160,22 +160,22 @@ impl Top {
         }
     }
 
-    fn key(&mut self, key: Key, now: &Sample, length: usize, height: usize) {
+    fn key(&mut self, key: Keystroke, now: &Sample, length: usize, height: usize) {
         let page = height.saturating_sub(5).max(1);
         let last = length.saturating_sub(page);
         let first = self.view.first.min(last);
         self.view.first = match key {
-            Key::Up | Key::Char('k') => first.saturating_sub(1),
-            Key::Down | Key::Char('j') => first + 1,
-            Key::PageUp => first.saturating_sub(page),
-            Key::PageDown => first + page,
-            Key::Home => 0,
-            Key::End => last,
-            Key::Char('c') => {
+            Keystroke::Up | Keystroke::Char('k') => first.saturating_sub(1),
+            Keystroke::Down | Keystroke::Char('j') => first + 1,
+            Keystroke::PageUp => first.saturating_sub(page),
+            Keystroke::PageDown => first + page,
+            Keystroke::Home => 0,
+            Keystroke::End => last,
+            Keystroke::Char('c') => {
                 self.view.cluster = next_cluster(self.view.cluster.as_deref(), now);
                 0
             }
-            Key::Char(typed) => {
+            Keystroke::Char(typed) => {
                 if let Some((order, ..)) = Order::ALL.iter().find(|(_, key, _)| *key == typed) {
                     self.view.order = *order;
                 }

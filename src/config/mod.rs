@@ -15,12 +15,12 @@ mod tree;
 mod value;
 
 #[cfg(test)]
-pub(crate) use model::{Admin, ClientMatch, Kernel, Limits, Metrics, SorryServer};
+pub(crate) use model::{Admin, Bounce, ClientMatch, Kernel, Limits, Metrics, SorryServer};
 pub use model::{
-    Advertise, Bounce, Cluster, Config, HealthCheck, HealthCheckKind, Log, LogFormat, LogLevel, NoServers, OnFailure,
+    Advertise, Cluster, Config, HealthCheck, HealthCheckKind, Log, LogFormat, LogLevel, NoServers, OnFailure,
     RealServer, UnexpectedData,
 };
-pub use problem::{Problem, Problems, Severity};
+pub use problem::{Problem, ProblemSeverity, Problems};
 pub(crate) use value::unfit;
 
 /// A file that can be used.
@@ -39,7 +39,7 @@ pub struct Parsed {
 /// Every problem of the file, warnings too, in file order.
 pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let report = problem::Report::new(file, text);
+    let report = problem::Collector::new(file, text);
     let mut config = None;
     if let Some(root) = tree::read(text, &report) {
         let mut draft = file::read(section::Section::new(String::new(), &root, &report));

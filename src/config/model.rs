@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::ftp::Bounce;
 use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
 
 /// A checked configuration file.
@@ -160,15 +161,6 @@ impl ClientMatch {
             (Self::Address, IpAddr::V6(_)) => 128,
         }
     }
-}
-
-/// What becomes of a PORT or EPRT to another host than the control connection's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bounce {
-    /// The client gets the server's own 500.
-    Reject,
-    /// Let through.
-    Allow,
 }
 
 /// What becomes of control packets while no daemon listens.

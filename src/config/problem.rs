@@ -10,7 +10,7 @@ const WIDTH: usize = 100;
 
 /// Whether a problem keeps the file from being used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub enum ProblemSeverity {
     /// The file is refused.
     Error,
     /// The file is used; a human should look.
@@ -21,7 +21,7 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Whether the file can be used all the same.
-    pub severity: Severity,
+    pub severity: ProblemSeverity,
     /// The file's name, as it was given.
     pub file: String,
     /// 1-based.
@@ -43,7 +43,7 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
-        if self.severity == Severity::Warning {
+        if self.severity == ProblemSeverity::Warning {
             f.write_str("warning: ")?;
         }
         if !self.path.is_empty() {
@@ -139,24 +139,24 @@ impl Wrong {
 }
 
 /// Collects the problems of one file.
-pub(super) struct Report<'t> {
+pub(super) struct Collector<'t> {
     file: &'t str,
     lines: Vec<&'t str>,
     problems: RefCell<Vec<Problem>>,
     more: Cell<usize>,
 }
 
-impl<'t> Report<'t> {
+impl<'t> Collector<'t> {
     pub fn new(file: &'t str, text: &'t str) -> Self {
         Self { file, lines: lines(text), problems: RefCell::default(), more: Cell::new(0) }
     }
 
     pub fn error(&self, place: Place, path: &str, wrong: Wrong) {
-        self.add(Severity::Error, place, path, wrong);
+        self.add(ProblemSeverity::Error, place, path, wrong);
     }
 
     /// Notes a problem once, however often it is found.
-    pub fn add(&self, severity: Severity, place: Place, path: &str, wrong: Wrong) {
+    pub fn add(&self, severity: ProblemSeverity, place: Place, path: &str, wrong: Wrong) {
         let mut problems = self.problems.borrow_mut();
         if problems.len() >= KEPT {
             self.more.set(self.more.get() + 1);
@@ -188,7 +188,7 @@ impl<'t> Report<'t> {
     pub fn finish(self) -> Result<Vec<Problem>, Problems> {
         let mut list = self.problems.into_inner();
         list.sort_by_key(|p| (p.line, p.column));
-        if self.more.get() == 0 && list.iter().all(|p| p.severity == Severity::Warning) {
+        if self.more.get() == 0 && list.iter().all(|p| p.severity == ProblemSeverity::Warning) {
             return Ok(list);
         }
         Err(Problems { list, more: self.more.get() })
@@ -201,7 +201,7 @@ pub(super) fn not_utf8(bytes: &[u8], valid: usize, file: &str) -> Problems {
     let before = String::from_utf8_lossy(&bytes[..valid]);
     let before = lines(&before);
     let column = before.last().map_or(0, |line| line.chars().count()) + 1;
-    let report = Report::new(file, &text);
+    let report = Collector::new(file, &text);
     let wrong = Wrong::new("not UTF-8", "save the file as UTF-8");
     report.error(Place { line: before.len(), column, width: 1 }, "", wrong);
     Problems { list: report.problems.into_inner(), more: 0 }

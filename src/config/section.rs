@@ -1,6 +1,6 @@
 //! A mapping that is read key by key: what is never asked for is an unknown key.
 
-use super::problem::{Place, Report, Wrong, quoted};
+use super::problem::{Collector, Place, Wrong, quoted};
 use super::tree::{Entry, Kind, Node, shown};
 use super::value::{Read, kind};
 
@@ -16,11 +16,11 @@ pub(super) struct Section<'r, 't> {
     readable: bool,
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
-    report: &'r Report<'t>,
+    report: &'r Collector<'t>,
 }
 
 impl<'r, 't> Section<'r, 't> {
-    pub fn new(path: String, node: &'r Node, report: &'r Report<'t>) -> Self {
+    pub fn new(path: String, node: &'r Node, report: &'r Collector<'t>) -> Self {
         let readable = match &node.kind {
             Kind::Map(_) | Kind::Null => true,
             Kind::Refused => false,

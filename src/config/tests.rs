@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::problem::{Place, Report};
+use super::problem::{Collector, Place};
 use super::tree::{self, Kind, Node};
 use super::*;
 use crate::lvs::{ForwardingMethod, PortRange};
@@ -178,7 +178,7 @@ fn a_byte_order_mark_is_no_problem() {
 #[test]
 fn a_mapping_knows_its_places() {
     let text = "a: [1, 'two']\nb:\n  - c: ~\n";
-    let report = Report::new("f", text);
+    let report = Collector::new("f", text);
     let root = tree::read(text, &report).unwrap();
     assert_eq!(root.nearest("a[1]").place, Place { line: 1, column: 8, width: 5 });
     assert_eq!(root.nearest("a[1]").kind, Kind::Quoted("two".to_owned()));
@@ -320,7 +320,7 @@ proptest! {
     fn no_file_panics(text in mutated()) {
         if let Err(problems) = parse(&text, "mutated.yaml") {
             prop_assert!(!problems.list.is_empty());
-            prop_assert!(problems.list.iter().any(|problem| problem.severity == Severity::Error));
+            prop_assert!(problems.list.iter().any(|problem| problem.severity == ProblemSeverity::Error));
             let lines = text.matches(['\n', '\r']).count() + 1;
             prop_assert!(problems.list.iter().all(|problem| (1..=lines + 1).contains(&problem.line)));
             prop_assert!(!problems.to_string().contains('\r'));
@@ -339,7 +339,7 @@ proptest! {
     /// Where we read a file, another YAML library reads the same.
     #[test]
     fn yaml_is_what_others_read(text in mutated()) {
-        let report = Report::new("mutated.yaml", &text);
+        let report = Collector::new("mutated.yaml", &text);
         if let Some(root) = tree::read(&text, &report).filter(|_| report.paths().is_empty())
             && let Ok(theirs) = serde_yaml::from_str::<serde_yaml::Value>(&text)
         {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::problem::{Place, Report, Wrong, quoted};
+use super::problem::{Collector, Place, Wrong, quoted};
 
 /// The deepest nesting; the schema needs five.
 const DEPTH: usize = 16;
@@ -73,7 +73,7 @@ impl Node {
 }
 
 /// The tree of a file's one document. `None` when it is no YAML; what else is wrong is in `report`.
-pub(super) fn read(text: &str, report: &Report<'_>) -> Option<Node> {
+pub(super) fn read(text: &str, report: &Collector<'_>) -> Option<Node> {
     if text.len() > SIZE {
         let wrong = Wrong::new(format!("{} bytes are too many", text.len()), format!("at most {SIZE} bytes"));
         report.error(START, "", wrong);
@@ -175,7 +175,7 @@ pub(super) fn shown(key: &str) -> String {
 }
 
 struct Builder<'r, 't> {
-    report: &'r Report<'t>,
+    report: &'r Collector<'t>,
     open: Vec<Open>,
     root: Option<Node>,
     documents: usize,

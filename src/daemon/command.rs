@@ -6,7 +6,7 @@ use crate::plan::availability::ServerName;
 
 /// What the daemon is told while it runs, by the admin socket and the health checks.
 #[derive(Debug)]
-pub enum Command {
+pub enum DaemonCommand {
     /// Reads the file again; answers what is wrong with it.
     Reload(oneshot::Sender<Result<(), String>>),
     /// Drains a server (`true`: it gets no new sessions) or ends the drain.

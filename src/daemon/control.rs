@@ -12,9 +12,9 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::admin::{self, Kernels, State};
+use super::admin::{self, AdminState, Kernels};
 use super::advertise::Follower;
-use super::command::{Command, OnExit};
+use super::command::{DaemonCommand, OnExit};
 use super::error::{RunError, kernel_error, lines, system};
 use super::health::Health;
 use super::keepalive::KeepaliveThread;
@@ -23,18 +23,18 @@ use super::metrics::observe::Observer;
 use super::metrics::scrape::{ready, scrape};
 use super::metrics::{endpoint, verdict_histogram};
 use super::packets::Thread;
-use super::reconcile::{Kernel, missing};
+use super::reconcile::{Reconciler, missing};
 use super::row_writer;
 use super::view::{History, View};
 use crate::config::Config;
 use crate::director::Director;
-use crate::kernel::log::Log;
+use crate::kernel::log::LandingLog;
 use crate::kernel::nftables::Elements;
 use crate::kernel::queue::Queue;
 use crate::kernel::read_state;
 use crate::lvs::ServiceKey;
 use crate::plan::availability::{Availability, ServerName};
-use crate::plan::drift::{self, Expected, Found};
+use crate::plan::drift::{self, Foreseen, Repair};
 use crate::plan::reconcile::Plan;
 use crate::plan::{director_config, restart};
 use crate::state::{Change, LocalAddress};
@@ -53,7 +53,7 @@ const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 pub struct Daemon {
     /// What the file says. (The view's is that with what quiesces.)
     config: Config,
-    kernel: Kernel,
+    kernel: Reconciler,
     packets: Packets,
     health: Health,
     follower: Follower,
@@ -71,8 +71,8 @@ pub struct Daemon {
 
 impl Daemon {
     /// Writes the rows, takes the queue, starts the threads.
-    pub async fn start(config: Config, file: &Path, commands: mpsc::Sender<Command>) -> Result<Self, RunError> {
-        let mut kernel = Kernel::connect().map_err(RunError::Kernel)?;
+    pub async fn start(config: Config, file: &Path, commands: mpsc::Sender<DaemonCommand>) -> Result<Self, RunError> {
+        let mut kernel = Reconciler::connect().map_err(RunError::Kernel)?;
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
         let address = config.metrics.listen;
@@ -86,7 +86,7 @@ impl Daemon {
         let availability = look.availability(&inforce).map_err(kernel_error)?;
         let plan = look.plan(&inforce, &availability).map_err(RunError::Kernel)?;
         let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
-        let log = Log::open(config.kernel.queue).map_err(kernel_error)?;
+        let log = LandingLog::open(config.kernel.queue).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
         let found = read_state::dynamic(&mut elements).map_err(kernel_error)?;
@@ -130,7 +130,7 @@ impl Daemon {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
                 let facts = Kernels::new(Arc::clone(&view), observer).map_err(kernel_error)?;
-                let state = State::new(facts, packets.clone(), commands, file);
+                let state = AdminState::new(facts, packets.clone(), commands, file);
                 tokio::spawn(admin::serve(listener, admin::LIMITS, state));
                 Some(socket)
             }
@@ -158,15 +158,15 @@ impl Daemon {
     }
 
     /// Does what it is told.
-    pub fn command(&mut self, command: Command, reread: &impl Fn() -> Result<Config, String>) {
+    pub fn command(&mut self, command: DaemonCommand, reread: &impl Fn() -> Result<Config, String>) {
         match command {
             // Whoever asked may have gone.
-            Command::Reload(answer) => drop(answer.send(self.reload(reread))),
-            Command::Drain { server, drained, answer } => drop(answer.send(self.drain(server, drained))),
+            DaemonCommand::Reload(answer) => drop(answer.send(self.reload(reread))),
+            DaemonCommand::Drain { server, drained, answer } => drop(answer.send(self.drain(server, drained))),
             // A command that waited may be out of date.
-            Command::Down { .. } => self.follow_health(),
+            DaemonCommand::Down { .. } => self.follow_health(),
             // When the packet thread is gone, the next beat says so.
-            Command::Advertise => drop(self.configure_packets()),
+            DaemonCommand::Advertise => drop(self.configure_packets()),
         }
     }
 
@@ -325,26 +325,26 @@ impl Daemon {
 
     /// How many rows someone else had changed; says so. An address whose interface was missing was nobody's change.
     fn drift(&self, plan: &Plan) -> u64 {
-        let found = drift::found(plan, Expected { quiescing: &self.quiescing, absent: &self.absent });
+        let found = drift::found(plan, Foreseen { quiescing: &self.quiescing, absent: &self.absent });
         for found in &found {
             match found {
-                Found::Timeouts => warn!("another program changed the IPVS timeouts: set again"),
-                Found::Rules(edited) => {
+                Repair::Timeouts => warn!("another program changed the IPVS timeouts: set again"),
+                Repair::Rules(edited) => {
                     let edited = edited.join("; ");
                     warn!("another program changed the rules of table inet ftpdirector ({edited}): written again");
                 }
-                Found::Flushed(elements) => {
+                Repair::Flushed(elements) => {
                     warn!("another program emptied table inet ftpdirector: {elements} elements written again")
                 }
-                Found::InterfaceCame(change) => info!("{change}: the interface exists now"),
-                Found::ConnectionsEnded(change) => info!("{change}: the last connection has ended"),
-                Found::Row(change @ Change::EditDestination(..)) => {
+                Repair::InterfaceCame(change) => info!("{change}: the interface exists now"),
+                Repair::ConnectionsEnded(change) => info!("{change}: the last connection has ended"),
+                Repair::Row(change @ Change::EditDestination(..)) => {
                     warn!("put right: {change} (to take a server out by hand: ftpdirector drain CLUSTER/SERVER)");
                 }
-                Found::Row(change) => warn!("put right: {change}"),
+                Repair::Row(change) => warn!("put right: {change}"),
             }
         }
-        found.iter().map(Found::drift).fold(0, u64::saturating_add)
+        found.iter().map(Repair::drift).fold(0, u64::saturating_add)
     }
 
     /// Whether the packet thread answers.

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::messages::{Message, Packets};
 use super::view::View;
 use crate::config::{Cluster, Config};
-use crate::keepalive::{Control, Idle, Keepalive, Quiet, Sight};
+use crate::keepalive::{ControlConnection, Idle, Keepalive, Quiet, Sight};
 use crate::kernel::conntrack::{self, Patience};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::raw::{Raw, is_local};
@@ -152,7 +152,7 @@ impl Keeper {
         sight.retain(|_| may.next().unwrap_or(false));
     }
 
-    fn refresh(&self, mut controls: Vec<Control>) -> Result<(), KernelError> {
+    fn refresh(&self, mut controls: Vec<ControlConnection>) -> Result<(), KernelError> {
         let vips: BTreeSet<_> = controls.iter().map(|control| control.vip.ip()).collect();
         // The other director of a pair has the connections too, but not the VIP: it must not send into the network.
         let local: BTreeSet<_> = vips.into_iter().filter(|&vip| is_local(vip)).collect();
@@ -171,7 +171,7 @@ impl Keeper {
     }
 
     /// Counts what was sent, and tells those who listen.
-    fn tell(&self, controls: &[Control]) {
+    fn tell(&self, controls: &[ControlConnection]) {
         if controls.is_empty() {
             return;
         }
@@ -189,7 +189,7 @@ impl Keeper {
 }
 
 /// What the packet thread knows it by.
-const fn session(control: &Control) -> (SocketAddr, SocketAddr) {
+const fn session(control: &ControlConnection) -> (SocketAddr, SocketAddr) {
     (control.client, control.far_end())
 }
 

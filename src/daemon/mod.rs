@@ -29,9 +29,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
-pub use command::{Command, OnExit};
+pub use command::{DaemonCommand, OnExit};
 pub use error::RunError;
-pub use reconcile::{Kernel, flush};
+pub use reconcile::{Reconciler, flush};
 
 use crate::config::Config;
 use control::{Daemon, notify};
@@ -63,16 +63,16 @@ pub fn run(
         // The far ends are held by those who command: the health checks and the admin socket.
         let (commands, mut inbox) = mpsc::channel(64);
         let mut daemon = Daemon::start(config, file, commands).await?;
-        let mut signals = Signals::watch().map_err(system("signal handler"))?;
+        let mut signals = DaemonSignals::watch().map_err(system("signal handler"))?;
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
         notify(&[NotifyState::Ready]);
         let (mut next_look, mut next_beat) = (Instant::now() + LOOK, Instant::now() + BEAT);
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Asked::Stop => break,
+                    SignalAsked::Stop => break,
                     // What went wrong is in the log.
-                    Asked::Reload => drop(daemon.reload(&reread)),
+                    SignalAsked::Reload => drop(daemon.reload(&reread)),
                 },
                 Some(command) = inbox.recv() => daemon.command(command, &reread),
                 () = sleep_until(next_look) => {
@@ -103,18 +103,18 @@ fn raise_descriptors() {
     }
 }
 
-enum Asked {
+enum SignalAsked {
     Stop,
     Reload,
 }
 
-struct Signals {
+struct DaemonSignals {
     term: Signal,
     int: Signal,
     hangup: Signal,
 }
 
-impl Signals {
+impl DaemonSignals {
     fn watch() -> io::Result<Self> {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
@@ -123,11 +123,11 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> SignalAsked {
         tokio::select! {
-            _ = self.term.recv() => Asked::Stop,
-            _ = self.int.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.term.recv() => SignalAsked::Stop,
+            _ = self.int.recv() => SignalAsked::Stop,
+            _ = self.hangup.recv() => SignalAsked::Reload,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::row_writer::Job;
 use super::trace_subscribers::Listeners;
 use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
 use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
-use crate::kernel::log::Log;
+use crate::kernel::log::LandingLog;
 use crate::kernel::queue::{PacketId, Queue, Verdicts};
 use crate::kernel::wait::{Wake, wait};
 use crate::time::Time;
@@ -27,7 +27,7 @@ pub struct Thread {
     /// Control packets.
     pub queue: Queue,
     /// Data connections that landed.
-    pub log: Log,
+    pub log: LandingLog,
     /// The core.
     pub director: Director,
     /// What it is told.
@@ -72,7 +72,13 @@ struct Core {
     lost: (u64, u64),
 }
 
-fn run(mut core: Core, mut queue: Queue, mut log: Log, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
+fn run(
+    mut core: Core,
+    mut queue: Queue,
+    mut log: LandingLog,
+    inbox: &Receiver<Message>,
+    wake: &Wake,
+) -> io::Result<()> {
     let (mut actions, mut trouble) = (Vec::new(), Repeated::default());
     loop {
         core.lost = (queue.late(), log.overruns());
@@ -173,9 +179,14 @@ impl Core {
         }
     }
 
-    fn packet(&mut self, packet: crate::kernel::queue::Packet<'_>, actions: &mut Vec<Action>, verdicts: &mut Verdicts) {
+    fn packet(
+        &mut self,
+        packet: crate::kernel::queue::QueuedPacket<'_>,
+        actions: &mut Vec<Action>,
+        verdicts: &mut Verdicts,
+    ) {
         let received = Instant::now();
-        let crate::kernel::queue::Packet { id, hook, mark, payload, truncated, .. } = packet;
+        let crate::kernel::queue::QueuedPacket { id, hook, mark, payload, truncated, .. } = packet;
         self.next = self.next.wrapping_add(1);
         // The other hook that queues is POSTROUTING.
         let hook = if hook == NF_INET_FORWARD { Hook::Forward } else { Hook::Postrouting };

@@ -17,7 +17,7 @@ pub struct Places<S> {
 
 /// A place that is taken; free again when this is dropped.
 #[derive(Debug)]
-pub struct Place<S: Ord> {
+pub struct Seat<S: Ord> {
     source: S,
     taken: Arc<Mutex<BTreeMap<S, usize>>>,
 }
@@ -31,7 +31,7 @@ impl<S: Ord + Clone> Places<S> {
 
     /// A place for `source`; `None` when there is none, or when it has its share.
     #[must_use]
-    pub fn take(&self, source: S) -> Option<Place<S>> {
+    pub fn take(&self, source: S) -> Option<Seat<S>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.get(&source).copied().unwrap_or_default();
         if own >= self.each || taken.values().sum::<usize>() >= self.most {
@@ -39,11 +39,11 @@ impl<S: Ord + Clone> Places<S> {
         }
         taken.insert(source.clone(), own + 1);
         drop(taken);
-        Some(Place { source, taken: Arc::clone(&self.taken) })
+        Some(Seat { source, taken: Arc::clone(&self.taken) })
     }
 }
 
-impl<S: Ord> Drop for Place<S> {
+impl<S: Ord> Drop for Seat<S> {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = taken.get_mut(&self.source) {

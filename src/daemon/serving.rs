@@ -15,7 +15,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// How many are served at once.
     pub most: usize,
     /// How many of one source: an address, or a user.

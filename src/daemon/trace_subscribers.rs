@@ -12,7 +12,7 @@ pub const BEHIND: usize = 4096;
 
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub enum TraceLine {
     /// Something happened.
     Event {
         /// When, seconds since the epoch.
@@ -28,14 +28,14 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Listener {
     filter: Filter,
-    line: Sender<Heard>,
+    line: Sender<TraceLine>,
     lost: u64,
 }
 
 impl Listener {
     /// Who listens to these sessions until the far end of `line` is dropped.
     #[must_use]
-    pub const fn new(filter: Filter, line: Sender<Heard>) -> Self {
+    pub const fn new(filter: Filter, line: Sender<TraceLine>) -> Self {
         Self { filter, line, lost: 0 }
     }
 
@@ -45,7 +45,7 @@ impl Listener {
         }
         self.own_up();
         let full = |error| matches!(error, TrySendError::Full(_));
-        let heard = Heard::Event { at, event: Box::new(event.clone()) };
+        let heard = TraceLine::Event { at, event: Box::new(event.clone()) };
         if self.lost > 0 || self.line.try_send(heard).is_err_and(full) {
             self.lost = self.lost.saturating_add(1);
         }
@@ -53,7 +53,7 @@ impl Listener {
 
     /// Says how many were lost, as soon as there is room.
     fn own_up(&mut self) {
-        if self.lost > 0 && self.line.try_send(Heard::Lost(self.lost)).is_ok() {
+        if self.lost > 0 && self.line.try_send(TraceLine::Lost(self.lost)).is_ok() {
             self.lost = 0;
         }
     }

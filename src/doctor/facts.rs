@@ -39,7 +39,7 @@ pub struct Facts {
     /// Interfaces of the default routes: IPv6 or not, name.
     pub defaults: Vec<(bool, String)>,
     /// `ip rule` beyond the three that every machine has.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<RoutingRule>,
     /// Virtual services that ftpdirector did not make.
     pub foreign: Vec<ListedService>,
     /// Where programs of this machine listen, `ss -ltn`.
@@ -76,7 +76,7 @@ pub struct Route {
 
 /// A routing policy rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub struct RoutingRule {
     /// Mark and mask that it looks at.
     pub mark: Option<(u32, u32)>,
     /// As `ip rule` shows it.

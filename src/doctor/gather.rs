@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::facts::{Link, Need, Policy, Route, Unseen};
+use super::facts::{Link, Need, Route, RoutingRule, Unseen};
 use crate::config::{self, Config};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::nftables::Elements;
@@ -180,14 +180,14 @@ fn routes(facts: &mut Facts) {
     }
 }
 
-fn policy(rule: &Value) -> Policy {
+fn policy(rule: &Value) -> RoutingRule {
     let number = |text: &Value| u32::from_str_radix(text.as_str()?.trim_start_matches("0x"), 16).ok();
     let mark = number(&rule["fwmark"]).map(|mark| (mark, number(&rule["fwmask"]).unwrap_or(u32::MAX)));
     let words = rule.as_object().into_iter().flatten().map(|(key, value)| match value {
         Value::String(text) => format!("{key} {text}"),
         other => format!("{key} {other}"),
     });
-    Policy { mark, text: words.collect::<Vec<_>>().join(" ") }
+    RoutingRule { mark, text: words.collect::<Vec<_>>().join(" ") }
 }
 
 fn sysctls(facts: &mut Facts) {

@@ -18,14 +18,14 @@ pub use gather::gather;
 
 /// Everything that was found, the worst first, then the checks that found nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Examination {
     /// Findings, then one [`Severity::Unknown`] or [`Severity::Good`] for each check that found nothing.
     pub findings: Vec<Finding>,
 }
 
 /// Runs every check.
 #[must_use]
-pub fn examine(facts: &Facts) -> Report {
+pub fn examine(facts: &Facts) -> Examination {
     let mut findings: Vec<Finding> = checks::ALL
         .iter()
         .flat_map(|check| {
@@ -38,10 +38,10 @@ pub fn examine(facts: &Facts) -> Report {
         })
         .collect();
     findings.sort_by_key(|finding| finding.severity);
-    Report { findings }
+    Examination { findings }
 }
 
-impl Report {
+impl Examination {
     /// Whether FTP cannot work on this machine.
     #[must_use]
     pub fn fatal(&self) -> bool {
@@ -62,7 +62,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Examination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in self.findings.iter().filter(|finding| finding.severity < Severity::Unknown) {
             writeln!(f, "{finding}\n")?;

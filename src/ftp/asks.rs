@@ -46,7 +46,7 @@ pub(super) struct Overflow;
 
 /// What a final reply was to EPSV ALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum EpsvAllReply {
     /// It accepts it.
     EpsvAll,
     /// It has nothing to do with it.
@@ -138,13 +138,13 @@ impl Count {
     }
 
     /// A complete reply.
-    pub(super) fn reply(&mut self, code: u16) -> Answer {
+    pub(super) fn reply(&mut self, code: u16) -> EpsvAllReply {
         let greets = self.awaits_greeting() && matches!(code, 120 | 220 | 421);
         if code != 120 {
             self.opening = Opening::Over;
         }
         if greets || code < 200 {
-            return Answer::Other;
+            return EpsvAllReply::Other;
         }
         let number = match self.oldest() {
             Some((number, _)) if self.awaits(code) => {
@@ -154,7 +154,7 @@ impl Count {
             Some((number, _)) if number == self.answered && code < 300 => {
                 // Servers send a line too many now and then, and the 227 comes behind it.
                 self.uncertain = true;
-                return Answer::Other;
+                return EpsvAllReply::Other;
             }
             Some((number, _)) if number == self.answered => {
                 self.forget_oldest();
@@ -172,12 +172,12 @@ impl Count {
         all
     }
 
-    fn settle_epsv_all(&mut self, number: u16, code: u16) -> Answer {
-        let Some(asked) = self.epsv_all else { return Answer::Other };
+    fn settle_epsv_all(&mut self, number: u16, code: u16) -> EpsvAllReply {
+        let Some(asked) = self.epsv_all else { return EpsvAllReply::Other };
         if number.wrapping_sub(asked).cast_signed() < 0 {
-            return Answer::Other;
+            return EpsvAllReply::Other;
         }
         self.epsv_all = None;
-        if number == asked && code < 300 { Answer::EpsvAll } else { Answer::Other }
+        if number == asked && code < 300 { EpsvAllReply::EpsvAll } else { EpsvAllReply::Other }
     }
 }

@@ -1,10 +1,10 @@
 //! The client's half: from bytes to commands.
 
 use super::bounce::refusal;
-use super::edits::{Extent, Fate};
+use super::edits::{CommandFate, Extent};
 use super::line::{Scratch, clean, condense, is_blank, is_word, split, wipe};
 use super::sight::is_tls;
-use super::state::{Auth, Mode, Session, Turn};
+use super::state::{Auth, LineMode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
@@ -74,36 +74,38 @@ impl Session {
         let length = line_length(rest, self.to_server.mode);
         let chunk = rest.get(..length).unwrap_or(rest);
         self.to_server.next = advance(self.to_server.next, length);
-        if let Fate::Overwrite(extent) = self.command_bytes(turn, chunk) {
+        if let CommandFate::Overwrite(extent) = self.command_bytes(turn, chunk) {
             self.spoil(turn.context, segment, read..read.saturating_add(length), extent);
         }
         true
     }
 
     /// The next bytes of a line, perhaps with its end.
-    pub(super) fn command_bytes(&mut self, turn: &mut Turn<'_>, chunk: &[u8]) -> Fate {
+    pub(super) fn command_bytes(&mut self, turn: &mut Turn<'_>, chunk: &[u8]) -> CommandFate {
         let complete = chunk.last() == Some(&b'\n');
         match (self.to_server.mode, chunk.first()) {
-            (Mode::Start, Some(b'\r' | b'\n')) if complete && super::line::trim_end(chunk).is_empty() => {
-                return Fate::Pass;
+            (LineMode::Start, Some(b'\r' | b'\n')) if complete && super::line::trim_end(chunk).is_empty() => {
+                return CommandFate::Pass;
             }
-            (Mode::Start, _) if is_tls(chunk) => return self.record(turn, complete),
+            (LineMode::Start, _) if is_tls(chunk) => return self.record(turn, complete),
             _ => {}
         }
         let half = &mut self.to_server;
         half.line = half.line.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
         let overlong = usize::try_from(half.line).unwrap_or(usize::MAX) > turn.context.policy.line_limit;
         let fate = match half.mode {
-            Mode::Start | Mode::Keep | Mode::Argument | Mode::Skip if overlong => self.overlong(turn, chunk, complete),
-            Mode::Start if complete => self.command(turn, chunk),
-            Mode::Start | Mode::Keep | Mode::Argument => self.keep_command(turn, chunk, complete),
-            Mode::Skip if complete => self.skipped(turn),
-            Mode::Discard if complete => self.unknown(),
-            Mode::Skip | Mode::Discard => Fate::Pass,
-            Mode::Overwrite => Fate::Overwrite(Extent::Rest),
+            LineMode::Start | LineMode::Keep | LineMode::Argument | LineMode::Skip if overlong => {
+                self.overlong(turn, chunk, complete)
+            }
+            LineMode::Start if complete => self.command(turn, chunk),
+            LineMode::Start | LineMode::Keep | LineMode::Argument => self.keep_command(turn, chunk, complete),
+            LineMode::Skip if complete => self.skipped(turn),
+            LineMode::Discard if complete => self.unknown(),
+            LineMode::Skip | LineMode::Discard => CommandFate::Pass,
+            LineMode::Overwrite => CommandFate::Overwrite(Extent::Rest),
         };
         if complete && !self.ciphered {
-            (self.to_server.line, self.to_server.mode, self.to_server.lenient) = (0, Mode::Start, false);
+            (self.to_server.line, self.to_server.mode, self.to_server.lenient) = (0, LineMode::Start, false);
             if let Some(heap) = &mut self.heap {
                 wipe(&mut heap.command);
             }
@@ -112,29 +114,29 @@ impl Session {
     }
 
     /// A TLS record where a command should begin. Where the server is heard, it says when encryption begins.
-    fn record(&mut self, turn: &mut Turn<'_>, complete: bool) -> Fate {
+    fn record(&mut self, turn: &mut Turn<'_>, complete: bool) -> CommandFate {
         if turn.context.policy.replies == Replies::Unseen && self.auth != Auth::Nothing {
             self.go_dark(BlindReason::Tls, turn.events);
         } else {
             self.dim(BlindReason::Tls, turn.events);
             self.count.doubt();
         }
-        self.to_server.mode = if complete { Mode::Start } else { Mode::Discard };
-        Fate::Pass
+        self.to_server.mode = if complete { LineMode::Start } else { LineMode::Discard };
+        CommandFate::Pass
     }
 
     /// A line that is longer than any command: what its first words refuse is refused even so. What telnet commands and
     /// blanks make long, is not.
-    fn overlong(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
+    fn overlong(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> CommandFate {
         let mut kept = std::mem::take(&mut self.heap().command);
         kept.extend_from_slice(chunk);
-        let mut fate = Fate::Pass;
-        if self.to_server.mode != Mode::Skip {
+        let mut fate = CommandFate::Pass;
+        if self.to_server.mode != LineMode::Skip {
             let mut text = condense(&kept);
             if text.len() <= turn.context.policy.line_limit.wrapping_div(2) {
                 wipe(&mut kept);
                 (self.to_server.line, self.to_server.mode) =
-                    (u32::try_from(text.len()).unwrap_or(u32::MAX), Mode::Keep);
+                    (u32::try_from(text.len()).unwrap_or(u32::MAX), LineMode::Keep);
                 fate = self.keep_command(turn, &text, complete);
                 wipe(&mut text);
                 return fate;
@@ -142,9 +144,9 @@ impl Session {
             fate = self.judge_early(turn, &kept);
         }
         wipe(&mut kept);
-        if fate == Fate::Pass {
+        if fate == CommandFate::Pass {
             self.dim(BlindReason::Overlong, turn.events);
-            self.to_server.mode = Mode::Discard;
+            self.to_server.mode = LineMode::Discard;
             if complete {
                 self.unknown();
             }
@@ -153,26 +155,26 @@ impl Session {
     }
 
     /// The end of a line that means nothing. The server answers it.
-    fn unknown(&mut self) -> Fate {
+    fn unknown(&mut self) -> CommandFate {
         self.count.doubt();
         _ = self.count.command(Verb::Other);
-        Fate::Pass
+        CommandFate::Pass
     }
 
     /// Keeps the pieces of a command: only its first word, if nothing depends on the rest.
-    fn keep_command(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> Fate {
-        let rest = if self.to_server.mode == Mode::Argument { chunk } else { self.keep_word(turn, chunk) };
+    fn keep_command(&mut self, turn: &mut Turn<'_>, chunk: &[u8], complete: bool) -> CommandFate {
+        let rest = if self.to_server.mode == LineMode::Argument { chunk } else { self.keep_word(turn, chunk) };
         match self.to_server.mode {
-            Mode::Skip if complete => return self.skipped(turn),
-            Mode::Discard if complete => return self.unknown(),
-            Mode::Skip | Mode::Discard => return Fate::Pass,
+            LineMode::Skip if complete => return self.skipped(turn),
+            LineMode::Discard if complete => return self.unknown(),
+            LineMode::Skip | LineMode::Discard => return CommandFate::Pass,
             _ => {}
         }
         let mut kept = std::mem::take(&mut self.heap().command);
         kept.extend_from_slice(rest);
         let fate = if complete { self.command(turn, &kept) } else { self.judge_early(turn, &kept) };
         match (complete, fate) {
-            (false, Fate::Pass) => self.heap().command = kept,
+            (false, CommandFate::Pass) => self.heap().command = kept,
             _ => wipe(&mut kept),
         }
         fate
@@ -180,7 +182,7 @@ impl Session {
 
     /// Keeps bytes up to the blank behind the first word, which decides about the rest; returns the rest.
     fn keep_word<'a>(&mut self, turn: &mut Turn<'_>, chunk: &'a [u8]) -> &'a [u8] {
-        self.to_server.mode = Mode::Keep;
+        self.to_server.mode = LineMode::Keep;
         let (mut rest, mut scratch) = (chunk, Scratch::default());
         let mut kept = std::mem::take(&mut self.heap().command);
         while let Some(blank) = rest.iter().position(|b| is_blank(*b)) {
@@ -190,14 +192,14 @@ impl Session {
             let (verb, empty, readable) = (Verb::parse(word), word.is_empty(), is_word(word));
             rest = behind;
             if !empty && verb.argument_matters() {
-                self.to_server.mode = Mode::Argument;
+                self.to_server.mode = LineMode::Argument;
                 break;
             }
             wipe(&mut kept);
             if !empty {
-                (self.verb, self.to_server.mode, rest) = (verb, Mode::Skip, &[]);
+                (self.verb, self.to_server.mode, rest) = (verb, LineMode::Skip, &[]);
                 if !readable {
-                    self.to_server.mode = Mode::Discard;
+                    self.to_server.mode = LineMode::Discard;
                     self.note_garbage(turn);
                 }
                 break;
@@ -209,7 +211,7 @@ impl Session {
     }
 
     /// The end of a command of which only the verb was kept.
-    fn skipped(&mut self, turn: &mut Turn<'_>) -> Fate {
+    fn skipped(&mut self, turn: &mut Turn<'_>) -> CommandFate {
         match self.verb {
             // the end of a line whose beginning was not seen
             Verb::Other if self.to_server.lenient => self.unknown(),
@@ -218,28 +220,28 @@ impl Session {
     }
 
     /// Refuses an unfinished command as soon as its text allows: later only its last bytes could be overwritten.
-    fn judge_early(&mut self, turn: &mut Turn<'_>, kept: &[u8]) -> Fate {
+    fn judge_early(&mut self, turn: &mut Turn<'_>, kept: &[u8]) -> CommandFate {
         let mut scratch = Scratch::default();
         let (word, argument) = split(clean(kept, &mut scratch));
         let verb = Verb::parse(word);
-        let Role::Active(form) = verb.role() else { return Fate::Pass };
-        let Some(reason) = refusal(turn.context, form, argument) else { return Fate::Pass };
+        let Role::Active(form) = verb.role() else { return CommandFate::Pass };
+        let Some(reason) = refusal(turn.context, form, argument) else { return CommandFate::Pass };
         if turn.context.policy.bounce == Bounce::Allow {
-            return Fate::Pass;
+            return CommandFate::Pass;
         }
-        self.to_server.mode = Mode::Overwrite;
+        self.to_server.mode = LineMode::Overwrite;
         self.count_command(turn, verb);
         turn.events.push(Event::Refuse { verb, reason });
-        Fate::Overwrite(Extent::First)
+        CommandFate::Overwrite(Extent::First)
     }
 
     /// A complete line.
-    fn command(&mut self, turn: &mut Turn<'_>, line: &[u8]) -> Fate {
+    fn command(&mut self, turn: &mut Turn<'_>, line: &[u8]) -> CommandFate {
         let mut scratch = Scratch::default();
         let (word, argument) = split(clean(line, &mut scratch));
         let verb = Verb::parse(word);
         match (word.is_empty(), is_word(word)) {
-            (true, _) => Fate::Pass,
+            (true, _) => CommandFate::Pass,
             // the end of a line whose beginning was not seen
             _ if self.to_server.lenient && verb == Verb::Other => self.unknown(),
             (_, false) => {
@@ -271,9 +273,9 @@ impl Session {
 }
 
 /// How many bytes belong to the next line of a stream, or to the next piece of it. Lines that are empty are one.
-pub(super) fn line_length(bytes: &[u8], mode: Mode) -> usize {
+pub(super) fn line_length(bytes: &[u8], mode: LineMode) -> usize {
     let piece = bytes.get(..PIECE).unwrap_or(bytes);
-    if mode == Mode::Start {
+    if mode == LineMode::Start {
         let ends = piece.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
         if let Some(last) = memchr::memrchr(b'\n', piece.get(..ends).unwrap_or(&[])) {
             return last.saturating_add(1);

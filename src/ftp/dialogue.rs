@@ -1,13 +1,13 @@
 //! What each command means for data connections.
 
 use super::bounce::{Judgement, judge};
-use super::edits::{Extent, Fate};
+use super::edits::{CommandFate, Extent};
 use super::state::{Auth, Pending, Session, Turn};
 use super::verb::{ActiveForm, Role};
 use super::{BlindReason, Bounce, CancelReason, Event, RefuseReason, Replies, Source, UnparsedReason, Verb};
 
 impl Session {
-    pub(super) fn act(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) -> Fate {
+    pub(super) fn act(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) -> CommandFate {
         self.count_command(turn, verb);
         match verb.role() {
             Role::Plain | Role::Wrapped => {}
@@ -22,30 +22,30 @@ impl Session {
             Role::Leave => self.leave(turn, verb),
             Role::Protect => self.protect(turn, verb, argument),
         }
-        Fate::Pass
+        CommandFate::Pass
     }
 
-    fn active(&mut self, turn: &mut Turn<'_>, verb: Verb, form: ActiveForm, argument: &[u8]) -> Fate {
+    fn active(&mut self, turn: &mut Turn<'_>, verb: Verb, form: ActiveForm, argument: &[u8]) -> CommandFate {
         match judge(turn.context, form, argument) {
             Judgement::Refuse(reason) => {
                 turn.events.push(Event::Refuse { verb, reason });
                 match turn.context.policy.bounce {
-                    Bounce::Reject => Fate::Overwrite(Extent::First),
-                    Bounce::Allow => Fate::Pass,
+                    Bounce::Reject => CommandFate::Overwrite(Extent::First),
+                    Bounce::Allow => CommandFate::Pass,
                 }
             }
             Judgement::Accept(_) if self.epsv_all => {
                 turn.events.push(Event::Refuse { verb, reason: RefuseReason::EpsvAll });
-                Fate::Pass
+                CommandFate::Pass
             }
             Judgement::Accept(address) => {
                 self.expect(Pending::Active);
                 turn.events.push(Event::ExpectActive { verb, address, source: Source::Command });
-                Fate::Pass
+                CommandFate::Pass
             }
             Judgement::Unparsed(reason) => {
                 turn.events.push(Event::UnparsedCommand { verb, reason });
-                Fate::Pass
+                CommandFate::Pass
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use super::bounce::refusal;
 use super::commands::{Progress, line_length};
-use super::edits::{Extent, Fate};
+use super::edits::{CommandFate, Extent};
 use super::line::{Scratch, clean, split, wipe};
 use super::sight::is_likely;
-use super::state::{Mode, Session, Turn};
+use super::state::{LineMode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::{Role, Verb};
 use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Segment};
@@ -49,12 +49,12 @@ impl Session {
         let known = usize::try_from(distance(next, seq)).unwrap_or(usize::MAX);
         if let Some(rest) = copy.get(known..).filter(|rest| !rest.is_empty()) {
             let begin = next.wrapping_sub(self.to_server.line);
-            let open = self.to_server.line > 0 && self.to_server.mode != Mode::Overwrite;
+            let open = self.to_server.line > 0 && self.to_server.mode != LineMode::Overwrite;
             let length = line_length(rest, self.to_server.mode);
             let chunk = rest.get(..length).unwrap_or(rest);
             self.to_server.next = advance(next, length);
             let fate = self.command_bytes(turn, chunk);
-            if let (Fate::Overwrite(_), true, Some(segment)) = (fate, open, segment) {
+            if let (CommandFate::Overwrite(_), true, Some(segment)) = (fate, open, segment) {
                 let from = usize::try_from(distance(begin, segment.seq)).unwrap_or(0);
                 self.spoil(turn.context, segment, from..segment.payload.len(), Extent::Rest);
             }
@@ -82,7 +82,7 @@ impl Session {
         let (mut at, mut likely) = (0_usize, 0_usize);
         for _ in 0..AGAIN {
             let Some(rest) = segment.payload.get(at..).filter(|rest| !rest.is_empty() && at < read) else { break };
-            let line = rest.get(..line_length(rest, Mode::Start)).unwrap_or(rest);
+            let line = rest.get(..line_length(rest, LineMode::Start)).unwrap_or(rest);
             let range = at..at.saturating_add(line.len());
             at = range.end;
             if !is_likely(line) {
@@ -99,7 +99,7 @@ impl Session {
         }
         // what was read ended in the middle of a line; so does what comes again
         let ended = read.checked_sub(1).and_then(|last| segment.payload.get(last)) == Some(&b'\n');
-        !ended || read >= segment.payload.len() || self.to_server.mode == Mode::Start
+        !ended || read >= segment.payload.len() || self.to_server.mode == LineMode::Start
     }
 
     /// The server acknowledges bytes that did not come here: they took another way, and nothing is to be waited for.
@@ -150,7 +150,7 @@ impl Session {
             return;
         }
         let half = &mut self.to_server;
-        (half.next, half.line, half.mode, half.lenient) = (to, 0, Mode::Start, true);
+        (half.next, half.line, half.mode, half.lenient) = (to, 0, LineMode::Start, true);
         if let Some(heap) = &mut self.heap {
             wipe(&mut heap.command);
         }

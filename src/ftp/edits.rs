@@ -12,7 +12,7 @@ pub(super) const LIFETIME: u16 = 120;
 
 /// What becomes of the bytes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum CommandFate {
     /// The server gets them.
     Pass,
     /// The server must not understand it.

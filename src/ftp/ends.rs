@@ -7,13 +7,13 @@
 
 /// How the server ends its lines, and whether the last byte was a CR.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ends {
-    style: Style,
+pub(super) struct LineEnds {
+    style: EndStyle,
     after_cr: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Style {
+enum EndStyle {
     /// The first line has not ended.
     #[default]
     New,
@@ -28,17 +28,17 @@ enum Style {
 const CR: u8 = b'\r';
 const LF: u8 = b'\n';
 
-impl Ends {
+impl LineEnds {
     /// Nothing more is learned from what comes.
     pub(super) fn settle(&mut self) {
-        if self.style == Style::New {
-            self.style = Style::CrLf;
+        if self.style == EndStyle::New {
+            self.style = EndStyle::CrLf;
         }
     }
 
     /// Whether the first line has not ended.
     pub(super) fn is_new(self) -> bool {
-        self.style == Style::New
+        self.style == EndStyle::New
     }
 
     /// Bytes are missing: what comes follows no CR.
@@ -51,9 +51,11 @@ impl Ends {
         let mut count = 0_usize;
         for byte in bytes {
             match (self.style, *byte) {
-                (Style::New, _) => break,
-                (Style::Lf | Style::Cr, LF) if self.after_cr => (self.style, self.after_cr) = (Style::CrLf, false),
-                (Style::Lf, CR) => self.after_cr = true,
+                (EndStyle::New, _) => break,
+                (EndStyle::Lf | EndStyle::Cr, LF) if self.after_cr => {
+                    (self.style, self.after_cr) = (EndStyle::CrLf, false)
+                }
+                (EndStyle::Lf, CR) => self.after_cr = true,
                 (_, 0) => self.after_cr = false,
                 _ => break,
             }
@@ -65,10 +67,10 @@ impl Ends {
     /// How many of these next bytes belong to the line, up to its end; `None` if that has not come.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let end = match self.style {
-            Style::New => self.learn(bytes),
-            Style::CrLf => self.crlf(bytes),
-            Style::Lf => self.lf(bytes),
-            Style::Cr => self.cr(bytes),
+            EndStyle::New => self.learn(bytes),
+            EndStyle::CrLf => self.crlf(bytes),
+            EndStyle::Lf => self.lf(bytes),
+            EndStyle::Cr => self.cr(bytes),
         };
         let read = end.unwrap_or(bytes.len());
         if let Some(last) = read.checked_sub(1).and_then(|last| bytes.get(last)) {
@@ -81,14 +83,14 @@ impl Ends {
     fn learn(&mut self, bytes: &[u8]) -> Option<usize> {
         if self.after_cr && !bytes.is_empty() {
             let crlf = bytes.first() == Some(&LF);
-            self.style = if crlf { Style::CrLf } else { Style::Cr };
+            self.style = if crlf { EndStyle::CrLf } else { EndStyle::Cr };
             return Some(usize::from(crlf));
         }
         let at = memchr::memchr2(CR, LF, bytes)?;
         let (style, length) = match bytes.get(at..) {
-            Some([LF, ..]) => (Style::Lf, 1),
-            Some([_, LF, ..]) => (Style::CrLf, 2),
-            Some([_, _, ..]) => (Style::Cr, 1),
+            Some([LF, ..]) => (EndStyle::Lf, 1),
+            Some([_, LF, ..]) => (EndStyle::CrLf, 2),
+            Some([_, _, ..]) => (EndStyle::Cr, 1),
             _ => return None,
         };
         self.style = style;
@@ -103,7 +105,7 @@ impl Ends {
     fn lf(&mut self, bytes: &[u8]) -> Option<usize> {
         let at = memchr::memchr(LF, bytes)?;
         if self.is_after_cr(bytes, at) {
-            self.style = Style::CrLf;
+            self.style = EndStyle::CrLf;
         }
         Some(at.saturating_add(1))
     }
@@ -111,7 +113,7 @@ impl Ends {
     fn cr(&mut self, bytes: &[u8]) -> Option<usize> {
         let end = memchr::memchr(CR, bytes)?.saturating_add(1);
         if bytes.get(end) == Some(&LF) {
-            self.style = Style::CrLf;
+            self.style = EndStyle::CrLf;
             return Some(end.saturating_add(1));
         }
         Some(end)
@@ -127,8 +129,8 @@ mod tests {
     use super::*;
 
     /// The lines of a stream in pieces, and how their ends are read at last.
-    fn lines(pieces: &[&[u8]]) -> (Vec<String>, Style) {
-        let (mut ends, mut lines, mut line) = (Ends::default(), vec![], vec![]);
+    fn lines(pieces: &[&[u8]]) -> (Vec<String>, EndStyle) {
+        let (mut ends, mut lines, mut line) = (LineEnds::default(), vec![], vec![]);
         for piece in pieces {
             let mut rest = *piece;
             while !rest.is_empty() {
@@ -151,27 +153,27 @@ mod tests {
     #[test]
     fn every_style_however_cut() {
         for (stream, expected, style) in [
-            ("220 a\r\n331 b\r\n", &["220 a\r\n", "331 b\r\n"][..], Style::CrLf),
-            ("220 a\r\n\x00331 b\r\n\x00", &["220 a\r\n", "331 b\r\n"], Style::CrLf),
-            ("220 a\n331 b\n", &["220 a\n", "331 b\n"], Style::Lf),
-            ("220 a\n\r331 b\n\r", &["220 a\n", "331 b\n"], Style::Lf),
-            ("220 a\n\x00331 b\n\x00", &["220 a\n", "331 b\n"], Style::Lf),
-            ("220 a\r331 b\r", &["220 a\r", "331 b\r"], Style::Cr),
-            ("220 a\r\x00331 b\r\x00", &["220 a\r", "331 b\r"], Style::Cr),
+            ("220 a\r\n331 b\r\n", &["220 a\r\n", "331 b\r\n"][..], EndStyle::CrLf),
+            ("220 a\r\n\x00331 b\r\n\x00", &["220 a\r\n", "331 b\r\n"], EndStyle::CrLf),
+            ("220 a\n331 b\n", &["220 a\n", "331 b\n"], EndStyle::Lf),
+            ("220 a\n\r331 b\n\r", &["220 a\n", "331 b\n"], EndStyle::Lf),
+            ("220 a\n\x00331 b\n\x00", &["220 a\n", "331 b\n"], EndStyle::Lf),
+            ("220 a\r331 b\r", &["220 a\r", "331 b\r"], EndStyle::Cr),
+            ("220 a\r\x00331 b\r\x00", &["220 a\r", "331 b\r"], EndStyle::Cr),
             // one CR LF is proof
-            ("220-a\n220 b\r\n500 c\nd\r\n", &["220-a\n", "220 b\r\n", "500 c\nd\r\n"], Style::CrLf),
-            ("220-a\r220 b\r\n500 c\rd\r\n", &["220-a\r", "220 b\r\n", "500 c\rd\r\n"], Style::CrLf),
-            ("220 a\n\r\n500 c\nd\r\n", &["220 a\n", "500 c\nd\r\n"], Style::CrLf),
+            ("220-a\n220 b\r\n500 c\nd\r\n", &["220-a\n", "220 b\r\n", "500 c\nd\r\n"], EndStyle::CrLf),
+            ("220-a\r220 b\r\n500 c\rd\r\n", &["220-a\r", "220 b\r\n", "500 c\rd\r\n"], EndStyle::CrLf),
+            ("220 a\n\r\n500 c\nd\r\n", &["220 a\n", "500 c\nd\r\n"], EndStyle::CrLf),
             // what it takes for a client's words to end a line
             (
                 "220 a\r\n500 X\n227 (1,1,1,1,12,234)\r\n",
                 &["220 a\r\n", "500 X\n227 (1,1,1,1,12,234)\r\n"],
-                Style::CrLf,
+                EndStyle::CrLf,
             ),
             (
                 "220 a\r\n500 X\r227 (1,1,1,1,12,234)\r\n",
                 &["220 a\r\n", "500 X\r227 (1,1,1,1,12,234)\r\n"],
-                Style::CrLf,
+                EndStyle::CrLf,
             ),
         ] {
             for cut in 0..stream.len() {

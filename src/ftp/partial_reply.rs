@@ -4,11 +4,11 @@ use std::ops::Add;
 use std::time::Duration;
 
 use super::line::trim_end;
-use super::passive::{CODE, More, Progress, Spelling, Style, is_passive, parse};
+use super::passive::{CODE, LineProgress, More, Spelling, Style, is_passive, parse};
 use super::passive_rewrite::{Naming, Written, address_text};
 use super::replies::Class;
 use super::same_length::{Filler, Released, begin, extend};
-use super::state::{Mode, Session, Turn, Unfinished};
+use super::state::{LineMode, Session, Turn, Unfinished};
 use super::stream::{advance, distance};
 use super::{Context, Event, Policy, Segment, UnparsedReason, Verdict};
 
@@ -44,7 +44,7 @@ impl Session {
             return false;
         }
         let half = &mut self.to_client;
-        (half.next, half.lenient, half.mode) = (segment.seq, true, Mode::Start);
+        (half.next, half.lenient, half.mode) = (segment.seq, true, LineMode::Start);
         self.ends.settle();
         self.ends.skip();
         self.count.doubt();
@@ -57,7 +57,8 @@ impl Session {
     /// Whether bytes before `end` may still have to change.
     pub(super) fn is_undecided(&self, end: u32) -> bool {
         let line = self.heap.as_ref().and_then(|heap| heap.reply.as_ref());
-        self.to_client.mode == Mode::Keep && line.is_some_and(|line| distance(end, advance(line.seq, line.decided)) > 0)
+        self.to_client.mode == LineMode::Keep
+            && line.is_some_and(|line| distance(end, advance(line.seq, line.decided)) > 0)
     }
 
     /// After reading on: until when what is held may be held.
@@ -79,7 +80,7 @@ impl Session {
     pub(super) fn release(&mut self, context: &Context<'_>, events: &mut Vec<Event>) {
         let line = self.heap.as_mut().and_then(|heap| heap.reply.take());
         if let Some(mut line) = line {
-            if self.to_client.mode == Mode::Keep {
+            if self.to_client.mode == LineMode::Keep {
                 self.release_line(context, &mut line, events);
             }
             self.heap().reply = Some(line);
@@ -101,7 +102,7 @@ impl Session {
             let out = self.write(&naming, text, class.text_from(), &line.released);
             self.conclude(&naming, line.seq, (text, out), events);
             line.done = Some(Ok(()));
-            self.to_client.mode = Mode::Skip;
+            self.to_client.mode = LineMode::Skip;
         } else if line.released.bytes.len() < line.raw.len() {
             // with others missing before its end, the rest may never be seen: better the server's own words
             let lost = self.heap().held.is_some() && line.released.address_at.is_none();
@@ -123,25 +124,25 @@ impl Session {
 
     /// Keeps the pieces of a line as long as it may name a port, and decides early what can be decided.
     pub(super) fn keep_reply(&mut self, turn: &mut Turn<'_>, chunk: &[u8], seq: u32) {
-        if matches!(self.to_client.mode, Mode::Skip | Mode::Discard) {
+        if matches!(self.to_client.mode, LineMode::Skip | LineMode::Discard) {
             return;
         }
         let mut line = self.heap().reply.take().unwrap_or_else(|| Unfinished::new(seq));
         line.raw.extend_from_slice(chunk);
-        self.to_client.mode = Mode::Keep;
+        self.to_client.mode = LineMode::Keep;
         let class = self.classify(&line.raw);
         if line.raw.len() < CODE {
             // the code itself never changes
             line.decided = if is_passive(self.multiline) { 0 } else { line.raw.len() };
         } else if !self.is_awaited(class) {
-            self.to_client.mode = Mode::Skip;
+            self.to_client.mode = LineMode::Skip;
         } else if line.raw.len() > turn.context.policy.line_limit {
             self.give_up(&mut line, UnparsedReason::Overlong);
         } else {
             line.decided = line.decided.max(class.text_from());
             self.decide_early(turn, class, &mut line);
         }
-        if self.to_client.mode == Mode::Skip {
+        if self.to_client.mode == LineMode::Skip {
             line.raw.truncate(CODE);
         }
         self.heap().reply = Some(line);
@@ -149,7 +150,7 @@ impl Session {
 
     fn give_up(&mut self, line: &mut Unfinished, reason: UnparsedReason) {
         line.done = Some(Err(reason));
-        self.to_client.mode = Mode::Skip;
+        self.to_client.mode = LineMode::Skip;
     }
 
     fn decide_early(&mut self, turn: &mut Turn<'_>, class: Class, line: &mut Unfinished) {
@@ -159,17 +160,17 @@ impl Session {
         let whole = line.raw.len();
         let policy = turn.context.policy;
         match parse(class.code(), &line.raw, class.text_from(), More::Maybe) {
-            Progress::Done(spelling) => self.name_early(turn, class, line, spelling),
-            Progress::Failed(reason) => self.give_up(line, reason),
-            Progress::PortOnly => line.decided = whole,
-            Progress::Text | Progress::Address { .. } if policy.advertise.is_none() => line.decided = whole,
-            Progress::Port { port_from, .. } if policy.advertise.is_none() && port_from == whole => {
+            LineProgress::Done(spelling) => self.name_early(turn, class, line, spelling),
+            LineProgress::Failed(reason) => self.give_up(line, reason),
+            LineProgress::PortOnly => line.decided = whole,
+            LineProgress::Text | LineProgress::Address { .. } if policy.advertise.is_none() => line.decided = whole,
+            LineProgress::Port { port_from, .. } if policy.advertise.is_none() && port_from == whole => {
                 line.decided = whole
             }
-            Progress::Text | Progress::Unsettled => {}
-            Progress::Address { .. } if line.released.address_at.is_none() => {}
-            Progress::Port { port_from, .. } if line.released.address_at.is_none() && port_from < whole => {}
-            Progress::Address { .. } | Progress::Port { .. } => {
+            LineProgress::Text | LineProgress::Unsettled => {}
+            LineProgress::Address { .. } if line.released.address_at.is_none() => {}
+            LineProgress::Port { port_from, .. } if line.released.address_at.is_none() && port_from < whole => {}
+            LineProgress::Address { .. } | LineProgress::Port { .. } => {
                 let room = self.may_edit_reply(line.raw.len());
                 if let Some(begun) = begin_or_extend(policy, class, line, Filler::Nothing).filter(|_| room) {
                     self.heap().reply_patches.push_difference(line.seq, &line.raw, &begun.bytes);
@@ -183,7 +184,7 @@ impl Session {
     fn name_early(&mut self, turn: &mut Turn<'_>, class: Class, line: &mut Unfinished, spelling: Spelling) {
         let Some(named) = self.tell(turn, class.code(), spelling) else {
             line.done = Some(Ok(()));
-            self.to_client.mode = Mode::Skip;
+            self.to_client.mode = LineMode::Skip;
             return;
         };
         let naming = Naming { code: class.code(), named: &named, policy: turn.context.policy };
@@ -192,7 +193,7 @@ impl Session {
         if matches!(&out, Written::Whole(out) if out.ends_with(tail)) {
             self.conclude(&naming, line.seq, (&line.raw, out), turn.events);
             line.done = Some(Ok(()));
-            self.to_client.mode = Mode::Skip;
+            self.to_client.mode = LineMode::Skip;
         } else {
             line.named = Some(named);
         }
@@ -205,19 +206,19 @@ fn begin_or_extend(policy: &Policy, class: Class, line: &Unfinished, filler: Fil
     let new = address_text(policy.advertise?, Style::Commas);
     let progress = parse(class.code(), raw, class.text_from(), More::Maybe);
     if line.released.address_at.is_some() {
-        let old = if let Progress::Port { address, .. } = &progress { Some(address) } else { None };
+        let old = if let LineProgress::Port { address, .. } = &progress { Some(address) } else { None };
         return extend(raw, &line.released, old, &new, filler);
     }
     let old = match progress {
-        Progress::Text if class.code() == 227 && matches!(raw.last(), Some(b'(' | b'=')) => {
+        LineProgress::Text if class.code() == 227 && matches!(raw.last(), Some(b'(' | b'=')) => {
             raw.len()..raw.len().saturating_add("0,0,0,0".len())
         }
-        Progress::Address { at, numbers } => {
+        LineProgress::Address { at, numbers } => {
             let missing = 4_usize.saturating_sub(numbers).saturating_mul(",0".len());
             let comma = usize::from(raw.last().is_none_or(|b| !b.is_ascii_digit()));
             at..raw.len().saturating_add(missing).saturating_sub(comma)
         }
-        Progress::Port { address, .. } => address,
+        LineProgress::Port { address, .. } => address,
         _ => return None,
     };
     begin(raw, class.text_from().max(line.released.bytes.len()), &old, &new)

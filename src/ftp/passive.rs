@@ -19,7 +19,7 @@ pub(super) const fn is_passive(code: u16) -> bool {
 /// The port that the line of a 227 or 229 names, without its end; the address is nobody's to believe.
 pub(crate) fn named_port(code: u16, line: &[u8]) -> Option<u16> {
     match parse(code, line, CODE, More::No) {
-        Progress::Done(spelling) => Some(spelling.port),
+        LineProgress::Done(spelling) => Some(spelling.port),
         _ => None,
     }
 }
@@ -48,7 +48,7 @@ pub(super) enum Style {
 
 /// What is known of a line that may be unfinished.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum LineProgress {
     /// Nothing yet that could belong to an address.
     Text,
     /// Nothing yet but what says that no address will come, only a port.
@@ -85,7 +85,7 @@ pub(super) enum More {
 }
 
 /// Reads `line` from `from` on (behind the code) as a reply of this code.
-pub(super) fn parse(code: u16, line: &[u8], from: usize, more: More) -> Progress {
+pub(super) fn parse(code: u16, line: &[u8], from: usize, more: More) -> LineProgress {
     match code {
         229 => bars(line, from, more),
         228 => long(line, from, more),
@@ -94,7 +94,7 @@ pub(super) fn parse(code: u16, line: &[u8], from: usize, more: More) -> Progress
 }
 
 /// `h1,h2,h3,h4,p1,p2`, wherever it stands: the first list of exactly six numbers.
-fn commas(line: &[u8], from: usize, more: More) -> Progress {
+fn commas(line: &[u8], from: usize, more: More) -> LineProgress {
     let mut read = from;
     for at in starts(line, from) {
         if at < read {
@@ -110,7 +110,7 @@ fn commas(line: &[u8], from: usize, more: More) -> Progress {
         match numbers {
             [Some(h1), Some(h2), Some(h3), Some(h4), Some(p1), Some(p2)] if p2.then != Then::Comma => {
                 if p2.then == Then::Nothing && more == More::Maybe {
-                    return Progress::Port { address: h1.range.start..h4.range.end, port_from: p1.range.start };
+                    return LineProgress::Port { address: h1.range.start..h4.range.end, port_from: p1.range.start };
                 }
                 let host = [h1.value, h2.value, h3.value, h4.value];
                 let at = (h1.range.start..h4.range.end, p1.range.start..p2.range.end);
@@ -121,22 +121,22 @@ fn commas(line: &[u8], from: usize, more: More) -> Progress {
             _ => {}
         }
     }
-    if more == More::Maybe { Progress::Text } else { Progress::Failed(UnparsedReason::Malformed) }
+    if more == More::Maybe { LineProgress::Text } else { LineProgress::Failed(UnparsedReason::Malformed) }
 }
 
-fn unfinished(numbers: &[Option<Number>; 6], length: usize) -> Progress {
+fn unfinished(numbers: &[Option<Number>; 6], length: usize) -> LineProgress {
     match numbers {
-        [Some(h1), _, _, Some(h4), p1, ..] if h4.then == Then::Comma => Progress::Port {
+        [Some(h1), _, _, Some(h4), p1, ..] if h4.then == Then::Comma => LineProgress::Port {
             address: h1.range.start..h4.range.end,
             port_from: p1.as_ref().map_or(length, |p1| p1.range.start),
         },
-        [Some(h1), ..] => Progress::Address { at: h1.range.start, numbers: numbers.iter().flatten().count() },
-        _ => Progress::Text,
+        [Some(h1), ..] => LineProgress::Address { at: h1.range.start, numbers: numbers.iter().flatten().count() },
+        _ => LineProgress::Text,
     }
 }
 
 /// `4,4,h1,h2,h3,h4,2,p1,p2` or `6,16,h1,…,h16,2,p1,p2` (RFC 1639 §4).
-fn long(line: &[u8], from: usize, more: More) -> Progress {
+fn long(line: &[u8], from: usize, more: More) -> LineProgress {
     let mut read = from;
     for at in starts(line, from) {
         if at < read {
@@ -153,7 +153,7 @@ fn long(line: &[u8], from: usize, more: More) -> Progress {
         list.by_ref().for_each(drop);
         read = list.end();
         if read == line.len() && more == More::Maybe {
-            return Progress::Unsettled;
+            return LineProgress::Unsettled;
         }
         let (Some(values), Some(ranges), true) = (values.get(..count), ranges.get(..count), then != Then::Comma) else {
             continue;
@@ -165,39 +165,39 @@ fn long(line: &[u8], from: usize, more: More) -> Progress {
             return done(host, &[*high, *low], (first.start..last.end, p1.start..p2.end));
         }
     }
-    if more == More::Maybe { Progress::Text } else { Progress::Failed(UnparsedReason::Malformed) }
+    if more == More::Maybe { LineProgress::Text } else { LineProgress::Failed(UnparsedReason::Malformed) }
 }
 
-fn done(host: &[u32], port_bytes: &[u32], at: (Range<usize>, Range<usize>)) -> Progress {
+fn done(host: &[u32], port_bytes: &[u32], at: (Range<usize>, Range<usize>)) -> LineProgress {
     match address(host).zip(port(port_bytes)) {
         Some((ip, port)) => {
-            Progress::Done(Spelling { address: Some((ip, at.0)), port, port_at: at.1, style: Style::Commas })
+            LineProgress::Done(Spelling { address: Some((ip, at.0)), port, port_at: at.1, style: Style::Commas })
         }
-        None => Progress::Failed(UnparsedReason::Impossible),
+        None => LineProgress::Failed(UnparsedReason::Impossible),
     }
 }
 
 /// `(|||p|)`, with any delimiter (IBM: `!`), one bar short, without parentheses, or with an address (`|1|a.b.c.d|p|`).
-fn bars(line: &[u8], from: usize, more: More) -> Progress {
+fn bars(line: &[u8], from: usize, more: More) -> LineProgress {
     let behind = line.get(from..).unwrap_or(&[]);
     let parentheses = memchr::memchr_iter(b'(', behind).map(|at| at.saturating_add(1));
     let bare = memchr::memchr2_iter(b'|', b'!', behind);
     for at in parentheses.chain(bare).map(|at| at.saturating_add(from)) {
         let Some(field) = bar_fields(line, at) else { continue };
         if field.port_at.end == line.len() && more == More::Maybe {
-            return Progress::Unsettled;
+            return LineProgress::Unsettled;
         }
         let digits = line.get(field.port_at.clone()).unwrap_or(&[]);
         return match u16::try_from(decimal(digits)) {
-            Ok(port) if port != 0 => Progress::Done(Spelling { port, ..field }),
-            _ => Progress::Failed(UnparsedReason::Impossible),
+            Ok(port) if port != 0 => LineProgress::Done(Spelling { port, ..field }),
+            _ => LineProgress::Failed(UnparsedReason::Impossible),
         };
     }
     match more {
-        More::No => Progress::Failed(UnparsedReason::Malformed),
-        More::Maybe if behind.iter().any(u8::is_ascii_digit) => Progress::Unsettled,
-        More::Maybe if memchr::memmem::find(behind, b"(||").is_some() => Progress::PortOnly,
-        More::Maybe => Progress::Text,
+        More::No => LineProgress::Failed(UnparsedReason::Malformed),
+        More::Maybe if behind.iter().any(u8::is_ascii_digit) => LineProgress::Unsettled,
+        More::Maybe if memchr::memmem::find(behind, b"(||").is_some() => LineProgress::PortOnly,
+        More::Maybe => LineProgress::Text,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Endpoint, Policy};
 
 /// A port that a reply names.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct NamedPort {
     /// Where and how.
     pub spelling: Spelling,
     /// The port that the client shall be told.
@@ -30,7 +30,7 @@ pub(super) enum Written {
 /// How a port is told to the client.
 pub(super) struct Naming<'a> {
     pub code: u16,
-    pub named: &'a Named,
+    pub named: &'a NamedPort,
     pub policy: &'a Policy,
 }
 
@@ -52,7 +52,7 @@ impl Naming<'_> {
 
     /// The line for the client.
     pub(super) fn write(&self, line: &[u8], from: usize, released: &Released) -> Written {
-        let Named { spelling, port, .. } = self.named;
+        let NamedPort { spelling, port, .. } = self.named;
         let address = self.address().map(|address| address_text(address, spelling.style));
         let port = (*port != spelling.port).then(|| port_text(*port, spelling.style));
         let wanted = Wanted { address: address.as_deref(), port: port.as_deref().map(str::as_bytes) };

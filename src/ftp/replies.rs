@@ -1,12 +1,12 @@
 //! The server's half: from bytes to replies, and what each reply means.
 
-use super::asks::Answer;
+use super::asks::EpsvAllReply;
 use super::commands;
 use super::line::trim_end;
 use super::numbers::decimal;
-use super::passive::{CODE, More, Progress, is_passive, parse};
+use super::passive::{CODE, LineProgress, More, is_passive, parse};
 use super::passive_rewrite::Naming;
-use super::state::{Auth, Mode, Session, Turn, Unfinished};
+use super::state::{Auth, LineMode, Session, Turn, Unfinished};
 use super::stream::{advance, distance};
 use super::{BlindReason, Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
 
@@ -104,7 +104,7 @@ impl Session {
     /// Reads the next line of a stream, or the part of it that has come. Returns its length.
     fn read_reply(&mut self, turn: &mut Turn<'_>, rest: &[u8]) -> usize {
         let seq = self.to_client.next;
-        if self.to_client.mode == Mode::Start {
+        if self.to_client.mode == LineMode::Start {
             self.expect_greeting(rest);
             let skipped = self.ends.remainder(rest);
             if skipped > 0 {
@@ -119,18 +119,18 @@ impl Session {
         }
         let before = self.heap.as_mut().and_then(|heap| heap.reply.take());
         match (before, self.to_client.mode) {
-            (None, Mode::Start) => self.reply(turn, trim_end(chunk), Unfinished::new(seq)),
+            (None, LineMode::Start) => self.reply(turn, trim_end(chunk), Unfinished::new(seq)),
             // a line whose beginning was not kept
-            (None, _) | (_, Mode::Discard) => self.count.doubt(),
+            (None, _) | (_, LineMode::Discard) => self.count.doubt(),
             (Some(mut line), mode) => {
-                if mode != Mode::Skip {
+                if mode != LineMode::Skip {
                     line.raw.extend_from_slice(chunk);
                 }
                 let raw = std::mem::take(&mut line.raw);
                 self.reply(turn, trim_end(&raw), line);
             }
         }
-        (self.to_client.mode, self.to_client.lenient) = (Mode::Start, false);
+        (self.to_client.mode, self.to_client.lenient) = (LineMode::Start, false);
         chunk.len()
     }
 
@@ -179,8 +179,8 @@ impl Session {
         let named = match line.named.take() {
             Some(named) => Some(named),
             None => match parse(class.code(), text, class.text_from(), More::No) {
-                Progress::Done(spelling) => self.tell(turn, class.code(), spelling),
-                Progress::Failed(reason) => return Err(reason),
+                LineProgress::Done(spelling) => self.tell(turn, class.code(), spelling),
+                LineProgress::Failed(reason) => return Err(reason),
                 _ => return Err(UnparsedReason::Malformed),
             },
         };
@@ -196,7 +196,7 @@ impl Session {
         self.multiline = 0;
         self.told = None;
         turn.events.push(Event::Reply { code });
-        if self.count.reply(code) == Answer::EpsvAll {
+        if self.count.reply(code) == EpsvAllReply::EpsvAll {
             self.epsv_all = true;
         }
         match (code, self.auth) {

@@ -4,7 +4,7 @@
 //! a line a command may stand, and a server that is more patient than the inspector would read it.
 
 use super::line::{Scratch, clean, is_blank, split, wipe};
-use super::state::{Auth, Mode, Session, Turn};
+use super::state::{Auth, LineMode, Session, Turn};
 use super::stream::{Ahead, advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Event, Flags, Segment, Verb};
@@ -16,7 +16,7 @@ const BEGINNING: usize = 32;
 const STARTS: usize = 16;
 
 /// What lines that should be encrypted turned out to be.
-enum Found {
+enum Candidate {
     /// One that begins here names an address.
     Active(usize),
     /// None up to here.
@@ -50,7 +50,7 @@ impl Session {
         (self.blind, self.ciphered) = (Some(reason), true);
         events.push(Event::Blind { reason });
         for half in [&mut self.to_server, &mut self.to_client] {
-            (half.line, half.mode) = (0, Mode::Start);
+            (half.line, half.mode) = (0, LineMode::Start);
         }
         self.count.forget();
         self.ends.settle();
@@ -71,11 +71,11 @@ impl Session {
         self.dim(BlindReason::Memory, events);
         self.give_up_gap(events);
         self.heap = None;
-        if matches!(self.to_server.mode, Mode::Keep | Mode::Argument) {
-            self.to_server.mode = Mode::Overwrite;
+        if matches!(self.to_server.mode, LineMode::Keep | LineMode::Argument) {
+            self.to_server.mode = LineMode::Overwrite;
         }
-        if self.to_client.mode == Mode::Keep {
-            self.to_client.mode = Mode::Skip;
+        if self.to_client.mode == LineMode::Keep {
+            self.to_client.mode = LineMode::Skip;
         }
         self.forget(self.to_server.next);
         self.count.doubt();
@@ -103,25 +103,25 @@ impl Session {
             return false;
         }
         if before > 0 {
-            self.end_beginning(Mode::Start);
+            self.end_beginning(LineMode::Start);
         }
-        if self.to_server.mode == Mode::Keep && self.continues_active(bytes) {
+        if self.to_server.mode == LineMode::Keep && self.continues_active(bytes) {
             self.to_server.next = begin;
         } else if before >= 0 && is_readable(bytes) {
-            self.end_beginning(Mode::Start);
+            self.end_beginning(LineMode::Start);
             self.to_server.next = begin;
         } else {
             match self.find_active(bytes) {
-                Found::Active(at) => {
-                    self.end_beginning(Mode::Start);
+                Candidate::Active(at) => {
+                    self.end_beginning(LineMode::Start);
                     self.to_server.next = advance(begin, at);
                 }
-                Found::More(at) => {
-                    self.end_beginning(Mode::Start);
+                Candidate::More(at) => {
+                    self.end_beginning(LineMode::Start);
                     self.to_server.next = advance(begin, at);
                     return true;
                 }
-                Found::Nothing => {
+                Candidate::Nothing => {
                     self.follow(segment);
                     return false;
                 }
@@ -133,7 +133,7 @@ impl Session {
         true
     }
 
-    fn end_beginning(&mut self, mode: Mode) {
+    fn end_beginning(&mut self, mode: LineMode) {
         (self.to_server.line, self.to_server.mode) = (0, mode);
         if let Some(heap) = &mut self.heap {
             wipe(&mut heap.command);
@@ -152,36 +152,36 @@ impl Session {
     }
 
     /// Looks for a line that names an address. Of the last line the beginning is kept, if it may become one.
-    fn find_active(&mut self, bytes: &[u8]) -> Found {
-        let first = (self.to_server.mode == Mode::Start).then_some(0);
+    fn find_active(&mut self, bytes: &[u8]) -> Candidate {
+        let first = (self.to_server.mode == LineMode::Start).then_some(0);
         let starts = memchr::memchr_iter(b'\n', bytes).map(|end| end.saturating_add(1));
         let mut last = None;
         for (count, at) in first.into_iter().chain(starts).enumerate() {
             let line = bytes.get(at..).unwrap_or(&[]);
             if is_active(line) {
-                return Found::Active(at);
+                return Candidate::Active(at);
             }
             if count >= STARTS && !line.is_empty() {
-                return Found::More(at);
+                return Candidate::More(at);
             }
             last = Some(line);
         }
         self.keep_beginning(bytes, last);
-        Found::Nothing
+        Candidate::Nothing
     }
 
     fn keep_beginning(&mut self, bytes: &[u8], last: Option<&[u8]>) {
         let mut line = if last.is_none() { self.kept() } else { Vec::new() };
-        let goes_on = last.is_some() || self.to_server.mode == Mode::Keep;
+        let goes_on = last.is_some() || self.to_server.mode == LineMode::Keep;
         line.extend(last.unwrap_or(bytes).iter().take(BEGINNING));
         if goes_on && line.is_empty() {
-            self.end_beginning(Mode::Start);
+            self.end_beginning(LineMode::Start);
         } else if goes_on && may_become_active(&line) {
             self.to_server.line = u32::try_from(line.len()).unwrap_or(u32::MAX);
-            self.to_server.mode = Mode::Keep;
+            self.to_server.mode = LineMode::Keep;
             self.heap().command = line;
         } else {
-            self.end_beginning(Mode::Discard);
+            self.end_beginning(LineMode::Discard);
         }
     }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::asks::Count;
 use super::edits::Edits;
-use super::ends::Ends;
+use super::ends::LineEnds;
 use super::line::wipe;
-use super::passive_rewrite::Named;
+use super::passive_rewrite::NamedPort;
 use super::same_length::Released;
 use super::stream::{Ahead, Patches};
 use super::{BlindReason, CancelReason, Context, Direction, Event, Told, UnparsedReason, Verb};
@@ -50,7 +50,7 @@ pub struct Session {
     /// A security mechanism that was asked for (RFC 2228 §3).
     pub(super) auth: Auth,
     /// How the server ends its lines.
-    pub(super) ends: Ends,
+    pub(super) ends: LineEnds,
     /// The code of a reply of several lines that is being read; 0 if none is.
     pub(super) multiline: u16,
     /// The port that this reply named, and the one that the client is told.
@@ -110,7 +110,7 @@ pub(super) struct Half {
     /// How much of an unfinished line there is, in bytes.
     pub line: u32,
     /// What is done with its next bytes.
-    pub mode: Mode,
+    pub mode: LineMode,
     /// Whether `next` is known.
     pub known: bool,
     /// Whether reading began somewhere in the middle: the first line may be half a line.
@@ -121,7 +121,7 @@ pub(super) struct Half {
 
 /// What is done with the bytes of an unfinished line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum LineMode {
     /// There is none.
     #[default]
     Start,
@@ -226,7 +226,7 @@ pub(super) struct Unfinished {
     /// What was released before all was known.
     pub released: Released,
     /// The port that it names, if only its end is missing.
-    pub named: Option<Named>,
+    pub named: Option<NamedPort>,
     /// Whether nothing more will be done with it, and why not.
     pub done: Option<Result<(), UnparsedReason>>,
 }

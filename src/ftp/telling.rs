@@ -1,14 +1,14 @@
 //! A passive reply names a port: what the client is told, and what becomes of the line.
 
 use super::passive::Spelling;
-use super::passive_rewrite::{Named, Naming, Written};
+use super::passive_rewrite::{NamedPort, Naming, Written};
 use super::same_length::Released;
 use super::state::{Session, Turn};
 use super::{Endpoint, Event, RefuseReason, Told};
 
 impl Session {
     /// A reply names a port: asks what the client shall be told, once for each. `None` if it must open nothing.
-    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, code: u16, spelling: Spelling) -> Option<Named> {
+    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, code: u16, spelling: Spelling) -> Option<NamedPort> {
         let port = spelling.port;
         let known = self.told.filter(|(named, _)| *named == port);
         if port < 1024 {
@@ -28,7 +28,7 @@ impl Session {
             }
         };
         self.told = Some((port, told));
-        Some(Named { spelling, port: told, again: known.is_some() })
+        Some(NamedPort { spelling, port: told, again: known.is_some() })
     }
 
     /// The line for the client, if its edit can be remembered.

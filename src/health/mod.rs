@@ -1,5 +1,5 @@
 //! Health checks without a socket or a clock: what a probe says and expects to hear ([`Probe`]), when a server counts as
-//! up or down ([`Tally`]), when the next probe is due ([`Pace`]).
+//! up or down ([`RiseFall`]), when the next probe is due ([`Pace`]).
 //!
 //! ```text
 //! bytes, connections, the clock ─▶ Probe ─▶ Action …  ─▶ Report ─▶ Tally ─▶ Change
@@ -23,6 +23,6 @@ mod report;
 mod tally;
 
 pub use pace::Pace;
-pub use probe::{Action, Event, Family, Probe, Script};
-pub use report::{Failure, Outcome, Report, Step};
-pub use tally::{Change, Standing, Tally};
+pub use probe::{IpVersion, Probe, ProbeAction, ProbeEvent, Script};
+pub use report::{Failure, ProbeOutcome, ProbeReport, Step};
+pub use tally::{HealthState, RiseFall, Transition};

@@ -13,20 +13,20 @@ mod transfer;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::reply::{Flaw, Replies, Reply};
-use super::{Failure, Outcome, Report, Step};
+use super::reply::{Flaw, Reply, ReplyReader};
+use super::{Failure, ProbeOutcome, ProbeReport, Step};
 use crate::config::{HealthCheck, HealthCheckKind};
 use crate::ftp::named_port;
 use crate::lvs::PortRange;
 pub(super) use secret::Secret;
-use transfer::{ENOUGH, Mode, Transfer};
+use transfer::{ENOUGH, PassiveVerb, Transfer};
 
 /// The password that anonymous servers are given: by custom an address of whoever asks.
 const ANONYMOUS: &[u8] = b"ftpdirector@";
 
 /// The address family of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum IpVersion {
     /// PASV and EPSV.
     V4,
     /// EPSV only: a 227 has no room for an IPv6 address.
@@ -41,7 +41,7 @@ pub struct Script {
     /// What is sent with PASS: one line, without its end.
     password: Option<Secret>,
     /// What the server can be asked for.
-    family: Family,
+    family: IpVersion,
     /// Where its passive ports must lie.
     passive_ports: Option<PortRange>,
 }
@@ -49,7 +49,7 @@ pub struct Script {
 impl Script {
     /// `password` is the content of the password file: its first line counts.
     #[must_use]
-    pub fn new(check: HealthCheck, password: Option<&[u8]>, family: Family) -> Self {
+    pub fn new(check: HealthCheck, password: Option<&[u8]>, family: IpVersion) -> Self {
         Self { check, password: password.map(Secret::first_line), family, passive_ports: None }
     }
 
@@ -62,7 +62,7 @@ impl Script {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum ProbeEvent<'a> {
     /// The control connection is open.
     Connected,
     /// Bytes of the control connection.
@@ -87,7 +87,7 @@ pub enum Event<'a> {
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum ProbeAction {
     /// Send this on the control connection.
     Send(Vec<u8>),
     /// Open the data connection to this port of the control connection's peer.
@@ -103,14 +103,14 @@ pub struct Probe {
     step: Step,
     began: Duration,
     steps: Vec<(Step, Duration)>,
-    replies: Replies,
-    actions: VecDeque<Action>,
+    replies: ReplyReader,
+    actions: VecDeque<ProbeAction>,
     /// The mode under way.
-    mode: Option<Mode>,
+    mode: Option<PassiveVerb>,
     transfer: Transfer,
     /// A transfer has succeeded.
     transferred: bool,
-    report: Option<Report>,
+    report: Option<ProbeReport>,
 }
 
 impl Probe {
@@ -122,7 +122,7 @@ impl Probe {
             step: Step::Connect,
             began: Duration::ZERO,
             steps: Vec::new(),
-            replies: Replies::default(),
+            replies: ReplyReader::default(),
             actions: VecDeque::new(),
             mode: None,
             transfer: Transfer::default(),
@@ -132,40 +132,42 @@ impl Probe {
     }
 
     /// What to do next.
-    pub fn action(&mut self) -> Option<Action> {
+    pub fn action(&mut self) -> Option<ProbeAction> {
         self.actions.pop_front()
     }
 
     /// What came of it, once it is over.
     #[must_use]
-    pub const fn report(&self) -> Option<&Report> {
+    pub const fn report(&self) -> Option<&ProbeReport> {
         self.report.as_ref()
     }
 
     /// Takes an event into account; `elapsed` since the probe began.
-    pub fn handle(&mut self, event: Event<'_>, elapsed: Duration) {
+    pub fn handle(&mut self, event: ProbeEvent<'_>, elapsed: Duration) {
         match event {
             _ if self.report.is_some() => {}
             // The server has passed; that it says goodbye is courtesy.
-            Event::Closed | Event::Broken(_) | Event::TimedOut | Event::OurTrouble(_) if self.step == Step::Quit => {
+            ProbeEvent::Closed | ProbeEvent::Broken(_) | ProbeEvent::TimedOut | ProbeEvent::OurTrouble(_)
+                if self.step == Step::Quit =>
+            {
                 self.pass(elapsed);
             }
-            Event::Connected => self.connected(elapsed),
-            Event::Received(bytes) => self.received(bytes, elapsed),
-            Event::Closed => self.closed(elapsed),
-            Event::Broken(error) => self.fail(error, elapsed),
-            Event::DataConnected => self.data_connected(elapsed),
-            Event::DataReceived(bytes) => self.data_received(bytes),
-            Event::DataClosed => {
+            ProbeEvent::Connected => self.connected(elapsed),
+            ProbeEvent::Received(bytes) => self.received(bytes, elapsed),
+            ProbeEvent::Closed => self.closed(elapsed),
+            ProbeEvent::Broken(error) => self.fail(error, elapsed),
+            ProbeEvent::DataConnected => self.data_connected(elapsed),
+            ProbeEvent::DataReceived(bytes) => self.data_received(bytes),
+            ProbeEvent::DataClosed => {
                 self.transfer.closed = true;
                 self.transferred(elapsed);
             }
-            Event::DataBroken(error) => {
+            ProbeEvent::DataBroken(error) => {
                 let port = self.transfer.port;
                 self.fail(format!("data connection to port {port}: {error}"), elapsed);
             }
-            Event::TimedOut => self.timed_out(elapsed),
-            Event::OurTrouble(error) => self.finish(Outcome::Unsure, error, elapsed),
+            ProbeEvent::TimedOut => self.timed_out(elapsed),
+            ProbeEvent::OurTrouble(error) => self.finish(ProbeOutcome::Unsure, error, elapsed),
         }
     }
 
@@ -222,13 +224,13 @@ impl Probe {
 
     fn logged_in(&mut self, elapsed: Duration) {
         match (self.script.check.kind, self.script.family) {
-            (HealthCheckKind::Transfer, Family::V4) => self.ask(Mode::Pasv, elapsed),
-            (HealthCheckKind::Transfer, Family::V6) => self.ask(Mode::Epsv, elapsed),
+            (HealthCheckKind::Transfer, IpVersion::V4) => self.ask(PassiveVerb::Pasv, elapsed),
+            (HealthCheckKind::Transfer, IpVersion::V6) => self.ask(PassiveVerb::Epsv, elapsed),
             _ => self.quit(elapsed),
         }
     }
 
-    fn ask(&mut self, mode: Mode, elapsed: Duration) {
+    fn ask(&mut self, mode: PassiveVerb, elapsed: Duration) {
         self.mode = Some(mode);
         self.send(mode.ask(), format!("{}\r\n", mode.verb()).into_bytes(), elapsed);
     }
@@ -246,13 +248,13 @@ impl Probe {
             }
             self.transfer = Transfer { port, ..Transfer::default() };
             self.enter(mode.connect(), elapsed);
-            self.actions.push_back(Action::ConnectData(port));
+            self.actions.push_back(ProbeAction::ConnectData(port));
             return;
         }
         // "Not understood" and "not implemented" (RFC 959 §4.2.2): clients go on with the other command, and so do we.
         match (code, mode, self.script.family) {
-            (500 | 502, Mode::Pasv, Family::V4) => self.ask(Mode::Epsv, elapsed),
-            (500 | 502, Mode::Epsv, _) if self.transferred => self.quit(elapsed),
+            (500 | 502, PassiveVerb::Pasv, IpVersion::V4) => self.ask(PassiveVerb::Epsv, elapsed),
+            (500 | 502, PassiveVerb::Epsv, _) if self.transferred => self.quit(elapsed),
             _ => self.fail(said(reply), elapsed),
         }
     }
@@ -268,7 +270,7 @@ impl Probe {
         self.transfer.bytes = self.transfer.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         if self.transfer.bytes >= ENOUGH && !self.transfer.closed {
             (self.transfer.closed, self.transfer.cut) = (true, true);
-            self.actions.push_back(Action::CloseData);
+            self.actions.push_back(ProbeAction::CloseData);
         }
     }
 
@@ -278,8 +280,8 @@ impl Probe {
             return;
         }
         self.transferred = true;
-        if self.mode == Some(Mode::Pasv) {
-            self.ask(Mode::Epsv, elapsed);
+        if self.mode == Some(PassiveVerb::Pasv) {
+            self.ask(PassiveVerb::Epsv, elapsed);
         } else {
             self.quit(elapsed);
         }
@@ -318,7 +320,7 @@ impl Probe {
 
     fn send(&mut self, step: Step, line: Vec<u8>, elapsed: Duration) {
         self.enter(step, elapsed);
-        self.actions.push_back(Action::Send(line));
+        self.actions.push_back(ProbeAction::Send(line));
     }
 
     fn quit(&mut self, elapsed: Duration) {
@@ -327,17 +329,18 @@ impl Probe {
 
     fn pass(&mut self, elapsed: Duration) {
         self.end_step(elapsed);
-        self.report = Some(Report { outcome: Outcome::Good, steps: std::mem::take(&mut self.steps), failure: None });
+        self.report =
+            Some(ProbeReport { outcome: ProbeOutcome::Good, steps: std::mem::take(&mut self.steps), failure: None });
     }
 
     fn fail(&mut self, error: String, elapsed: Duration) {
-        self.finish(Outcome::Bad, error, elapsed);
+        self.finish(ProbeOutcome::Bad, error, elapsed);
     }
 
-    fn finish(&mut self, outcome: Outcome, error: String, elapsed: Duration) {
+    fn finish(&mut self, outcome: ProbeOutcome, error: String, elapsed: Duration) {
         self.end_step(elapsed);
         let failure = Some(Failure { step: self.step, error });
-        self.report = Some(Report { outcome, steps: std::mem::take(&mut self.steps), failure });
+        self.report = Some(ProbeReport { outcome, steps: std::mem::take(&mut self.steps), failure });
     }
 
     fn enter(&mut self, step: Step, elapsed: Duration) {

@@ -33,7 +33,7 @@ pub(super) enum Flaw {
 
 /// Lines on their way to a reply.
 #[derive(Debug, Default)]
-pub(super) struct Replies {
+pub(super) struct ReplyReader {
     line: Vec<u8>,
     /// The code of a reply whose last line has not come.
     open: Option<u16>,
@@ -41,7 +41,7 @@ pub(super) struct Replies {
     words: Vec<u8>,
 }
 
-impl Replies {
+impl ReplyReader {
     /// Takes bytes off `input` up to the end of the next reply; `None`: it has not come.
     pub fn next(&mut self, input: &mut &[u8], secret: &Secret) -> Result<Option<Reply>, Flaw> {
         while !input.is_empty() {

@@ -51,7 +51,7 @@ impl Step {
 
 /// What a probe says of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProbeOutcome {
     /// It serves.
     Good,
     /// It does not.
@@ -71,20 +71,20 @@ pub struct Failure {
 
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct ProbeReport {
     /// What it says of the server.
-    pub outcome: Outcome,
+    pub outcome: ProbeOutcome,
     /// How long each step took, in order; the last is the one that failed, if one did.
     pub steps: Vec<(Step, Duration)>,
     /// Why the outcome is not good.
     pub failure: Option<Failure>,
 }
 
-impl Report {
+impl ProbeReport {
     /// A probe that could not be made, for a reason that is not the server's.
     #[must_use]
     pub fn unsure(step: Step, error: String) -> Self {
-        Self { outcome: Outcome::Unsure, steps: Vec::new(), failure: Some(Failure { step, error }) }
+        Self { outcome: ProbeOutcome::Unsure, steps: Vec::new(), failure: Some(Failure { step, error }) }
     }
 
     /// The last step that was begun.

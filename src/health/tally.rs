@@ -13,12 +13,12 @@
 
 use std::num::NonZeroU32;
 
-use super::Outcome;
+use super::ProbeOutcome;
 use crate::time::Time;
 
 /// What the health checks make of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum HealthState {
     /// Neither passed nor failed yet; takes sessions.
     Unknown,
     /// Takes sessions.
@@ -27,7 +27,7 @@ pub enum Standing {
     Down,
 }
 
-impl Standing {
+impl HealthState {
     /// The word of `status`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -41,7 +41,7 @@ impl Standing {
 
 /// What a probe changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Transition {
     /// Nothing.
     None,
     /// A good server failed, for the first time in a row.
@@ -54,28 +54,28 @@ pub enum Change {
 
 /// The state of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub struct RiseFall {
     rise: NonZeroU32,
     fall: NonZeroU32,
-    standing: Standing,
+    standing: HealthState,
     since: Time,
     /// Probes in a row that speak against the standing.
     against: u32,
 }
 
-impl Tally {
+impl RiseFall {
     /// A server nobody has looked at. `rise` and `fall` count as 1 where they are 0.
     #[must_use]
     pub fn new(rise: u32, fall: u32, now: Time) -> Self {
         let (rise, fall) = (whole(rise), whole(fall));
-        Self { rise, fall, standing: Standing::Unknown, since: now, against: 0 }
+        Self { rise, fall, standing: HealthState::Unknown, since: now, against: 0 }
     }
 
     /// A server that was down when the daemon was last there: the first good probe brings it up.
     #[must_use]
     pub fn suspect(rise: u32, fall: u32, now: Time) -> Self {
         let unknown = Self::new(rise, fall, now);
-        Self { standing: Standing::Down, against: unknown.rise.get() - 1, ..unknown }
+        Self { standing: HealthState::Down, against: unknown.rise.get() - 1, ..unknown }
     }
 
     /// The same server under other numbers; what was counted in a row is counted anew.
@@ -87,7 +87,7 @@ impl Tally {
 
     /// What the server counts as.
     #[must_use]
-    pub const fn standing(&self) -> Standing {
+    pub const fn standing(&self) -> HealthState {
         self.standing
     }
 
@@ -98,29 +98,29 @@ impl Tally {
     }
 
     /// Takes a probe's outcome into account.
-    pub fn probed(&mut self, outcome: Outcome, now: Time) -> Change {
+    pub fn probed(&mut self, outcome: ProbeOutcome, now: Time) -> Transition {
         let against = match (self.standing, outcome) {
-            (_, Outcome::Unsure) => return Change::None,
-            (Standing::Unknown, Outcome::Good) => return self.turn(Standing::Up, now),
-            (Standing::Up | Standing::Unknown, Outcome::Bad) => self.fall,
-            (Standing::Down, Outcome::Good) => self.rise,
-            (Standing::Up, Outcome::Good) | (Standing::Down, Outcome::Bad) => {
+            (_, ProbeOutcome::Unsure) => return Transition::None,
+            (HealthState::Unknown, ProbeOutcome::Good) => return self.turn(HealthState::Up, now),
+            (HealthState::Up | HealthState::Unknown, ProbeOutcome::Bad) => self.fall,
+            (HealthState::Down, ProbeOutcome::Good) => self.rise,
+            (HealthState::Up, ProbeOutcome::Good) | (HealthState::Down, ProbeOutcome::Bad) => {
                 self.against = 0;
-                return Change::None;
+                return Transition::None;
             }
         };
         self.against = self.against.saturating_add(1);
         match (self.against >= against.get(), self.standing) {
-            (true, Standing::Down) => self.turn(Standing::Up, now),
-            (true, Standing::Up | Standing::Unknown) => self.turn(Standing::Down, now),
-            (false, Standing::Up | Standing::Unknown) if self.against == 1 => Change::Faltered,
-            (false, _) => Change::None,
+            (true, HealthState::Down) => self.turn(HealthState::Up, now),
+            (true, HealthState::Up | HealthState::Unknown) => self.turn(HealthState::Down, now),
+            (false, HealthState::Up | HealthState::Unknown) if self.against == 1 => Transition::Faltered,
+            (false, _) => Transition::None,
         }
     }
 
-    fn turn(&mut self, standing: Standing, now: Time) -> Change {
+    fn turn(&mut self, standing: HealthState, now: Time) -> Transition {
         (self.standing, self.since, self.against) = (standing, now, 0);
-        if standing == Standing::Down { Change::Down } else { Change::Up }
+        if standing == HealthState::Down { Transition::Down } else { Transition::Up }
     }
 }
 
@@ -137,25 +137,25 @@ mod tests {
 
     /// `+` good, `-` bad, `?` unsure; the answer: `.` nothing, `f` faltered, `U` up, `D` down.
     fn play(rise: u32, fall: u32, outcomes: &str) -> String {
-        let mut tally = Tally::new(rise, fall, Time::ZERO);
+        let mut tally = RiseFall::new(rise, fall, Time::ZERO);
         let mut changes = String::new();
         for (second, outcome) in outcomes.chars().enumerate() {
             let outcome = match outcome {
-                '+' => Outcome::Good,
-                '-' => Outcome::Bad,
-                _ => Outcome::Unsure,
+                '+' => ProbeOutcome::Good,
+                '-' => ProbeOutcome::Bad,
+                _ => ProbeOutcome::Unsure,
             };
             let now = Time::from_millis(u64::try_from(second).unwrap() * 1000);
             let before = tally.clone();
             let change = tally.probed(outcome, now);
-            let turned = matches!(change, Change::Up | Change::Down);
+            let turned = matches!(change, Transition::Up | Transition::Down);
             assert_eq!(tally.standing() != before.standing(), turned);
             assert_eq!(tally.since(), if turned { now } else { before.since() });
             changes.push(match change {
-                Change::None => '.',
-                Change::Faltered => 'f',
-                Change::Up => 'U',
-                Change::Down => 'D',
+                Transition::None => '.',
+                Transition::Faltered => 'f',
+                Transition::Up => 'U',
+                Transition::Down => 'D',
             });
         }
         changes
@@ -183,17 +183,17 @@ mod tests {
     #[test]
     fn every_standing_with_every_outcome() {
         let (now, later) = (Time::ZERO, Time::from_millis(5));
-        for standing in [Standing::Unknown, Standing::Up, Standing::Down] {
-            for outcome in [Outcome::Good, Outcome::Bad, Outcome::Unsure] {
+        for standing in [HealthState::Unknown, HealthState::Up, HealthState::Down] {
+            for outcome in [ProbeOutcome::Good, ProbeOutcome::Bad, ProbeOutcome::Unsure] {
                 for (against, rise, fall) in [(0, 1, 1), (0, 2, 2), (1, 2, 2)] {
-                    let mut tally = Tally { standing, against, ..Tally::new(rise, fall, now) };
+                    let mut tally = RiseFall { standing, against, ..RiseFall::new(rise, fall, now) };
                     tally.probed(outcome, later);
                     let turns = against + 1 == rise;
                     let expected = match (standing, outcome) {
-                        (_, Outcome::Unsure) => standing,
-                        (Standing::Unknown | Standing::Up, Outcome::Good) => Standing::Up,
-                        (Standing::Down, Outcome::Good) if turns => Standing::Up,
-                        (Standing::Unknown | Standing::Up, Outcome::Bad) if turns => Standing::Down,
+                        (_, ProbeOutcome::Unsure) => standing,
+                        (HealthState::Unknown | HealthState::Up, ProbeOutcome::Good) => HealthState::Up,
+                        (HealthState::Down, ProbeOutcome::Good) if turns => HealthState::Up,
+                        (HealthState::Unknown | HealthState::Up, ProbeOutcome::Bad) if turns => HealthState::Down,
                         (standing, _) => standing,
                     };
                     assert_eq!(tally.standing(), expected, "{standing:?} {outcome:?} after {against}");
@@ -204,23 +204,23 @@ mod tests {
 
     #[test]
     fn the_first_good_probe_clears_a_suspect() {
-        let suspect = Tally::suspect(3, 3, Time::ZERO);
-        assert_eq!(suspect.standing(), Standing::Down);
-        assert_eq!(suspect.clone().probed(Outcome::Good, Time::from_millis(1)), Change::Up);
+        let suspect = RiseFall::suspect(3, 3, Time::ZERO);
+        assert_eq!(suspect.standing(), HealthState::Down);
+        assert_eq!(suspect.clone().probed(ProbeOutcome::Good, Time::from_millis(1)), Transition::Up);
         let mut still = suspect;
-        assert_eq!(still.probed(Outcome::Bad, Time::from_millis(1)), Change::None);
-        assert_eq!(still.probed(Outcome::Good, Time::from_millis(2)), Change::None);
-        assert_eq!(still.standing(), Standing::Down);
+        assert_eq!(still.probed(ProbeOutcome::Bad, Time::from_millis(1)), Transition::None);
+        assert_eq!(still.probed(ProbeOutcome::Good, Time::from_millis(2)), Transition::None);
+        assert_eq!(still.standing(), HealthState::Down);
     }
 
     #[test]
     fn other_numbers_keep_the_standing() {
-        let mut tally = Tally::new(2, 1, Time::ZERO);
-        assert_eq!(tally.probed(Outcome::Bad, Time::from_millis(1)), Change::Down);
-        tally.probed(Outcome::Good, Time::from_millis(2));
+        let mut tally = RiseFall::new(2, 1, Time::ZERO);
+        assert_eq!(tally.probed(ProbeOutcome::Bad, Time::from_millis(1)), Transition::Down);
+        tally.probed(ProbeOutcome::Good, Time::from_millis(2));
         let mut tally = tally.with(2, 3);
-        assert_eq!((tally.standing(), tally.since()), (Standing::Down, Time::from_millis(1)));
-        assert_eq!(tally.probed(Outcome::Good, Time::from_millis(3)), Change::None);
-        assert_eq!(tally.probed(Outcome::Good, Time::from_millis(4)), Change::Up);
+        assert_eq!((tally.standing(), tally.since()), (HealthState::Down, Time::from_millis(1)));
+        assert_eq!(tally.probed(ProbeOutcome::Good, Time::from_millis(3)), Transition::None);
+        assert_eq!(tally.probed(ProbeOutcome::Good, Time::from_millis(4)), Transition::Up);
     }
 }

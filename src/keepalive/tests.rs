@@ -49,7 +49,7 @@ fn sight(connections: &[Connection]) -> Sight {
     sight
 }
 
-fn ports(kept: &[Control]) -> Vec<u16> {
+fn ports(kept: &[ControlConnection]) -> Vec<u16> {
     kept.iter().map(|control| control.client.port()).collect()
 }
 
@@ -185,6 +185,6 @@ fn what_was_remembered_is_forgotten() {
 fn the_far_end_is_what_a_session_is_known_by() {
     let control = sight(&[control(5000, 1), data(6000)]).quiet()[0].control;
     assert_eq!(control.far_end(), at("192.0.2.10:21"));
-    let nat = Control { forwarding: ForwardingMethod::Nat, ..control };
+    let nat = ControlConnection { forwarding: ForwardingMethod::Nat, ..control };
     assert_eq!(nat.far_end(), at("10.0.0.11:21"));
 }

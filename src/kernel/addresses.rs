@@ -16,7 +16,7 @@ use netlink_packet_route::address::{
 
 use super::abi::nfnetlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
 use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR};
-use super::netlink::{Answer, Dumped, Netfilter, Writer, messages};
+use super::netlink::{Acknowledgement, Dumped, Netfilter, Writer, messages};
 use super::{Errno, KernelError};
 use crate::state::{Change, LocalAddress, PROTOCOL};
 
@@ -25,7 +25,7 @@ const DUMPS: usize = 8;
 
 /// An address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedAddress {
     /// The number of its interface.
     pub index: u32,
     /// The address.
@@ -56,8 +56,8 @@ impl Addresses {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn list(&mut self) -> Result<Vec<Listed>, KernelError> {
-        let refused = |answer: Answer| KernelError::refused("ip address show", answer.errno, answer.said);
+    pub fn list(&mut self) -> Result<Vec<ListedAddress>, KernelError> {
+        let refused = |answer: Acknowledgement| KernelError::refused("ip address show", answer.errno, answer.said);
         for _ in 0..DUMPS {
             if let Some(listed) = self.list_once().map_err(refused)? {
                 return Ok(listed);
@@ -67,7 +67,7 @@ impl Addresses {
     }
 
     /// `None` when an address changed during the dump.
-    fn list_once(&mut self) -> Result<Option<Vec<Listed>>, Answer> {
+    fn list_once(&mut self) -> Result<Option<Vec<ListedAddress>>, Acknowledgement> {
         let (seq, request) = self.request(RTM_GETADDR, NLM_F_DUMP, &AddressMessage::default());
         let mut listed = Vec::new();
         let dumped = self.netlink.dump(seq, request.as_bytes(), &mut |datagram| {
@@ -77,7 +77,7 @@ impl Addresses {
         match dumped {
             Dumped::Whole => Ok(Some(listed)),
             Dumped::Interrupted => Ok(None),
-            Dumped::Lost => Err(Answer { errno: Errno::ENOBUFS, said: None }),
+            Dumped::Lost => Err(Acknowledgement { errno: Errno::ENOBUFS, said: None }),
         }
     }
 
@@ -120,7 +120,7 @@ impl Addresses {
         tried: &str,
         already: Errno,
     ) -> Result<(), KernelError> {
-        let refused = |answer: Answer| KernelError::refused(tried, answer.errno, answer.said);
+        let refused = |answer: Acknowledgement| KernelError::refused(tried, answer.errno, answer.said);
         let seq = self.send(kind, flags | NLM_F_ACK, message).map_err(refused)?;
         loop {
             let datagram = self.netlink.receive(0).map_err(|error| KernelError::io(tried, &error))?;
@@ -130,10 +130,10 @@ impl Addresses {
         }
     }
 
-    fn send(&mut self, kind: u16, flags: u16, message: &AddressMessage) -> Result<u32, Answer> {
+    fn send(&mut self, kind: u16, flags: u16, message: &AddressMessage) -> Result<u32, Acknowledgement> {
         let (seq, request) = self.request(kind, flags, message);
         let sent = self.netlink.send(request.as_bytes());
-        sent.map_err(|error| Answer { errno: Errno::of(&error), said: None })?;
+        sent.map_err(|error| Acknowledgement { errno: Errno::of(&error), said: None })?;
         Ok(seq)
     }
 
@@ -165,7 +165,7 @@ fn message(of: &LocalAddress, tried: &str) -> Result<AddressMessage, KernelError
 
 /// The addresses that we added, of interfaces that still exist.
 #[must_use]
-pub fn own(listed: &[Listed]) -> BTreeSet<LocalAddress> {
+pub fn own(listed: &[ListedAddress]) -> BTreeSet<LocalAddress> {
     let ours = listed.iter().filter(|listed| listed.ours);
     let named =
         ours.filter_map(|listed| Some(LocalAddress { interface: name_of(listed.index)?, address: listed.address }));
@@ -181,7 +181,7 @@ pub fn no_interface(interface: &str, tried: &str) -> KernelError {
     }
 }
 
-fn parse(body: &[u8]) -> Option<Listed> {
+fn parse(body: &[u8]) -> Option<ListedAddress> {
     let message = AddressMessage::parse(body).ok()?;
     let (mut local, mut far, mut ours, mut secondary) = (None, None, false, false);
     for attribute in message.attributes {
@@ -194,7 +194,7 @@ fn parse(body: &[u8]) -> Option<Listed> {
         }
     }
     // Point to point, the second one is the other end.
-    Some(Listed { index: message.header.index, address: local.or(far)?, ours, secondary })
+    Some(ListedAddress { index: message.header.index, address: local.or(far)?, ours, secondary })
 }
 
 /// The number of an interface, if there is one of that name.
@@ -223,9 +223,9 @@ pub fn name_of(index: u32) -> Option<String> {
 
 /// Hears of IPv4 addresses that come and go.
 #[derive(Debug)]
-pub struct Watch(Netfilter);
+pub struct AddressChanges(Netfilter);
 
-impl Watch {
+impl AddressChanges {
     /// Listens from now on.
     ///
     /// # Errors

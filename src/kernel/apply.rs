@@ -3,7 +3,7 @@
 use super::KernelError;
 use super::addresses::Addresses;
 use super::ipvs::Ipvs;
-use super::nftables::{Data, ElementChange, Part, Row, key};
+use super::nftables::{Data, ElementChange, NftElement, Part, key};
 use crate::state::Change;
 use crate::state::sets::Value;
 use crate::steer::RowChange;
@@ -29,7 +29,7 @@ pub fn change(ipvs: &mut Ipvs, addresses: &mut Addresses, change: &Change) -> Re
 /// A pinhole as nfnetlink wants it.
 #[must_use]
 pub fn element(change: &RowChange) -> ElementChange {
-    let row = |row: &crate::steer::Row, timeout| Row {
+    let row = |row: &crate::steer::Row, timeout| NftElement {
         set: row.set.text(),
         key: key(&parts(&row.key)),
         data: (!row.value.is_empty()).then(|| data(&row.value)),

@@ -21,7 +21,7 @@ const TRIED: &str = "conntrack -L";
 
 /// Where the packets of one direction come from and go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct Tuple {
     /// The sender.
     pub source: SocketAddr,
     /// The receiver.
@@ -32,9 +32,9 @@ pub struct Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
     /// As its first packet came.
-    pub original: Way,
+    pub original: Tuple,
     /// As its answers come.
-    pub reply: Way,
+    pub reply: Tuple,
     /// Whether both ends may send.
     established: bool,
     /// When it is forgotten, unless a packet comes.
@@ -124,7 +124,7 @@ fn parse(body: &[u8]) -> Option<Tracked> {
     })
 }
 
-fn way(tuple: &[u8]) -> Option<Way> {
+fn way(tuple: &[u8]) -> Option<Tuple> {
     let ip = |v4, v6| {
         let v4 = at(tuple, &[CTA_TUPLE_IP, v4]).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
         let v6 = at(tuple, &[CTA_TUPLE_IP, v6]).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
@@ -134,7 +134,7 @@ fn way(tuple: &[u8]) -> Option<Way> {
     if *at(tuple, &[CTA_TUPLE_PROTO, CTA_PROTO_NUM])?.first()? != 6 {
         return None;
     }
-    Some(Way {
+    Some(Tuple {
         source: SocketAddr::new(ip(CTA_IP_V4_SRC, CTA_IP_V6_SRC)?, port(CTA_PROTO_SRC_PORT)?),
         destination: SocketAddr::new(ip(CTA_IP_V4_DST, CTA_IP_V6_DST)?, port(CTA_PROTO_DST_PORT)?),
     })

@@ -21,7 +21,7 @@ const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;
 
 /// One chain: its hook and policy, and its rules, as hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Chain {
+struct ChainFingerprint {
     hook: u32,
     rules: Vec<u32>,
 }
@@ -30,7 +30,7 @@ struct Chain {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     flags: u32,
-    chains: BTreeMap<String, Chain>,
+    chains: BTreeMap<String, ChainFingerprint>,
 }
 
 /// The number of the last commit to the ruleset, anybody's.
@@ -58,7 +58,7 @@ pub fn read(elements: &mut Elements) -> Result<Option<Fingerprint>, KernelError>
     let lists = |elements: &mut Elements| {
         let mut print = Fingerprint { flags: flags(elements)?, ..Fingerprint::default() };
         for (name, hook) in list(elements, NFT_MSG_GETCHAIN, parse_chains)? {
-            print.chains.insert(name, Chain { hook, rules: Vec::new() });
+            print.chains.insert(name, ChainFingerprint { hook, rules: Vec::new() });
         }
         for (name, rule) in list(elements, NFT_MSG_GETRULE, parse_rules)? {
             print.chains.entry(name).or_default().rules.push(rule);
@@ -173,8 +173,9 @@ mod tests {
     use super::*;
 
     fn print(chains: &[(&str, u32, &[u32])]) -> Fingerprint {
-        let chain =
-            |&(name, hook, rules): &(&str, u32, &[u32])| (name.to_owned(), Chain { hook, rules: rules.to_vec() });
+        let chain = |&(name, hook, rules): &(&str, u32, &[u32])| {
+            (name.to_owned(), ChainFingerprint { hook, rules: rules.to_vec() })
+        };
         Fingerprint { flags: 0, chains: chains.iter().map(chain).collect() }
     }
 

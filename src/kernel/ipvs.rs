@@ -17,7 +17,7 @@ use super::abi::ip_vs::{
     IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST, IPVS_CMD_SET_SERVICE,
     IPVS_GENL_NAME, IPVS_GENL_VERSION,
 };
-use super::netlink::{Answer, set_option};
+use super::netlink::{Acknowledgement, set_option};
 use super::{Errno, KernelError};
 use crate::lvs::{Destination, ServiceKey, Timeouts, VirtualService};
 
@@ -28,7 +28,7 @@ pub use listed::{ListedDestination, ListedService, Traffic};
 
 use wire::Attributes;
 
-type Reply = Genlmsghdr<u8, u16>;
+type GenlReply = Genlmsghdr<u8, u16>;
 
 /// A connection to IPVS in this network namespace. One request at a time; each is answered before it returns.
 pub struct Ipvs {
@@ -52,7 +52,7 @@ impl Ipvs {
             set_option(&socket, libc::SO_RCVTIMEO, &libc::timeval { tv_sec: 5, tv_usec: 0 })?;
             Ok(socket)
         };
-        let refused = |answer: Answer| match answer.errno {
+        let refused = |answer: Acknowledgement| match answer.errno {
             Errno::ENOENT => KernelError::NoModule("ip_vs"),
             errno => KernelError::refused(tried, errno, answer.said),
         };
@@ -173,7 +173,13 @@ impl Ipvs {
         }
     }
 
-    fn request(&mut self, tried: &str, command: u8, flags: NlmF, of: Attributes) -> Result<Vec<Reply>, KernelError> {
+    fn request(
+        &mut self,
+        tried: &str,
+        command: u8,
+        flags: NlmF,
+        of: Attributes,
+    ) -> Result<Vec<GenlReply>, KernelError> {
         self.exchange((self.family, command), flags, of)
             .map_err(|answer| KernelError::refused(tried, answer.errno, answer.said))
     }
@@ -184,7 +190,7 @@ impl Ipvs {
         (family, command): (u16, u8),
         flags: NlmF,
         attributes: Attributes,
-    ) -> Result<Vec<Reply>, Answer> {
+    ) -> Result<Vec<GenlReply>, Acknowledgement> {
         self.seq = self.seq.wrapping_add(1);
         let payload = GenlmsghdrBuilder::<u8, u16, NoUserHeader>::default()
             .cmd(command)
@@ -202,9 +208,9 @@ impl Ipvs {
         self.socket.send(&request).map_err(|e| lost(&e))?;
         let mut replies = Vec::new();
         loop {
-            let (datagram, _) = self.socket.recv::<u16, Reply>().map_err(|e| lost(&e))?;
+            let (datagram, _) = self.socket.recv::<u16, GenlReply>().map_err(|e| lost(&e))?;
             for message in datagram {
-                let message: Nlmsghdr<u16, Reply> = message.map_err(|e| lost(&e))?;
+                let message: Nlmsghdr<u16, GenlReply> = message.map_err(|e| lost(&e))?;
                 if *message.nl_seq() != self.seq {
                     continue;
                 }
@@ -230,26 +236,26 @@ impl fmt::Debug for Ipvs {
     }
 }
 
-fn answer(errno: i32, words: &GenlBuffer<neli::consts::nl::NlmsgerrAttr, Buffer>) -> Answer {
+fn answer(errno: i32, words: &GenlBuffer<neli::consts::nl::NlmsgerrAttr, Buffer>) -> Acknowledgement {
     let said = words
         .get_attr_handle()
         .get_attr_payload_as_with_len_borrowed::<&str>(neli::consts::nl::NlmsgerrAttr::Msg)
         .ok()
         .map(|text| text.trim_end_matches('\0').to_owned());
-    Answer { errno: Errno(errno.saturating_neg()), said }
+    Acknowledgement { errno: Errno(errno.saturating_neg()), said }
 }
 
 /// The socket failed, or neli cannot read what came.
-fn lost(error: &SocketError) -> Answer {
+fn lost(error: &SocketError) -> Acknowledgement {
     match error {
-        SocketError::Io(e) => Answer { errno: Errno::of(e), said: None },
-        other => Answer { errno: Errno(libc::EBADMSG), said: Some(other.to_string()) },
+        SocketError::Io(e) => Acknowledgement { errno: Errno::of(e), said: None },
+        other => Acknowledgement { errno: Errno(libc::EBADMSG), said: Some(other.to_string()) },
     }
 }
 
 /// neli could not write a message: a field was forgotten.
-fn unwritten(error: &dyn fmt::Display) -> Answer {
-    Answer { errno: Errno(libc::EINVAL), said: Some(error.to_string()) }
+fn unwritten(error: &dyn fmt::Display) -> Acknowledgement {
+    Acknowledgement { errno: Errno(libc::EINVAL), said: Some(error.to_string()) }
 }
 
 fn garbled(tried: &str, why: &str) -> KernelError {

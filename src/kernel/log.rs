@@ -39,12 +39,12 @@ pub struct Logged<'a> {
 
 /// An NFLOG group that we own.
 #[derive(Debug)]
-pub struct Log {
+pub struct LandingLog {
     netlink: Netfilter,
     overruns: u64,
 }
 
-impl Log {
+impl LandingLog {
     /// Takes `group`.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Log {
     }
 }
 
-impl AsFd for Log {
+impl AsFd for LandingLog {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.netlink.as_fd()
     }

@@ -39,7 +39,7 @@ fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 /// A message in a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct NetlinkMessage {
     /// `nlmsg_type`.
     pub kind: u16,
     /// `nlmsg_flags`.
@@ -63,7 +63,7 @@ pub enum Dumped {
 
 /// What a NLMSG_ERROR message says; `errno` 0 acknowledges.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Acknowledgement {
     /// 0, or a positive error number.
     pub errno: Errno,
     /// The kernel's words.
@@ -71,7 +71,7 @@ pub struct Answer {
 }
 
 /// The messages in a datagram.
-pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message> + use<'_> {
+pub fn messages(datagram: &[u8]) -> impl Iterator<Item = NetlinkMessage> + use<'_> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let len = u32::from_ne_bytes(take(datagram, at)?) as usize;
@@ -79,7 +79,7 @@ pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message> + use<'_> {
         if len < NLMSG_HDRLEN || end > datagram.len() {
             return None;
         }
-        let message = Message {
+        let message = NetlinkMessage {
             kind: u16::from_ne_bytes(take(datagram, at + 4)?),
             flags: u16::from_ne_bytes(take(datagram, at + 6)?),
             seq: u32::from_ne_bytes(take(datagram, at + 8)?),
@@ -90,10 +90,10 @@ pub fn messages(datagram: &[u8]) -> impl Iterator<Item = Message> + use<'_> {
     })
 }
 
-impl Message {
+impl NetlinkMessage {
     /// The acknowledgement or error that this message is, if it is one.
     #[must_use]
-    pub fn answer(&self, datagram: &[u8]) -> Option<Answer> {
+    pub fn answer(&self, datagram: &[u8]) -> Option<Acknowledgement> {
         if self.kind != NLMSG_ERROR {
             return None;
         }
@@ -107,7 +107,7 @@ impl Message {
             let text = attributes(words).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)?.1;
             Some(text_of(text))
         });
-        Some(Answer { errno, said: said.flatten() })
+        Some(Acknowledgement { errno, said: said.flatten() })
     }
 }
 
@@ -159,12 +159,12 @@ pub struct Writer {
 /// Where a message or nest began; `end` or `end_nest` closes it.
 #[derive(Debug)]
 #[must_use]
-pub struct Open(usize);
+pub struct Unclosed(usize);
 
 impl Writer {
     /// Begins a message of the netfilter family.
-    pub fn begin(&mut self, kind: u16, flags: u16, seq: u32) -> Open {
-        let open = Open(self.bytes.len());
+    pub fn begin(&mut self, kind: u16, flags: u16, seq: u32) -> Unclosed {
+        let open = Unclosed(self.bytes.len());
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
@@ -203,18 +203,18 @@ impl Writer {
     }
 
     /// Begins an attribute that holds attributes.
-    pub fn nest(&mut self, kind: u16) -> Open {
+    pub fn nest(&mut self, kind: u16) -> Unclosed {
         self.begin_nest(kind | NLA_F_NESTED)
     }
 
-    fn begin_nest(&mut self, kind: u16) -> Open {
-        let open = Open(self.bytes.len());
+    fn begin_nest(&mut self, kind: u16) -> Unclosed {
+        let open = Unclosed(self.bytes.len());
         self.bytes.extend_from_slice(&[0; 2]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         open
     }
 
-    fn close(&mut self, open: &Open) {
+    fn close(&mut self, open: &Unclosed) {
         let len = u16::try_from(self.bytes.len() - open.0).unwrap_or(u16::MAX);
         self.bytes[open.0..open.0 + 2].copy_from_slice(&len.to_ne_bytes());
         self.bytes.resize(align(self.bytes.len()), 0);
@@ -222,13 +222,13 @@ impl Writer {
 
     /// Ends what `nest` began.
     #[expect(clippy::needless_pass_by_value, reason = "a nest is closed once")]
-    pub fn end_nest(&mut self, open: Open) {
+    pub fn end_nest(&mut self, open: Unclosed) {
         self.close(&open);
     }
 
     /// Ends what `begin` began.
     #[expect(clippy::needless_pass_by_value, reason = "a message is closed once")]
-    pub fn end(&mut self, open: Open) {
+    pub fn end(&mut self, open: Unclosed) {
         let len = u32::try_from(self.bytes.len() - open.0).unwrap_or(u32::MAX);
         self.bytes[open.0..open.0 + 4].copy_from_slice(&len.to_ne_bytes());
     }
@@ -346,8 +346,8 @@ impl Netfilter {
     ///
     /// # Errors
     /// What the kernel answered instead, or the socket's error other than ENOBUFS.
-    pub fn dump(&mut self, seq: u32, request: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<Dumped, Answer> {
-        let failed = |error: &io::Error| Answer { errno: Errno::of(error), said: None };
+    pub fn dump(&mut self, seq: u32, request: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<Dumped, Acknowledgement> {
+        let failed = |error: &io::Error| Acknowledgement { errno: Errno::of(error), said: None };
         self.send(request).map_err(|error| failed(&error))?;
         let mut dumped = Dumped::Whole;
         loop {
@@ -393,8 +393,8 @@ impl Netfilter {
     ///
     /// # Errors
     /// The refusal.
-    pub fn configure(&mut self, bytes: &[u8]) -> Result<(), Answer> {
-        let failed = |e: io::Error| Answer { errno: Errno::of(&e), said: None };
+    pub fn configure(&mut self, bytes: &[u8]) -> Result<(), Acknowledgement> {
+        let failed = |e: io::Error| Acknowledgement { errno: Errno::of(&e), said: None };
         self.send(bytes).map_err(failed)?;
         let first = match self.receive(libc::MSG_DONTWAIT | libc::MSG_PEEK) {
             Ok(datagram) => messages(datagram).next().and_then(|message| message.answer(datagram)),

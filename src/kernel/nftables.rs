@@ -7,14 +7,14 @@
 
 use super::abi::nf_tables::{NFT_MSG_GETTABLE, NFTA_TABLE_NAME};
 use super::abi::nfnetlink::{NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NLM_F_REQUEST};
-use super::netlink::{Answer, Dumped, Netfilter, Writer, messages};
+use super::netlink::{Acknowledgement, Dumped, Netfilter, Writer, messages};
 use super::{Errno, KernelError};
 
 mod row;
 mod transaction;
 mod wire;
 
-pub use row::{Counter, Data, Element, ElementChange, Part, Row, TABLE, key};
+pub use row::{Counter, Data, Element, ElementChange, NftElement, Part, TABLE, key};
 pub use wire::{parse_counters, parse_elements};
 
 /// Someone who commits a hundred times a second interrupts most dumps; small ones get through.
@@ -88,7 +88,12 @@ impl Elements {
     }
 
     /// `None` when the ruleset changed during the dump, or answers were lost.
-    fn list_once<T>(&mut self, seq: u32, request: &[u8], parse: fn(&[u8]) -> Vec<T>) -> Result<Option<Vec<T>>, Answer> {
+    fn list_once<T>(
+        &mut self,
+        seq: u32,
+        request: &[u8],
+        parse: fn(&[u8]) -> Vec<T>,
+    ) -> Result<Option<Vec<T>>, Acknowledgement> {
         let mut rows = Vec::new();
         let dumped = self.netlink.dump(seq, request, &mut |datagram| rows.extend(parse(datagram)))?;
         Ok((dumped == Dumped::Whole).then_some(rows))

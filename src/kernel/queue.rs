@@ -14,7 +14,7 @@ use super::abi::nfnetlink_queue::{
     NFQA_SKB_INFO, NFQA_VERDICT_HDR, NFQNL_CFG_CMD_BIND, NFQNL_COPY_PACKET, NFQNL_MSG_CONFIG, NFQNL_MSG_PACKET,
     NFQNL_MSG_VERDICT,
 };
-use super::netlink::{Answer, NFGENMSG_LEN, Netfilter, Writer, attribute_ranges, be32, messages};
+use super::netlink::{Acknowledgement, NFGENMSG_LEN, Netfilter, Writer, attribute_ranges, be32, messages};
 use super::{Errno, KernelError};
 
 /// Datagrams taken with one system call; each holds one packet.
@@ -37,7 +37,7 @@ pub struct PacketId {
 
 /// A packet that waits.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Packet<'a> {
+pub struct QueuedPacket<'a> {
     /// To give the verdict with.
     pub id: PacketId,
     /// Where it was queued (`NF_INET_FORWARD`, `NF_INET_POST_ROUTING`).
@@ -128,7 +128,7 @@ impl Queue {
     ///
     /// # Errors
     /// Those of recvmmsg(2) other than EAGAIN and EINTR.
-    pub fn receive(&mut self, on: &mut dyn FnMut(Packet<'_>, &mut Verdicts)) -> io::Result<usize> {
+    pub fn receive(&mut self, on: &mut dyn FnMut(QueuedPacket<'_>, &mut Verdicts)) -> io::Result<usize> {
         let lengths = match receive_many(&self.netlink, &mut self.buffers) {
             Ok(lengths) => lengths,
             Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => return Ok(0),
@@ -193,7 +193,7 @@ fn configuration(number: u16, maxlen: u32, copy: u32) -> Writer {
 }
 
 /// EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart.
-fn refusal(number: u16, answer: Answer) -> KernelError {
+fn refusal(number: u16, answer: Acknowledgement) -> KernelError {
     let tried = format!("listening on NFQUEUE {number}");
     match (answer.errno, stats(number)) {
         (Errno::EPERM | Errno::EBUSY, Some(other)) => KernelError::Conflict {
@@ -222,7 +222,7 @@ fn portions(bytes: &[u8], limit: usize) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Hands the packets in a datagram to `on`; returns how many errors stood in it. Never panics.
-pub fn parse(datagram: &mut [u8], on: &mut dyn FnMut(Packet<'_>)) -> u64 {
+pub fn parse(datagram: &mut [u8], on: &mut dyn FnMut(QueuedPacket<'_>)) -> u64 {
     let mut errors = 0;
     let all: Vec<_> = messages(datagram).collect();
     for message in all {
@@ -240,7 +240,7 @@ pub fn parse(datagram: &mut [u8], on: &mut dyn FnMut(Packet<'_>)) -> u64 {
 
 /// The attributes of a packet. Without a payload, or when the kernel says that there is more (NFQA_CAP_LEN), it is
 /// truncated.
-fn parse_packet(attributes: &mut [u8]) -> Option<Packet<'_>> {
+fn parse_packet(attributes: &mut [u8]) -> Option<QueuedPacket<'_>> {
     let (mut header, mut mark, mut skb_info, mut body, mut cut) = (None, 0, 0, None, false);
     for (kind, range) in attribute_ranges(attributes) {
         let payload = attributes.get(range.clone()).unwrap_or_default();
@@ -256,7 +256,7 @@ fn parse_packet(attributes: &mut [u8]) -> Option<Packet<'_>> {
     let (number, hook) = header?;
     let truncated = cut || body.is_none();
     let payload = attributes.get_mut(body.unwrap_or_default())?;
-    Some(Packet { id: PacketId { number, truncated }, hook, mark, payload, truncated, skb_info })
+    Some(QueuedPacket { id: PacketId { number, truncated }, hook, mark, payload, truncated, skb_info })
 }
 
 /// One recvmmsg(2) with MSG_DONTWAIT; the lengths of the datagrams, in the order of `buffers`.

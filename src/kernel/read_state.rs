@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::fingerprint::{self, Fingerprint};
 use super::ipvs::{Ipvs, ListedService};
 use super::nftables::{Element, Elements};
-use super::sets::{self, Standing};
+use super::sets::{self, ListedSet};
 use super::{Errno, KernelError};
 use crate::lvs::{FirewallMark, PortRange, ServiceKey};
 use crate::state::sets::{Family, Field, Key, Kind, Name, Set, Value};
-use crate::state::{Entry, Marks, Service, State};
+use crate::state::{DestinationState, Marks, Service, State};
 use crate::steer::Row;
 
 /// Our table, read once.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub struct TableDump {
     /// The elements of the static sets.
     elements: BTreeMap<Set, BTreeMap<Key, Key>>,
     /// The hashes in `version`.
@@ -24,7 +24,7 @@ pub struct Table {
     /// What its rules are; `None` when there is no table, or nobody can tell at present.
     pub rules: Option<Fingerprint>,
     /// Its sets, also those that we do not declare; empty while the ruleset changes faster than it can be listed.
-    pub sets: Vec<Standing>,
+    pub sets: Vec<ListedSet>,
     /// Whether it is there.
     pub there: bool,
     /// The number of the last commit before it was read; `None` when there was another meanwhile.
@@ -35,14 +35,14 @@ pub struct Table {
 ///
 /// # Errors
 /// When the kernel refuses to list.
-pub fn table(elements: &mut Elements, last: Option<Table>) -> Result<Table, KernelError> {
+pub fn table(elements: &mut Elements, last: Option<TableDump>) -> Result<TableDump, KernelError> {
     let generation = fingerprint::generation(elements)?;
     if let Some(last) = last
         && last.generation == Some(generation)
     {
         return Ok(last);
     }
-    let mut table = Table { there: elements.table_exists()?, ..Table::default() };
+    let mut table = TableDump { there: elements.table_exists()?, ..TableDump::default() };
     if table.there {
         table.rules = fingerprint::read(elements)?;
         table.sets = match sets::standing(elements) {
@@ -111,7 +111,7 @@ pub fn listed(elements: &mut Elements, set: Set) -> Result<Vec<Element>, KernelE
 /// When the kernel refuses to list.
 pub fn read(
     ipvs: &mut Ipvs,
-    table: &Table,
+    table: &TableDump,
     marks: Marks,
     made: &BTreeSet<ServiceKey>,
 ) -> Result<(State, Vec<ListedService>), KernelError> {
@@ -121,7 +121,7 @@ pub fn read(
         if made.contains(&listed.service.key) || ours(&state, &listed.service.key, marks) {
             let entries = listed.destinations.into_iter().map(|listed| {
                 let connections = listed.active.saturating_add(listed.inactive);
-                (listed.destination.address, Entry { destination: listed.destination, connections })
+                (listed.destination.address, DestinationState { destination: listed.destination, connections })
             });
             let destinations = entries.collect();
             state.services.insert(listed.service.key, Service { service: listed.service, destinations });

@@ -14,7 +14,7 @@ const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;
 
 /// A set or map that stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ListedSet {
     /// Its name.
     pub name: String,
     /// nft's number for the type of its key.
@@ -31,7 +31,7 @@ pub struct Standing {
 ///
 /// # Errors
 /// As `Elements::dump`.
-pub fn standing(elements: &mut Elements) -> Result<Vec<Standing>, KernelError> {
+pub fn standing(elements: &mut Elements) -> Result<Vec<ListedSet>, KernelError> {
     let mut request = Writer::default();
     let seq = elements.next_seq();
     let message = request.begin(SUBSYS | NFT_MSG_GETSET, NLM_F_REQUEST | NLM_F_DUMP, seq);
@@ -41,21 +41,21 @@ pub fn standing(elements: &mut Elements) -> Result<Vec<Standing>, KernelError> {
     elements.list(&format!("nft list sets table inet {TABLE}"), seq, request.as_bytes(), parse)
 }
 
-fn parse(datagram: &[u8]) -> Vec<Standing> {
+fn parse(datagram: &[u8]) -> Vec<ListedSet> {
     let bodies = messages(datagram)
         .filter(|message| message.kind == SUBSYS | NFT_MSG_NEWSET)
         .filter_map(|message| datagram.get(message.body)?.get(NFGENMSG_LEN..));
     bodies.filter_map(set).collect()
 }
 
-fn set(body: &[u8]) -> Option<Standing> {
+fn set(body: &[u8]) -> Option<ListedSet> {
     let find = |wanted| attributes(body).find(|(kind, _)| *kind == wanted).map(|(_, payload)| payload);
     let number = |wanted| find(wanted).and_then(be32).unwrap_or_default();
     let ours = text_of(find(NFTA_SET_TABLE)?) == TABLE;
     let flags = number(NFTA_SET_FLAGS);
     let description = find(NFTA_SET_DESC).unwrap_or_default();
     let size = attributes(description).find(|(kind, _)| *kind == NFTA_SET_DESC_SIZE).and_then(|(_, size)| be32(size));
-    let standing = Standing {
+    let standing = ListedSet {
         name: text_of(find(NFTA_SET_NAME)?),
         key: number(NFTA_SET_KEY_TYPE),
         value: number(NFTA_SET_DATA_TYPE),
@@ -65,14 +65,14 @@ fn set(body: &[u8]) -> Option<Standing> {
     (ours && flags & NFT_SET_ANONYMOUS == 0).then_some(standing)
 }
 
-impl Standing {
+impl ListedSet {
     /// Whether its elements mean what those of `set` mean.
     #[must_use]
     pub fn like(&self, set: Set) -> bool {
         let spec = set.name.spec();
         self.name == set.text()
-            && self.key == type_of(spec.key, Addresses::of(set))
-            && self.value == type_of(spec.value, Addresses::of(set))
+            && self.key == type_of(spec.key, AddressType::of(set))
+            && self.value == type_of(spec.value, AddressType::of(set))
     }
 
     /// Whether it is declared as `set` is, one whose rows come and go with sessions: the kernel takes that declaration again.
@@ -91,20 +91,21 @@ impl Standing {
     /// Whether it is `set` with `key` instead of our key.
     #[must_use]
     pub fn like_with(&self, set: Set, key: &[Field]) -> bool {
-        self.key == type_of(key, Addresses::of(set)) && self.value == type_of(set.name.spec().value, Addresses::of(set))
+        self.key == type_of(key, AddressType::of(set))
+            && self.value == type_of(set.name.spec().value, AddressType::of(set))
     }
 }
 
 /// How a set holds addresses.
 #[derive(Clone, Copy)]
-enum Addresses {
+enum AddressType {
     V4,
     V6,
     /// As numbers: raw payload.
     Raw,
 }
 
-impl Addresses {
+impl AddressType {
     fn of(set: Set) -> Self {
         match (set.name, set.family) {
             (Name::TunnelOpen, _) => Self::Raw,
@@ -115,11 +116,11 @@ impl Addresses {
 }
 
 /// nft's number for a concatenation: 6 bits a field (`enum datatypes` in its datatype.h; users' tables depend on it).
-fn type_of(fields: &[Field], addresses: Addresses) -> u32 {
+fn type_of(fields: &[Field], addresses: AddressType) -> u32 {
     let number = |field: &Field| match (field, addresses) {
-        (Field::Address, Addresses::V4) => 7,
-        (Field::Address, Addresses::V6) => 8,
-        (Field::Address, Addresses::Raw) => 4,
+        (Field::Address, AddressType::V4) => 7,
+        (Field::Address, AddressType::V6) => 8,
+        (Field::Address, AddressType::Raw) => 4,
         (Field::Port, _) => 13,
         (Field::Mark, _) => 19,
     };
@@ -147,7 +148,7 @@ mod tests {
         let open = listed(TABLE, 0x10, "open4", 7 << 6 | 19);
         let all = [open, listed(TABLE, NFT_SET_ANONYMOUS, "__set0", 19), listed("docker", 0, "open4", 19)].concat();
         let found = parse(&all);
-        assert_eq!(found, [Standing { name: "open4".into(), key: 467, flags: 0x10, ..Standing::default() }]);
+        assert_eq!(found, [ListedSet { name: "open4".into(), key: 467, flags: 0x10, ..ListedSet::default() }]);
         assert!(found[0].like(Set { name: Name::Open, family: Family::V4 }));
         assert!(!found[0].like(Set { name: Name::TunnelOpen, family: Family::V4 }));
         (0..all.len()).for_each(|at| drop(parse(&all[..at])));
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_same_bytes_of_another_type_are_another_set() {
-        let standing = |key| Standing { name: "vips4".into(), key, ..Standing::default() };
+        let standing = |key| ListedSet { name: "vips4".into(), key, ..ListedSet::default() };
         let set = Set { name: Name::Vips, family: Family::V4 };
         assert!(standing(7).like(set));
         assert!(!standing(19).like(set), "a mark has four bytes too");
@@ -164,10 +165,10 @@ mod tests {
     #[test]
     fn what_is_declared_as_ours_may_stay() {
         let set = Set { name: Name::Exact, family: Family::V4 };
-        let ours = Standing { name: "exact4".into(), key: 0x071cd, value: 19, flags: 0x18, size: 1_048_576 };
+        let ours = ListedSet { name: "exact4".into(), key: 0x071cd, value: 19, flags: 0x18, size: 1_048_576 };
         assert!(ours.is_declared(set));
-        let others = [Standing { flags: 0x38, ..ours.clone() }, Standing { size: 65_536, ..ours.clone() }];
+        let others = [ListedSet { flags: 0x38, ..ours.clone() }, ListedSet { size: 65_536, ..ours.clone() }];
         assert!(others.iter().all(|other| other.like(set) && !other.is_declared(set)));
-        assert!(!Standing { key: 0x071d3, ..ours }.is_declared(set));
+        assert!(!ListedSet { key: 0x071d3, ..ours }.is_declared(set));
     }
 }

@@ -9,12 +9,12 @@ use crate::config::{Advertise, Config};
 /// What is known of each source that changes: an interface, or a DNS name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertised {
-    sources: BTreeMap<Advertise, Source>,
+    sources: BTreeMap<Advertise, AdvertiseSource>,
 }
 
 /// What is known of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Source {
+pub struct AdvertiseSource {
     /// The last address that it had; `None`: it had none so far, and the VIP is advertised.
     pub address: Option<Ipv4Addr>,
     /// Why it has none at present.
@@ -33,13 +33,13 @@ impl Advertised {
     }
 
     /// Every source, with what is known of it.
-    pub fn sources(&self) -> impl Iterator<Item = (&Advertise, &Source)> {
+    pub fn sources(&self) -> impl Iterator<Item = (&Advertise, &AdvertiseSource)> {
         self.sources.iter()
     }
 
     /// What is known of a source that changes.
     #[must_use]
-    pub fn source(&self, source: &Advertise) -> Option<&Source> {
+    pub fn source(&self, source: &Advertise) -> Option<&AdvertiseSource> {
         self.sources.get(source)
     }
 

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::advertised::Advertised;
 use super::desired;
 use super::mark_index::{self, Indexes};
-use crate::config::{Bounce, Cluster, Config};
+use crate::config::{Cluster, Config};
 use crate::director::{self, Limits, Policies, Setup};
-use crate::ftp::{self, Policy, Replies};
+use crate::ftp::{Policy, Replies};
 use crate::lvs::ForwardingMethod;
 
 /// The director's view of a configuration. `services` are those of others at the VIPs.
@@ -46,10 +46,7 @@ fn policy(config: &Config, cluster: &Cluster, advertise: Option<Ipv4Addr>) -> Po
     Policy {
         replies: if seen { Replies::Seen } else { Replies::Unseen },
         advertise: advertise.filter(|_| seen),
-        bounce: match cluster.bounce {
-            Bounce::Reject => ftp::Bounce::Reject,
-            Bounce::Allow => ftp::Bounce::Allow,
-        },
+        bounce: cluster.bounce,
         line_limit: config.limits.line,
         implicit_tls: false,
     }

@@ -9,7 +9,7 @@ use crate::state::{Change, LocalAddress};
 
 /// What the look before knew to come.
 #[derive(Clone, Copy, Debug)]
-pub struct Expected<'a> {
+pub struct Foreseen<'a> {
     /// Services and real servers that go when their last connection is gone.
     pub quiescing: &'a BTreeSet<(ServiceKey, SocketAddr)>,
     /// VIPs whose interface did not exist.
@@ -18,7 +18,7 @@ pub struct Expected<'a> {
 
 /// One thing to be put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found<'a> {
+pub enum Repair<'a> {
     /// Drift: IPVS's timeouts.
     Timeouts,
     /// Drift: the rules, and how they differ.
@@ -33,7 +33,7 @@ pub enum Found<'a> {
     ConnectionsEnded(&'a Change),
 }
 
-impl Found<'_> {
+impl Repair<'_> {
     /// How many rows someone else had changed.
     #[must_use]
     pub fn drift(&self) -> u64 {
@@ -47,26 +47,26 @@ impl Found<'_> {
 
 /// What a plan that a look made puts right, in order.
 #[must_use]
-pub fn found<'a>(plan: &'a Plan, expected: Expected<'_>) -> Vec<Found<'a>> {
+pub fn found<'a>(plan: &'a Plan, expected: Foreseen<'_>) -> Vec<Repair<'a>> {
     let mut all = Vec::new();
-    all.extend(plan.timeouts.map(|_| Found::Timeouts));
-    all.extend(plan.rules.as_ref().map(|_| Found::Rules(&plan.edited)));
+    all.extend(plan.timeouts.map(|_| Repair::Timeouts));
+    all.extend(plan.rules.as_ref().map(|_| Repair::Rules(&plan.edited)));
     let flushed = |change: &Change| plan.flushed() && matches!(change, Change::AddElement(..));
     let elements = plan.changes.iter().filter(|change| flushed(change)).count();
-    all.extend((elements > 0).then_some(Found::Flushed(elements)));
+    all.extend((elements > 0).then_some(Repair::Flushed(elements)));
     all.extend(plan.changes.iter().filter(|change| !flushed(change)).map(|change| classify(change, expected)));
     all
 }
 
-fn classify<'a>(change: &'a Change, expected: Expected<'_>) -> Found<'a> {
-    let Expected { quiescing, absent } = expected;
+fn classify<'a>(change: &'a Change, expected: Foreseen<'_>) -> Repair<'a> {
+    let Foreseen { quiescing, absent } = expected;
     match change {
-        Change::AddAddress(to) if absent.contains(to) => Found::InterfaceCame(change),
+        Change::AddAddress(to) if absent.contains(to) => Repair::InterfaceCame(change),
         Change::DeleteDestination(key, to) if quiescing.contains(&(*key, to.address)) => {
-            Found::ConnectionsEnded(change)
+            Repair::ConnectionsEnded(change)
         }
-        Change::DeleteService(key) if quiescing.iter().any(|(gone, _)| gone == key) => Found::ConnectionsEnded(change),
-        Change::DeleteAddress(_) => Found::ConnectionsEnded(change),
-        _ => Found::Row(change),
+        Change::DeleteService(key) if quiescing.iter().any(|(gone, _)| gone == key) => Repair::ConnectionsEnded(change),
+        Change::DeleteAddress(_) => Repair::ConnectionsEnded(change),
+        _ => Repair::Row(change),
     }
 }

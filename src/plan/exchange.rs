@@ -10,7 +10,7 @@ use crate::state::{Change, Exchange, Kept, is_name};
 const MOST: usize = 100_000;
 
 /// The elements that the static sets should have.
-pub type Elements = BTreeMap<Set, BTreeMap<Key, Key>>;
+pub type StaticElements = BTreeMap<Set, BTreeMap<Key, Key>>;
 
 /// How the tables are exchanged.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl fmt::Display for Exchanged {
 /// `sets` stand: those that we do not declare go; ours that do not stand are filled from the first moment on. Nothing where nobody knows
 /// which sets there are.
 #[must_use]
-pub fn around(sets: &[String], desired: &Elements) -> Exchanged {
+pub fn around(sets: &[String], desired: &StaticElements) -> Exchanged {
     if sets.is_empty() {
         return Exchanged::default();
     }
@@ -66,7 +66,7 @@ impl Exchanged {
     }
 
     /// A static set comes as the configuration has it.
-    pub fn fill(&mut self, set: Set, desired: &Elements) {
+    pub fn fill(&mut self, set: Set, desired: &StaticElements) {
         let rows = desired.get(&set).into_iter().flatten();
         let kept =
             |(key, value): (&Key, &Key)| Kept { key: key.clone(), value: value.clone(), left: None, counted: (0, 0) };
@@ -95,7 +95,7 @@ mod tests {
     fn an_unknown_set_goes_and_a_missing_one_is_filled() {
         let vips = Set { name: Name::Vips, family: Family::V4 };
         let row = vec![Value::Address([10, 0, 0, 100].into())];
-        let desired: Elements = [(vips, [(row.clone(), vec![])].into())].into();
+        let desired: StaticElements = [(vips, [(row.clone(), vec![])].into())].into();
         let others = Set::all().filter(|set| *set != vips).map(|set| set.text().to_owned());
         let sets: Vec<_> = others.chain(["old".to_owned(), "a;b".to_owned()]).collect();
         let around = around(&sets, &desired);

@@ -25,7 +25,7 @@ pub struct Indexes {
 pub struct TooMany;
 
 /// The indexes that the kernel's rows already speak of.
-pub(super) struct Standing {
+pub(super) struct KnownIndexes {
     /// (VIP, control port, server) → index, from `tags` and `server_marks`.
     pub(super) by_server: BTreeMap<(IpAddr, u16, IpAddr), u16>,
     /// index → real server, from the firewall-mark services.
@@ -33,7 +33,7 @@ pub(super) struct Standing {
     tags: BTreeMap<(IpAddr, u16), u16>,
 }
 
-impl Standing {
+impl KnownIndexes {
     pub(super) fn read(marks: Marks, actual: &State) -> Self {
         let mut tags = BTreeMap::new();
         let mut by_server = BTreeMap::new();
@@ -72,7 +72,7 @@ fn rows(actual: &State, name: Name) -> impl Iterator<Item = (&[Value], &[Value])
 /// # Errors
 /// When the indexes do not suffice.
 pub fn assign(config: &Config, marks: Marks, actual: &State) -> Result<Indexes, TooMany> {
-    let standing = Standing::read(marks, actual);
+    let standing = KnownIndexes::read(marks, actual);
     let wanted = wanted(config);
     let mut taken = BTreeSet::new();
     let mut chosen: Vec<Option<u16>> = vec![None; wanted.len()];
@@ -143,7 +143,7 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
     placements
 }
 
-fn tags(config: &Config, standing: &Standing) -> Result<BTreeMap<(IpAddr, u16), u16>, TooMany> {
+fn tags(config: &Config, standing: &KnownIndexes) -> Result<BTreeMap<(IpAddr, u16), u16>, TooMany> {
     let wanted = config
         .clusters
         .iter()

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::mark_index::{self, Indexes, Standing};
+use super::mark_index::{self, Indexes, KnownIndexes};
 use crate::config::{Cluster, Config, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange, ServiceKey};
 use crate::state::sets::{Name, Set, Value};
@@ -46,7 +46,7 @@ pub fn with(config: &Config, before: &Config, actual: &State) -> Config {
 pub fn remembered(config: &Config, actual: &State) -> Config {
     let marks = mark_index::marks(config);
     let mut before = config.clone();
-    for ((vip, port, address), index) in Standing::read(marks, actual).by_server {
+    for ((vip, port, address), index) in KnownIndexes::read(marks, actual).by_server {
         let at_vip = |cluster: &&mut Cluster| cluster.vips.contains(&vip);
         let Some(cluster) = before.clusters.iter_mut().find(at_vip) else { continue };
         if !cluster.ports.contains(&port) {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::availability::Availability;
 use super::desired;
-use super::exchange::{self, Elements};
+use super::exchange::{self, StaticElements};
 use super::mark_index::{self, Indexes, TooMany};
 use super::quiescing::Notes;
 use crate::config::{Cluster, Config};
@@ -136,7 +136,7 @@ pub struct Plan {
     /// The services that should stand.
     pub wanted: BTreeSet<ServiceKey>,
     /// What the rules are made of, for when the kernel refuses them because a set stands that is declared otherwise.
-    pub ours: Option<(Rules, Elements)>,
+    pub ours: Option<(Rules, StaticElements)>,
     /// Services and real servers that go when their last connection is gone: their deletion is no drift.
     pub quiescing: BTreeSet<(ServiceKey, SocketAddr)>,
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::interface::Ends;
+use super::interface::Endpoints;
 use crate::ftp::{Bounce, Context, Direction, Event, Policy, Replies, Segment, Session, Syn, Told, Verdict};
 use crate::lvs::ForwardingMethod;
 use crate::time::Time;
@@ -11,22 +11,22 @@ use crate::wire::Tcp;
 /// `limits.line`'s default.
 const LINE_LIMIT: usize = 4096;
 
-pub(super) struct Connection {
-    ends: Ends,
+pub(super) struct Replayed {
+    ends: Endpoints,
     policy: Policy,
     pub session: Session,
     pub events: Vec<Event>,
     /// In the order of their sequence numbers.
-    held: Vec<Held>,
+    held: Vec<EarlySegment>,
 }
 
-struct Held {
+struct EarlySegment {
     tcp: Tcp,
     payload: Vec<u8>,
 }
 
-impl Connection {
-    pub(super) fn new(ends: Ends, forwarding: ForwardingMethod) -> Self {
+impl Replayed {
+    pub(super) fn new(ends: Endpoints, forwarding: ForwardingMethod) -> Self {
         let replies = match forwarding {
             ForwardingMethod::Nat => Replies::Seen,
             ForwardingMethod::Dr | ForwardingMethod::Tun => Replies::Unseen,
@@ -55,9 +55,9 @@ impl Connection {
             self.held.clear();
         }
         if verdict == Verdict::Hold {
-            let behind = |held: &Held| held.tcp.seq.wrapping_sub(tcp.seq).cast_signed() <= 0;
+            let behind = |held: &EarlySegment| held.tcp.seq.wrapping_sub(tcp.seq).cast_signed() <= 0;
             let at = self.held.partition_point(behind);
-            self.held.insert(at, Held { tcp: *tcp, payload });
+            self.held.insert(at, EarlySegment { tcp: *tcp, payload });
         }
         self.offer_held(now);
     }

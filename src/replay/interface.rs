@@ -8,18 +8,18 @@ use crate::lvs::ForwardingMethod;
 
 /// How to replay.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ReplayOptions {
     /// How the captured connections are taken to be forwarded: decides which half the inspector sees.
     pub forwarding: ForwardingMethod,
     /// How to print.
-    pub format: Format,
+    pub format: ReportFormat,
     /// Control ports.
     pub ports: Vec<u16>,
 }
 
 /// How to print events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ReportFormat {
     /// A line for people.
     Text,
     /// A JSON object a line.
@@ -73,7 +73,7 @@ pub enum ReplayError {
 
 /// Both ends of a control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ends {
+pub(super) struct Endpoints {
     pub client: SocketAddr,
     pub server: SocketAddr,
 }

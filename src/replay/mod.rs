@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-pub use interface::{Format, Options, ReplayError, Summary};
+pub use interface::{ReplayError, ReplayOptions, ReportFormat, Summary};
 
 use capture::Frame;
-use connection::Connection;
-use interface::Ends;
-use report::Report;
+use connection::Replayed;
+use interface::Endpoints;
+use report::Printer;
 
 use crate::ftp::{Direction, Flags};
 use crate::lvs::ForwardingMethod;
@@ -28,12 +28,12 @@ use crate::wire::{Packet, Unreadable};
 /// When the capture cannot be read at all (one that ends early is reported as far as it goes) or `out` fails.
 pub fn run(
     capture: impl Read + Send,
-    options: &Options,
+    options: &ReplayOptions,
     out: &mut (impl Write + ?Sized),
 ) -> Result<Summary, ReplayError> {
     let mut replay = Replay {
         options,
-        report: Report::new(options.format, out),
+        report: Printer::new(options.format, out),
         connections: BTreeMap::new(),
         summary: Summary::default(),
     };
@@ -45,9 +45,9 @@ pub fn run(
 }
 
 struct Replay<'a, W: Write + ?Sized> {
-    options: &'a Options,
-    report: Report<'a, W>,
-    connections: BTreeMap<Ends, Connection>,
+    options: &'a ReplayOptions,
+    report: Printer<'a, W>,
+    connections: BTreeMap<Endpoints, Replayed>,
     summary: Summary,
 }
 
@@ -81,7 +81,7 @@ impl<W: Write + ?Sized> Replay<'_, W> {
             self.summary.sessions += 1;
         }
         let forwarding = self.options.forwarding;
-        let connection = self.connections.entry(ends).or_insert_with(|| Connection::new(ends, forwarding));
+        let connection = self.connections.entry(ends).or_insert_with(|| Replayed::new(ends, forwarding));
         connection.packet(now, direction, &packet.tcp, payload);
         for event in connection.events.drain(..) {
             self.report.event(ends, forwarding, &event)?;
@@ -93,10 +93,10 @@ impl<W: Write + ?Sized> Replay<'_, W> {
     }
 
     /// Whose packet it is, if it belongs to a control connection.
-    fn ends(&self, packet: &Packet) -> Option<(Ends, Direction)> {
+    fn ends(&self, packet: &Packet) -> Option<(Endpoints, Direction)> {
         let is_control = |at: &SocketAddr| self.options.ports.contains(&at.port());
-        let to_server = (Ends { client: packet.source, server: packet.destination }, Direction::ToServer);
-        let to_client = (Ends { client: packet.destination, server: packet.source }, Direction::ToClient);
+        let to_server = (Endpoints { client: packet.source, server: packet.destination }, Direction::ToServer);
+        let to_client = (Endpoints { client: packet.destination, server: packet.source }, Direction::ToClient);
         match (is_control(&packet.source), is_control(&packet.destination)) {
             (true, true) if self.connections.contains_key(&to_client.0) => Some(to_client),
             (_, true) => Some(to_server),

@@ -5,27 +5,27 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::interface::{Ends, Format, Summary};
+use super::interface::{Endpoints, ReportFormat, Summary};
 use crate::ftp::{Event, Source};
 use crate::lvs::ForwardingMethod;
 
-pub(super) struct Report<'a, W: Write + ?Sized> {
-    format: Format,
+pub(super) struct Printer<'a, W: Write + ?Sized> {
+    format: ReportFormat,
     out: &'a mut W,
 }
 
 /// One JSON line; `event` first names the kind.
 #[derive(Serialize)]
-struct Line<'a> {
+struct SessionLine<'a> {
     session: String,
     #[serde(flatten)]
-    told: Told<'a>,
+    told: EventLine<'a>,
 }
 
 /// An event under the names that users script against.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Told<'a> {
+enum EventLine<'a> {
     Command {
         verb: &'a str,
     },
@@ -33,7 +33,7 @@ enum Told<'a> {
         code: u16,
     },
     Expect {
-        mode: Mode,
+        mode: ToldMode,
         verb: &'a str,
         address: IpAddr,
         port: Option<u16>,
@@ -70,92 +70,98 @@ enum Told<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Mode {
+enum ToldMode {
     Passive,
     Active,
 }
 
-impl<'a, W: Write + ?Sized> Report<'a, W> {
-    pub(super) const fn new(format: Format, out: &'a mut W) -> Self {
+impl<'a, W: Write + ?Sized> Printer<'a, W> {
+    pub(super) const fn new(format: ReportFormat, out: &'a mut W) -> Self {
         Self { format, out }
     }
 
-    pub(super) fn event(&mut self, ends: Ends, forwarding: ForwardingMethod, event: &Event) -> io::Result<()> {
+    pub(super) fn event(&mut self, ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> io::Result<()> {
         let Some(told) = tell(ends, forwarding, event) else { return Ok(()) };
         let session = format!("{}>{}", ends.client, ends.server);
         match self.format {
-            Format::Json => {
-                serde_json::to_writer(&mut *self.out, &Line { session, told })?;
+            ReportFormat::Json => {
+                serde_json::to_writer(&mut *self.out, &SessionLine { session, told })?;
                 self.out.write_all(b"\n")
             }
-            Format::Text => writeln!(self.out, "{session} {}", text(&told)),
+            ReportFormat::Text => writeln!(self.out, "{session} {}", text(&told)),
         }
     }
 
     pub(super) fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         match self.format {
-            Format::Json => Ok(()),
-            Format::Text => writeln!(self.out, "{summary}"),
+            ReportFormat::Json => Ok(()),
+            ReportFormat::Text => writeln!(self.out, "{summary}"),
         }
     }
 }
 
-fn tell(ends: Ends, forwarding: ForwardingMethod, event: &Event) -> Option<Told<'static>> {
+fn tell(ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> Option<EventLine<'static>> {
     let told = match *event {
-        Event::Command { verb } => Told::Command { verb: verb.name() },
-        Event::Reply { code } => Told::Reply { code },
-        Event::ExpectActive { verb, address, source: Source::Command | Source::Default } => {
-            Told::Expect { mode: Mode::Active, verb: verb.name(), address: address.ip(), port: Some(address.port()) }
-        }
+        Event::Command { verb } => EventLine::Command { verb: verb.name() },
+        Event::Reply { code } => EventLine::Reply { code },
+        Event::ExpectActive { verb, address, source: Source::Command | Source::Default } => EventLine::Expect {
+            mode: ToldMode::Active,
+            verb: verb.name(),
+            address: address.ip(),
+            port: Some(address.port()),
+        },
         // where replies are seen the expectation comes with the reply
         Event::AskPassive { .. } if forwarding == ForwardingMethod::Nat => return None,
         Event::AskPassive { verb } => {
-            Told::Expect { mode: Mode::Passive, verb: verb.name(), address: ends.server.ip(), port: None }
+            EventLine::Expect { mode: ToldMode::Passive, verb: verb.name(), address: ends.server.ip(), port: None }
         }
-        Event::ExpectPassive { verb, port, .. } => {
-            Told::Expect { mode: Mode::Passive, verb: verb.name(), address: ends.server.ip(), port: Some(port) }
-        }
-        Event::Transfer { verb } => Told::Transfer { verb: verb.name() },
-        Event::Cancel { reason } => Told::Cancel { reason: reason.name() },
-        Event::Refuse { verb, reason } => Told::Refuse { verb: verb.name(), reason: reason.name() },
-        Event::Rewrite { from, to, .. } => Told::Rewrite { from: from.to_string(), to: to.to_string() },
-        Event::NoRoom { code } => Told::NoRoom { code },
-        Event::Blind { reason } => Told::Blind { reason: reason.name() },
-        Event::Sighted => Told::Sighted,
+        Event::ExpectPassive { verb, port, .. } => EventLine::Expect {
+            mode: ToldMode::Passive,
+            verb: verb.name(),
+            address: ends.server.ip(),
+            port: Some(port),
+        },
+        Event::Transfer { verb } => EventLine::Transfer { verb: verb.name() },
+        Event::Cancel { reason } => EventLine::Cancel { reason: reason.name() },
+        Event::Refuse { verb, reason } => EventLine::Refuse { verb: verb.name(), reason: reason.name() },
+        Event::Rewrite { from, to, .. } => EventLine::Rewrite { from: from.to_string(), to: to.to_string() },
+        Event::NoRoom { code } => EventLine::NoRoom { code },
+        Event::Blind { reason } => EventLine::Blind { reason: reason.name() },
+        Event::Sighted => EventLine::Sighted,
         Event::UnparsedCommand { verb, reason } => {
-            Told::Unparsed { verb: Some(verb.name()), code: None, reason: reason.name() }
+            EventLine::Unparsed { verb: Some(verb.name()), code: None, reason: reason.name() }
         }
         Event::UnparsedReply { code, reason } => {
-            Told::Unparsed { verb: None, code: Some(code).filter(|code| *code > 0), reason: reason.name() }
+            EventLine::Unparsed { verb: None, code: Some(code).filter(|code| *code > 0), reason: reason.name() }
         }
-        Event::End => Told::End,
+        Event::End => EventLine::End,
     };
     Some(told)
 }
 
-fn text(told: &Told<'_>) -> String {
+fn text(told: &EventLine<'_>) -> String {
     match told {
-        Told::Command { verb } => format!("command {verb}"),
-        Told::Reply { code } => format!("reply {code}"),
-        Told::Expect { mode, verb, address, port } => {
+        EventLine::Command { verb } => format!("command {verb}"),
+        EventLine::Reply { code } => format!("reply {code}"),
+        EventLine::Expect { mode, verb, address, port } => {
             let mode = match mode {
-                Mode::Passive => "passive",
-                Mode::Active => "active",
+                ToldMode::Passive => "passive",
+                ToldMode::Active => "active",
             };
             let port = port.map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
             format!("expect {mode} data connection to {address} {port} ({verb})")
         }
-        Told::Transfer { verb } => format!("transfer {verb}"),
-        Told::Cancel { reason } => format!("cancel: {reason}"),
-        Told::Rewrite { from, to } => format!("rewrite {from} to {to}"),
-        Told::NoRoom { code } => format!("no room to rewrite {code}"),
-        Told::Refuse { verb, reason } => format!("refuse {verb}: {reason}"),
-        Told::Blind { reason } => format!("blind: {reason}"),
-        Told::Sighted => "sighted".to_owned(),
-        Told::Unparsed { verb, code, reason } => {
+        EventLine::Transfer { verb } => format!("transfer {verb}"),
+        EventLine::Cancel { reason } => format!("cancel: {reason}"),
+        EventLine::Rewrite { from, to } => format!("rewrite {from} to {to}"),
+        EventLine::NoRoom { code } => format!("no room to rewrite {code}"),
+        EventLine::Refuse { verb, reason } => format!("refuse {verb}: {reason}"),
+        EventLine::Blind { reason } => format!("blind: {reason}"),
+        EventLine::Sighted => "sighted".to_owned(),
+        EventLine::Unparsed { verb, code, reason } => {
             let what = verb.map(str::to_owned).or_else(|| code.map(|code| code.to_string()));
             format!("unparsed {}: {reason}", what.unwrap_or_else(|| "reply".to_owned()))
         }
-        Told::End => "end".to_owned(),
+        EventLine::End => "end".to_owned(),
     }
 }

@@ -42,15 +42,15 @@ fn dialogue() -> Vec<u8> {
     ])
 }
 
-fn replayed(capture: &[u8], forwarding: ForwardingMethod, format: Format) -> (String, Summary) {
+fn replayed(capture: &[u8], forwarding: ForwardingMethod, format: ReportFormat) -> (String, Summary) {
     let mut out = vec![];
-    let summary = run(capture, &Options { forwarding, format, ports: vec![21] }, &mut out).unwrap();
+    let summary = run(capture, &ReplayOptions { forwarding, format, ports: vec![21] }, &mut out).unwrap();
     (String::from_utf8(out).unwrap(), summary)
 }
 
 #[test]
 fn json_lines() {
-    let (out, summary) = replayed(&dialogue(), ForwardingMethod::Nat, Format::Json);
+    let (out, summary) = replayed(&dialogue(), ForwardingMethod::Nat, ReportFormat::Json);
     let session = r#"{"session":"198.51.100.7:40000>10.0.0.11:21","event":"#;
     let lines: Vec<_> = out.lines().map(|line| line.strip_prefix(session).expect("the session first")).collect();
     assert_eq!(
@@ -74,7 +74,7 @@ fn json_lines() {
 #[test]
 fn without_the_server_half_there_is_no_port() {
     for forwarding in [ForwardingMethod::Dr, ForwardingMethod::Tun] {
-        let (out, _) = replayed(&dialogue(), forwarding, Format::Json);
+        let (out, _) = replayed(&dialogue(), forwarding, ReportFormat::Json);
         assert!(out.contains(r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":null}"#), "{out}");
         assert!(!out.contains("reply") && !out.contains("rewrite"), "{out}");
     }
@@ -82,7 +82,7 @@ fn without_the_server_half_there_is_no_port() {
 
 #[test]
 fn text_ends_with_a_summary() {
-    let (out, _) = replayed(&dialogue(), ForwardingMethod::Nat, Format::Text);
+    let (out, _) = replayed(&dialogue(), ForwardingMethod::Nat, ReportFormat::Text);
     assert!(out.contains("198.51.100.7:40000>10.0.0.11:21 refuse PORT: third-party\n"), "{out}");
     assert!(out.ends_with("8 packets, 7 of 1 control connections; not read: 0 fragments, 0 truncated\n"), "{out}");
 }
@@ -90,14 +90,14 @@ fn text_ends_with_a_summary() {
 #[test]
 fn a_file_that_ends_early_is_told_as_far_as_it_goes() {
     let whole = dialogue();
-    let (out, summary) = replayed(&whole[..whole.len() - 3], ForwardingMethod::Nat, Format::Text);
+    let (out, summary) = replayed(&whole[..whole.len() - 3], ForwardingMethod::Nat, ReportFormat::Text);
     assert!(summary.cut_short && summary.packets == 7);
     assert!(out.contains("ends in the middle"), "{out}");
 }
 
 #[test]
 fn what_is_no_capture_is_an_error() {
-    let options = Options { forwarding: ForwardingMethod::Nat, format: Format::Json, ports: vec![21] };
+    let options = ReplayOptions { forwarding: ForwardingMethod::Nat, format: ReportFormat::Json, ports: vec![21] };
     for (bytes, message) in
         [(&b""[..], "the file is empty"), (b"this is no capture at all, is it?", "neither pcap nor pcapng")]
     {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::address::LocalAddress;
 use super::change::Change;
-use super::rows::{Entry, Service, State};
+use super::rows::{DestinationState, Service, State};
 use super::sets::{Key, Set, Value};
 use crate::lvs::{Destination, ServiceKey};
 
@@ -25,7 +25,7 @@ use crate::lvs::{Destination, ServiceKey};
 pub fn diff(actual: &State, desired: &State) -> Vec<Change> {
     let mut changes = Vec::new();
     services(actual, desired, Phase::Marks, &mut changes);
-    elements(actual, desired, Elements::AllButDisowned, &mut changes);
+    elements(actual, desired, Batch::AllButDisowned, &mut changes);
     services(actual, desired, Phase::Addresses, &mut changes);
     changes.extend(desired.addresses.difference(&actual.addresses).cloned().map(Change::AddAddress));
     for (key, service) in &actual.services {
@@ -35,7 +35,7 @@ pub fn diff(actual: &State, desired: &State) -> Vec<Change> {
             Some(_) => {}
         }
     }
-    elements(actual, desired, Elements::Disowned, &mut changes);
+    elements(actual, desired, Batch::Disowned, &mut changes);
     let gone = actual.addresses.difference(&desired.addresses);
     changes.extend(gone.filter(|gone| !in_use(actual, desired, gone)).cloned().map(Change::DeleteAddress));
     changes
@@ -102,7 +102,7 @@ fn remove_destinations(key: ServiceKey, service: &Service, kept: &Service, chang
     }
 }
 
-fn drain(key: ServiceKey, entry: &Entry, changes: &mut Vec<Change>) {
+fn drain(key: ServiceKey, entry: &DestinationState, changes: &mut Vec<Change>) {
     if entry.destination.weight != 0 {
         changes.push(Change::EditDestination(key, Destination { weight: 0, ..entry.destination.clone() }));
     }
@@ -142,18 +142,18 @@ fn in_use(actual: &State, desired: &State, gone: &LocalAddress) -> bool {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Elements {
+enum Batch {
     AllButDisowned,
     Disowned,
 }
 
-fn elements(actual: &State, desired: &State, which: Elements, changes: &mut Vec<Change>) {
+fn elements(actual: &State, desired: &State, which: Batch, changes: &mut Vec<Change>) {
     let none = BTreeMap::new();
     for set in Set::all().filter(|set| set.is_static()) {
         let is = actual.elements.get(&set).unwrap_or(&none);
         let should = desired.elements.get(&set).unwrap_or(&none);
         let owned = set.name == super::sets::Name::Owned;
-        if owned == (which == Elements::Disowned) {
+        if owned == (which == Batch::Disowned) {
             for key in is.keys().filter(|key| is.get(*key) != should.get(*key)) {
                 if owned && actual.services.iter().any(|(service, kept)| names(key, service) && lives(kept)) {
                     continue;
@@ -165,7 +165,7 @@ fn elements(actual: &State, desired: &State, which: Elements, changes: &mut Vec<
                 changes.push(Change::DeleteElement(set, key.clone()));
             }
         }
-        if which == Elements::AllButDisowned {
+        if which == Batch::AllButDisowned {
             for (key, value) in should.iter().filter(|(key, value)| is.get(*key) != Some(value)) {
                 changes.push(Change::AddElement(set, key.clone(), value.clone()));
             }

@@ -14,5 +14,5 @@ pub use address::{LocalAddress, PROTOCOL};
 pub use change::Change;
 pub use diff::diff;
 pub use exchange::{Exchange, Kept, is_name};
-pub use rows::{Entry, Service, State};
+pub use rows::{DestinationState, Service, State};
 pub use ruleset::{FULL, Marks, Network, Rules, TABLE};

@@ -8,7 +8,7 @@ use crate::lvs::{Destination, ServiceKey, VirtualService};
 
 /// One real server of a service, and how many connections the kernel counts on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DestinationState {
     /// The real server as IPVS knows it.
     pub destination: Destination,
     /// Active and inactive connections; 0 in a desired state.
@@ -21,7 +21,7 @@ pub struct Service {
     /// The service.
     pub service: VirtualService,
     /// Its real servers.
-    pub destinations: BTreeMap<std::net::SocketAddr, Entry>,
+    pub destinations: BTreeMap<std::net::SocketAddr, DestinationState>,
 }
 
 /// Our rows: IPVS services, the elements of the static sets (the value is empty for a set), and addresses of interfaces.
@@ -51,6 +51,6 @@ impl State {
 impl Service {
     /// Adds a real server.
     pub fn destination(&mut self, destination: Destination) {
-        self.destinations.insert(destination.address, Entry { destination, connections: 0 });
+        self.destinations.insert(destination.address, DestinationState { destination, connections: 0 });
     }
 }

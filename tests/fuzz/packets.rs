@@ -1,7 +1,7 @@
 //! Packets through the parser, and whole captures through `replay`.
 
 use ftpdirector::facade::lvs::ForwardingMethod;
-use ftpdirector::facade::replay::{Format, Options, run as replay};
+use ftpdirector::facade::replay::{ReplayOptions, ReportFormat, run as replay};
 use ftpdirector::facade::wire::{Packet, checksum};
 
 /// IPv4 with options, IPv6 with extension headers, and tunnels of both.
@@ -82,7 +82,7 @@ pub(super) fn captures() -> Vec<Vec<u8>> {
 pub(super) fn run_capture(input: &[u8]) -> Vec<u64> {
     let mut features = vec![];
     for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
-        let options = Options { forwarding, format: Format::Json, ports: vec![21] };
+        let options = ReplayOptions { forwarding, format: ReportFormat::Json, ports: vec![21] };
         let mut out = vec![];
         let feature = match replay(input, &options, &mut out) {
             Ok(summary) => summary.packets << 8 | summary.control << 4 | summary.fragments << 2 | summary.truncated,

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use ftpdirector::facade::config::{self, Config};
-use ftpdirector::facade::daemon::{Command, Health, ServerHealth};
-use ftpdirector::facade::health::{Standing, Step};
+use ftpdirector::facade::daemon::{DaemonCommand, Health, ServerHealth};
+use ftpdirector::facade::health::{HealthState, Step};
 use server::{Manner, Server};
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -47,7 +47,7 @@ fn config(check: &str, servers: &[&Server]) -> Config {
 /// Health checks at work, and the far end of their line.
 struct Checks {
     health: Health,
-    commands: Receiver<Command>,
+    commands: Receiver<DaemonCommand>,
 }
 
 impl Checks {
@@ -62,13 +62,13 @@ impl Checks {
         self.health.view().snapshot().into_iter().find(|known| known.server == name)
     }
 
-    fn wait(&self, name: &str, state: Standing) -> ServerHealth {
+    fn wait(&self, name: &str, state: HealthState) -> ServerHealth {
         poll(&format!("{name} {state:?}"), || self.of(name).filter(|known| known.state == state))
     }
 
     fn next_command(&mut self) -> (String, bool) {
         match poll("a command", || self.commands.try_recv().ok()) {
-            Command::Down { server: (cluster, server), down } => {
+            DaemonCommand::Down { server: (cluster, server), down } => {
                 assert_eq!(cluster, "lab");
                 (server, down)
             }
@@ -100,7 +100,7 @@ fn every_manner_is_seen_for_what_it_is() {
     let servers: Vec<&Server> = servers.iter().collect();
     let checks = Checks::start(&config("kind: transfer, interval: 100ms, timeout: 2s, fall: 2", &servers));
     for (number, (manner, failure)) in table.iter().enumerate() {
-        let state = if failure.is_some() { Standing::Down } else { Standing::Up };
+        let state = if failure.is_some() { HealthState::Down } else { HealthState::Up };
         let found = checks.wait(&format!("s{number}"), state);
         match failure {
             None => {
@@ -128,7 +128,7 @@ fn nobody_there_is_down_for_every_kind() {
         let mut config =
             config(&format!("kind: {kind}, interval: 50ms, timeout: 2s"), &[&Server::start("127.0.2.1", Manner::Fine)]);
         config.clusters[0].real_servers[0].port = Some(port.port());
-        let found = Checks::start(&config).wait("s0", Standing::Down);
+        let found = Checks::start(&config).wait("s0", HealthState::Down);
         assert_eq!(found.last_step, Some(Step::Connect));
         assert!(found.last_error.unwrap().contains("Connection refused"));
     }
@@ -138,16 +138,16 @@ fn nobody_there_is_down_for_every_kind() {
 fn shallow_kinds_do_not_see_deep_trouble() {
     let (full, deaf) = (Server::start("127.0.3.1", Manner::Full), Server::start("127.0.3.2", Manner::NoPassive));
     let tcp = Checks::start(&config("kind: tcp, interval: 50ms", &[&full]));
-    tcp.wait("s0", Standing::Up);
+    tcp.wait("s0", HealthState::Up);
     for kind in ["banner", "login"] {
-        Checks::start(&config(&format!("kind: {kind}, interval: 50ms"), &[&deaf])).wait("s0", Standing::Up);
+        Checks::start(&config(&format!("kind: {kind}, interval: 50ms"), &[&deaf])).wait("s0", HealthState::Up);
     }
 }
 
 #[test]
 fn ipv6_servers_are_probed_too() {
     let server = Server::start("::1", Manner::Fine);
-    let found = Checks::start(&config("kind: transfer, interval: 50ms", &[&server])).wait("s0", Standing::Up);
+    let found = Checks::start(&config("kind: transfer, interval: 50ms", &[&server])).wait("s0", HealthState::Up);
     assert!(found.steps.iter().any(|(step, _)| *step == Step::EpsvTransfer));
     assert!(!found.steps.iter().any(|(step, _)| *step == Step::Pasv));
 }
@@ -161,18 +161,18 @@ fn a_port_that_the_file_does_not_expect_fails_its_step() {
         config
     };
     let mut checks = Checks::start(&with("1024-65534"));
-    checks.wait("s0", Standing::Up);
+    checks.wait("s0", HealthState::Up);
 
     // The system gives nobody this one unasked (net.ipv4.ip_local_port_range).
     checks.health.configure(&with("1024"));
-    let found = checks.wait("s0", Standing::Down);
+    let found = checks.wait("s0", HealthState::Down);
     let said = found.last_error.unwrap();
     assert_eq!(found.last_step, Some(Step::Pasv), "{said}");
     assert!(said.contains("outside passive_ports 1024: ") && said.contains("pasv_min_port"), "{said}");
 
     // Not declared: not compared.
     checks.health.configure(&with("1024-65535"));
-    checks.wait("s0", Standing::Up);
+    checks.wait("s0", HealthState::Up);
 }
 
 #[test]
@@ -182,11 +182,11 @@ fn a_failing_server_is_reported_once_and_so_is_its_return() {
     // Up from the start: the first word of a command is that it is not down.
     assert_eq!(checks.next_command(), ("s0".into(), false));
     for _ in 0..3 {
-        let before = checks.wait("s0", Standing::Up);
+        let before = checks.wait("s0", HealthState::Up);
         server.now(Manner::Full);
         assert_eq!(checks.next_command(), ("s0".into(), true));
         let after = checks.of("s0").unwrap();
-        assert_eq!(after.state, Standing::Down);
+        assert_eq!(after.state, HealthState::Down);
         assert!(after.since >= before.since);
         assert_eq!(checks.health.view().down().into_iter().collect::<Vec<_>>(), [("lab".into(), "s0".into())]);
         server.now(Manner::Fine);
@@ -200,7 +200,7 @@ fn a_reload_disturbs_nobody_who_has_not_changed() {
     let (bad, good) = (Server::start("127.0.5.1", Manner::Full), Server::start("127.0.5.2", Manner::Fine));
     let fast = config("interval: 20ms, timeout: 2s", &[&bad, &good]);
     let mut checks = Checks::start(&fast);
-    let before = (checks.wait("s0", Standing::Down), checks.wait("s1", Standing::Up));
+    let before = (checks.wait("s0", HealthState::Down), checks.wait("s1", HealthState::Up));
     checks.health.configure(&fast);
     let after = (checks.of("s0").unwrap(), checks.of("s1").unwrap());
     assert_eq!(
@@ -211,16 +211,16 @@ fn a_reload_disturbs_nobody_who_has_not_changed() {
     // Probed in another way, a server that is down stays so until it has passed `rise` times.
     bad.now(Manner::Fine);
     checks.health.configure(&config("interval: 1h", &[&bad, &good]));
-    assert_eq!(checks.of("s0").unwrap().state, Standing::Down);
+    assert_eq!(checks.of("s0").unwrap().state, HealthState::Down);
     checks.health.configure(&config("interval: 20ms, timeout: 2s", &[&bad, &good]));
-    checks.wait("s0", Standing::Up);
+    checks.wait("s0", HealthState::Up);
 
     // At another address it is another server.
     bad.now(Manner::Full);
-    checks.wait("s0", Standing::Down);
+    checks.wait("s0", HealthState::Down);
     let other = Server::start("127.0.5.3", Manner::Hangs);
     checks.health.configure(&config("interval: 20ms, timeout: 1h", &[&other, &good]));
-    assert_eq!(checks.of("s0").unwrap().state, Standing::Unknown);
+    assert_eq!(checks.of("s0").unwrap().state, HealthState::Unknown);
     assert!(checks.health.view().down().is_empty());
 
     // A server that has left is forgotten, and so are all without health checks.
@@ -238,20 +238,20 @@ fn the_password_is_read_at_each_probe_and_never_shown() {
     let checks = Checks::start(&config(&check, &[&server]));
     // Our own trouble takes nobody out.
     let found = poll("an error", || checks.of("s0").filter(|known| known.last_error.is_some()));
-    assert_eq!((found.state, found.last_step), (Standing::Unknown, Some(Step::Password)));
+    assert_eq!((found.state, found.last_step), (HealthState::Unknown, Some(Step::Password)));
     let error = found.last_error.unwrap();
     assert!(error.contains(&file.display().to_string()) && error.contains("No such file"), "{error}");
 
     // A server that does not even greet is down without a password, too.
     server.now(Manner::Mute);
-    checks.wait("s0", Standing::Down);
+    checks.wait("s0", HealthState::Down);
     server.now(Manner::Fine);
     std::fs::write(&file, "correct horse\nQUIT\n").unwrap();
-    checks.wait("s0", Standing::Up);
+    checks.wait("s0", HealthState::Up);
     assert_eq!(server.passwords().last().unwrap(), "correct horse");
 
     server.now(Manner::RefusesLogin);
-    let error = checks.wait("s0", Standing::Down).last_error.unwrap();
+    let error = checks.wait("s0", HealthState::Down).last_error.unwrap();
     assert_eq!(error, "the server said \"530 No access with ***\"");
     std::fs::remove_file(file).unwrap();
 }

@@ -61,7 +61,7 @@ pub type Line = Vec<(Paint, String)>;
 
 /// What the user chose to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
+pub struct PageView {
     /// Only this cluster.
     pub cluster: Option<String>,
     /// Sorted by what.
@@ -102,7 +102,7 @@ const ABOVE: usize = 4;
 
 /// A page for a terminal: exactly so many lines, the last one for the keys.
 #[must_use]
-pub fn screen(known: &Known<'_>, view: &View, (width, height): (usize, usize)) -> Vec<Line> {
+pub fn screen(known: &Known<'_>, view: &PageView, (width, height): (usize, usize)) -> Vec<Line> {
     let mut lines = above(known, width);
     let list = list(known, view, width);
     let room = height.saturating_sub(ABOVE + 1);
@@ -117,7 +117,7 @@ pub fn screen(known: &Known<'_>, view: &View, (width, height): (usize, usize)) -
 
 /// The whole page, however long; its columns are as wide as `width` lets them.
 #[must_use]
-pub fn whole(known: &Known<'_>, view: &View, width: usize) -> Vec<Line> {
+pub fn whole(known: &Known<'_>, view: &PageView, width: usize) -> Vec<Line> {
     let mut lines = above(known, width);
     lines.extend(list(known, view, width));
     lines
@@ -125,7 +125,7 @@ pub fn whole(known: &Known<'_>, view: &View, width: usize) -> Vec<Line> {
 
 /// How many lines the list has.
 #[must_use]
-pub fn length(known: &Known<'_>, view: &View) -> usize {
+pub fn length(known: &Known<'_>, view: &PageView) -> usize {
     list(known, view, 0).len()
 }
 
@@ -156,14 +156,14 @@ fn above(known: &Known<'_>, width: usize) -> Vec<Line> {
     vec![clean((Paint::Plain, first)), clean(second), clean(third), vec![(Paint::Reverse, header)]]
 }
 
-fn keys(view: &View, below: usize) -> String {
+fn keys(view: &PageView, below: usize) -> String {
     let cluster = view.cluster.as_deref().unwrap_or("all");
     let keys: Vec<String> = Order::ALL.iter().map(|(_, key, _)| key.to_string()).collect();
     let more = if below > 0 { format!("  {below} more below: arrows") } else { String::new() };
     format!("q quit  c cluster: {cluster}  sorted by {}: {}{more}", view.order.name(), keys.join(" "))
 }
 
-fn list(known: &Known<'_>, view: &View, width: usize) -> Vec<Line> {
+fn list(known: &Known<'_>, view: &PageView, width: usize) -> Vec<Line> {
     let rates = known.before.map(|before| rates(before, known.now)).unwrap_or_default();
     let clusters = known.now.status.clusters.iter();
     let shown = clusters.filter(|cluster| view.cluster.as_ref().is_none_or(|name| *name == cluster.name));

@@ -124,7 +124,7 @@ fn put(text: &str) -> io::Result<()> {
 
 /// A key, or what it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum Keystroke {
     /// A character as typed; Ctrl-C is `'\x03'`.
     Char(char),
     /// A line up.
@@ -143,7 +143,7 @@ pub enum Key {
 
 /// What is typed.
 #[derive(Debug)]
-pub struct Keys(mpsc::Receiver<Vec<Key>>);
+pub struct Keys(mpsc::Receiver<Vec<Keystroke>>);
 
 impl Keys {
     /// Listens, in a thread that ends with the process: a terminal that others share must stay blocking.
@@ -169,26 +169,26 @@ impl Keys {
     }
 
     /// The next keys; `None` when there will be no more.
-    pub async fn next(&mut self) -> Option<Vec<Key>> {
+    pub async fn next(&mut self) -> Option<Vec<Keystroke>> {
         self.0.recv().await
     }
 }
 
 /// What these bytes were typed as. Unknown sequences are no keys.
-fn keys(bytes: &[u8]) -> Vec<Key> {
-    const SEQUENCES: [(&[u8], Key); 12] = [
-        (b"\x1b[A", Key::Up),
-        (b"\x1bOA", Key::Up),
-        (b"\x1b[B", Key::Down),
-        (b"\x1bOB", Key::Down),
-        (b"\x1b[5~", Key::PageUp),
-        (b"\x1b[6~", Key::PageDown),
-        (b"\x1b[H", Key::Home),
-        (b"\x1bOH", Key::Home),
-        (b"\x1b[1~", Key::Home),
-        (b"\x1b[F", Key::End),
-        (b"\x1bOF", Key::End),
-        (b"\x1b[4~", Key::End),
+fn keys(bytes: &[u8]) -> Vec<Keystroke> {
+    const SEQUENCES: [(&[u8], Keystroke); 12] = [
+        (b"\x1b[A", Keystroke::Up),
+        (b"\x1bOA", Keystroke::Up),
+        (b"\x1b[B", Keystroke::Down),
+        (b"\x1bOB", Keystroke::Down),
+        (b"\x1b[5~", Keystroke::PageUp),
+        (b"\x1b[6~", Keystroke::PageDown),
+        (b"\x1b[H", Keystroke::Home),
+        (b"\x1bOH", Keystroke::Home),
+        (b"\x1b[1~", Keystroke::Home),
+        (b"\x1b[F", Keystroke::End),
+        (b"\x1bOF", Keystroke::End),
+        (b"\x1b[4~", Keystroke::End),
     ];
     let mut keys = Vec::new();
     let mut rest = bytes;
@@ -201,7 +201,7 @@ fn keys(bytes: &[u8]) -> Vec<Key> {
             let end = after.iter().skip(1).position(|byte| byte.is_ascii_alphabetic() || *byte == b'~');
             rest = end.and_then(|end| after.get(end + 2..)).unwrap_or_default();
         } else {
-            keys.push(Key::Char(char::from(*first)));
+            keys.push(Keystroke::Char(char::from(*first)));
             rest = after;
         }
     }
@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn sequences_are_keys_and_unknown_ones_nothing() {
-        assert_eq!(keys(b"q\x03"), [Key::Char('q'), Key::Char('\x03')]);
-        assert_eq!(keys(b"\x1b[A\x1b[6~s"), [Key::Up, Key::PageDown, Key::Char('s')]);
-        assert_eq!(keys(b"\x1b[15~\x1bOHb"), [Key::Home, Key::Char('b')]);
+        assert_eq!(keys(b"q\x03"), [Keystroke::Char('q'), Keystroke::Char('\x03')]);
+        assert_eq!(keys(b"\x1b[A\x1b[6~s"), [Keystroke::Up, Keystroke::PageDown, Keystroke::Char('s')]);
+        assert_eq!(keys(b"\x1b[15~\x1bOHb"), [Keystroke::Home, Keystroke::Char('b')]);
         assert_eq!(keys(b"\x1b"), []);
     }
 }

@@ -87,14 +87,14 @@ fn text(lines: &[Line]) -> String {
     lines.iter().map(line).collect()
 }
 
-fn shown(view: &View, size: (usize, usize)) -> Vec<Line> {
+fn shown(view: &PageView, size: (usize, usize)) -> Vec<Line> {
     let (before, now) = (sample(0), sample(1));
     screen(&Known { now: &now, before: Some(&before), lost: None }, view, size)
 }
 
 #[test]
 fn a_page_of_80_by_24() {
-    let page = shown(&View::default(), (80, 24));
+    let page = shown(&PageView::default(), (80, 24));
     assert_eq!(page.len(), 24);
     assert!(page.iter().all(|line| line.iter().map(|(_, text)| text.chars().count()).sum::<usize>() <= 80));
     let expected = "\
@@ -117,7 +117,7 @@ mirror dr          1/2 up            24    2.5     ?    101  50000      -      ?
 
 #[test]
 fn what_should_not_be_is_painted() {
-    let page = shown(&View::default(), (80, 24));
+    let page = shown(&PageView::default(), (80, 24));
     let painted = |paint: Paint| {
         let pieces = page.iter().flatten().filter(|(found, _)| *found == paint);
         pieces.map(|(_, text)| text.trim()).collect::<Vec<_>>()
@@ -127,20 +127,20 @@ fn what_should_not_be_is_painted() {
     let (mut now, before) = (sample(1), sample(0));
     now.status.config.reload_good = false;
     now.status.kernel_error = Some("nft: ENOBUFS".into());
-    let lines = whole(&Known { now: &now, before: Some(&before), lost: None }, &View::default(), 80);
+    let lines = whole(&Known { now: &now, before: Some(&before), lost: None }, &PageView::default(), 80);
     assert_eq!((lines[1][0].0, &lines[2][0]), (Paint::Alarm, &(Paint::Alarm, "KERNEL: nft: ENOBUFS".to_owned())));
-    let lines = whole(&Known { now: &now, before: None, lost: Some("no daemon answers") }, &View::default(), 80);
+    let lines = whole(&Known { now: &now, before: None, lost: Some("no daemon answers") }, &PageView::default(), 80);
     assert_eq!(lines[2][0].1, "trying again: no daemon answers");
 }
 
 #[test]
 fn sorted_filtered_scrolled() {
-    let names = |view: &View, size| -> Vec<String> {
+    let names = |view: &PageView, size| -> Vec<String> {
         let page = text(&shown(view, size));
         let rows = page.lines().skip(4).filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
         rows.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
-    let view = |order, cluster: &str| View { order, cluster: Some(cluster.into()), first: 0 };
+    let view = |order, cluster: &str| PageView { order, cluster: Some(cluster.into()), first: 0 };
     let by = |order| names(&view(order, "downloads"), (80, 24));
     assert_eq!(by(Order::File), ["ftp1", "ftp2", "ftp3"]);
     assert_eq!(by(Order::Sessions), ["ftp2", "ftp1", "ftp3"]);
@@ -149,12 +149,12 @@ fn sorted_filtered_scrolled() {
     assert_eq!(names(&view(Order::New, "mirror"), (80, 24)), ["m1", "a-server-with-a~"]);
     // Five lines of eight: more below; past the end is the end.
     let small = (80, 10);
-    assert!(text(&shown(&View::default(), small)).contains("3 more below"));
-    let end = shown(&View { first: 99, ..View::default() }, small);
+    assert!(text(&shown(&PageView::default(), small)).contains("3 more below"));
+    let end = shown(&PageView { first: 99, ..PageView::default() }, small);
     assert!(text(&end).contains("a-server") && !text(&end).contains("below"), "{}", text(&end));
     assert_eq!(end.len(), 10);
     for size in [(1, 1), (0, 0), (20, 3), (300, 100)] {
-        assert_eq!(shown(&View::default(), size).len(), size.1);
+        assert_eq!(shown(&PageView::default(), size).len(), size.1);
     }
 }
 
@@ -162,7 +162,7 @@ fn sorted_filtered_scrolled() {
 fn a_restarted_daemon_has_no_rates_at_first() {
     let (before, mut now) = (sample(5), sample(1));
     now.at = before.at + 2.0;
-    let lines = whole(&Known { now: &now, before: Some(&before), lost: None }, &View::default(), 80);
+    let lines = whole(&Known { now: &now, before: Some(&before), lost: None }, &PageView::default(), 80);
     let row = "ftp1             up           1    12      -     2      -      -      -      0";
     assert!(text(&lines).contains(row), "{}", text(&lines));
 }

@@ -9,11 +9,11 @@ use crate::config::model::Config;
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
 /// VIP → control port → whose it is.
-type Control<'a> = BTreeMap<IpAddr, BTreeMap<u16, &'a str>>;
+type ControlPorts<'a> = BTreeMap<IpAddr, BTreeMap<u16, &'a str>>;
 
 /// `active_ports`, of the servers that call from any port of a range.
 pub(super) fn declared(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
-    let mut control = Control::new();
+    let mut control = ControlPorts::new();
     for cluster in &config.clusters {
         for vip in &cluster.vips {
             control.entry(*vip).or_default().extend(cluster.ports.iter().map(|port| (*port, cluster.name.as_str())));
@@ -29,7 +29,7 @@ pub(super) fn declared(config: &Config, origins: &[Origin], checker: &Checker<'_
     }
 }
 
-fn calls_from(control: &Control<'_>, one: &One<'_, '_, '_>, index: usize, range: PortRange) {
+fn calls_from(control: &ControlPorts<'_>, one: &One<'_, '_, '_>, index: usize, range: PortRange) {
     let (server, path) = (&one.cluster.real_servers[index], one.server_path(index, "active_ports"));
     let Some((method, name)) = one.forwarding() else { return };
     if method == ForwardingMethod::Nat {

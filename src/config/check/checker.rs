@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::config::file::Origin;
 use crate::config::model::Cluster;
-use crate::config::problem::{Report, Severity, Wrong};
+use crate::config::problem::{Collector, ProblemSeverity, Wrong};
 use crate::config::tree::{Kind, Node};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
@@ -15,13 +15,13 @@ pub const TLS: u16 = 990;
 /// Finds the places of problems, and tells which values could be read.
 pub struct Checker<'r, 't> {
     root: &'r Node,
-    report: &'r Report<'t>,
+    report: &'r Collector<'t>,
     unsound: BTreeSet<String>,
 }
 
 impl<'r, 't> Checker<'r, 't> {
     /// What `report` holds by now is what could not be read.
-    pub fn new(root: &'r Node, report: &'r Report<'t>) -> Self {
+    pub fn new(root: &'r Node, report: &'r Collector<'t>) -> Self {
         Self { root, report, unsound: report.paths().into_iter().collect() }
     }
 
@@ -30,7 +30,7 @@ impl<'r, 't> Checker<'r, 't> {
     }
 
     pub fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
-        self.report.add(Severity::Warning, self.root.nearest(path).place, path, Wrong::new(what, cure));
+        self.report.add(ProblemSeverity::Warning, self.root.nearest(path).place, path, Wrong::new(what, cure));
     }
 
     /// Whether everything at, below and around `path` could be read.

@@ -34,7 +34,7 @@ pub struct Belief {
 pub type Dump = (Set, Vec<Element>);
 
 /// The daemon and its kernel; in tests something that stands for them. Each of these may block.
-pub trait Facts: Send + Sync + 'static {
+pub trait DaemonFacts: Send + Sync + 'static {
     /// What the daemon believes.
     fn belief(&self) -> Belief;
 
@@ -68,7 +68,7 @@ impl Kernels {
     }
 }
 
-impl Facts for Kernels {
+impl DaemonFacts for Kernels {
     fn belief(&self) -> Belief {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         Belief {

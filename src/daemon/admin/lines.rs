@@ -9,11 +9,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Receiver;
 
 use super::traced;
-use crate::daemon::trace_subscribers::Heard;
+use crate::daemon::trace_subscribers::TraceLine;
 
 /// What the packet thread tells, as it comes.
 pub struct Lines {
-    pub heard: Receiver<Heard>,
+    pub heard: Receiver<TraceLine>,
     /// One of the places for traces.
     pub _place: OwnedSemaphorePermit,
 }

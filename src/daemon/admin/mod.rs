@@ -49,15 +49,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
-pub use facts::{Facts, Kernels};
+pub use facts::{DaemonFacts, Kernels};
 pub use socket::{Socket, bind};
 
-use super::command::Command;
+use super::command::DaemonCommand;
 use super::messages::{Message, Packets};
 use super::metrics::observe::Observed;
 use super::places::Places;
 use super::repeated::Repeated;
-use super::serving::{Limits, accepted};
+use super::serving::{ConnectionLimits, accepted};
 use super::trace_subscribers::{BEHIND, Listener};
 use crate::api;
 use crate::director::{Filter, Page, Snapshot};
@@ -67,8 +67,8 @@ use query::Query;
 use status::Sources;
 
 /// Those of `admin.socket`; a trace may last.
-pub const LIMITS: Limits =
-    Limits { most: 32, each: 24, silence: Duration::from_secs(5), whole: Duration::from_secs(60) };
+pub const LIMITS: ConnectionLimits =
+    ConnectionLimits { most: 32, each: 24, silence: Duration::from_secs(5), whole: Duration::from_secs(60) };
 
 /// How many of those beyond the limit are told so at once; the rest is closed.
 const REFUSALS: usize = 8;
@@ -80,17 +80,17 @@ const TRACES: usize = 8;
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// What the answers are made of.
-pub struct State<F> {
+pub struct AdminState<F> {
     facts: Arc<F>,
     packets: Packets,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<DaemonCommand>,
     file: Arc<str>,
     started: Instant,
     traces: Arc<Semaphore>,
 }
 
 // Not derived: that would ask for `F: Clone`.
-impl<F> Clone for State<F> {
+impl<F> Clone for AdminState<F> {
     fn clone(&self) -> Self {
         let Self { facts, packets, commands, file, started, traces } = self;
         Self {
@@ -104,13 +104,13 @@ impl<F> Clone for State<F> {
     }
 }
 
-type Answer = Response<Either<Full<Bytes>, Lines>>;
+type HttpAnswer = Response<Either<Full<Bytes>, Lines>>;
 
 /// Why a request fails.
 struct Refusal(StatusCode, String);
 
 /// Answers until the runtime ends.
-pub async fn serve<F: Facts>(listener: UnixListener, limits: Limits, state: State<F>) {
+pub async fn serve<F: DaemonFacts>(listener: UnixListener, limits: ConnectionLimits, state: AdminState<F>) {
     let places = Places::new(limits.most, limits.each);
     let refusals = Places::new(REFUSALS, REFUSALS);
     let mut deaf = Repeated::default();
@@ -133,7 +133,7 @@ pub async fn serve<F: Facts>(listener: UnixListener, limits: Limits, state: Stat
         } else if let Some(place) = refusals.take(user) {
             tokio::spawn(async move {
                 let _place = place;
-                let short = Limits { whole: limits.silence, ..limits };
+                let short = ConnectionLimits { whole: limits.silence, ..limits };
                 connection(stream, short, &AtomicBool::new(false), async |_| crowded(limits)).await;
             });
         }
@@ -143,11 +143,11 @@ pub async fn serve<F: Facts>(listener: UnixListener, limits: Limits, state: Stat
 /// One connection, to its end; only one that `streams`, a trace, may last.
 async fn connection<A>(
     stream: UnixStream,
-    limits: Limits,
+    limits: ConnectionLimits,
     streams: &AtomicBool,
     answer: impl Fn(Request<Incoming>) -> A,
 ) where
-    A: Future<Output = Answer>,
+    A: Future<Output = HttpAnswer>,
 {
     let service = service_fn(|request| {
         let answer = answer(request);
@@ -169,28 +169,28 @@ async fn connection<A>(
     }
 }
 
-fn crowded(Limits { most, each, .. }: Limits) -> Answer {
+fn crowded(ConnectionLimits { most, each, .. }: ConnectionLimits) -> HttpAnswer {
     let error = format!("too many open connections, at most {each} of one user and {most} in all: close one of them");
     let mut answer = json(StatusCode::TOO_MANY_REQUESTS, &api::ErrorBody { error });
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
-impl<F: Facts> State<F> {
+impl<F: DaemonFacts> AdminState<F> {
     /// What the answers are made of; `file` is the configuration's.
     #[must_use]
-    pub fn new(facts: F, packets: Packets, commands: mpsc::Sender<Command>, file: &Path) -> Self {
+    pub fn new(facts: F, packets: Packets, commands: mpsc::Sender<DaemonCommand>, file: &Path) -> Self {
         let file = file.display().to_string().into();
         let traces = Arc::new(Semaphore::new(TRACES));
         Self { facts: Arc::new(facts), packets, commands, file, started: Instant::now(), traces }
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>) -> HttpAnswer {
         let answered = self.route(request).await;
         answered.unwrap_or_else(|Refusal(status, error)| json(status, &api::ErrorBody { error }))
     }
 
-    async fn route(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn route(&self, request: &Request<Incoming>) -> Result<HttpAnswer, Refusal> {
         let bad = |error| Refusal(StatusCode::BAD_REQUEST, error);
         let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(bad)?;
         match (request.method(), request.uri().path()) {
@@ -204,7 +204,7 @@ impl<F: Facts> State<F> {
             (&Method::POST, "/drain") => self.drain(&query, true).await,
             (&Method::POST, "/undrain") => self.drain(&query, false).await,
             (&Method::POST, "/reload") => {
-                self.command(Command::Reload).await?;
+                self.command(DaemonCommand::Reload).await?;
                 Ok(good(&api::Reloaded { file: self.file.to_string() }))
             }
             (_, "/status" | "/sessions" | "/pinholes" | "/trace") => {
@@ -215,7 +215,7 @@ impl<F: Facts> State<F> {
         }
     }
 
-    async fn status(&self) -> Result<Answer, Refusal> {
+    async fn status(&self) -> Result<HttpAnswer, Refusal> {
         let (belief, snapshot, counted) = self.sources().await?;
         let sources = Sources::new(&belief, &snapshot, &counted);
         Ok(good(&sources.status(&self.file, self.started.elapsed().as_secs())))
@@ -240,7 +240,7 @@ impl<F: Facts> State<F> {
         }
     }
 
-    async fn pinholes(&self) -> Result<Answer, Refusal> {
+    async fn pinholes(&self) -> Result<HttpAnswer, Refusal> {
         let (_, holders) = self.pages(Message::Holders, rows::MOST.saturating_mul(10)).await?;
         let facts = Arc::clone(&self.facts);
         let pinholes = blocking(move || {
@@ -251,7 +251,7 @@ impl<F: Facts> State<F> {
         Ok(good(&pinholes.await?.map_err(failed)?))
     }
 
-    fn trace(&self, filter: Filter) -> Result<Answer, Refusal> {
+    fn trace(&self, filter: Filter) -> Result<HttpAnswer, Refusal> {
         let Ok(place) = Arc::clone(&self.traces).try_acquire_owned() else {
             let why = format!("too many traces, at most {TRACES}: end one of them");
             return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, why));
@@ -263,7 +263,7 @@ impl<F: Facts> State<F> {
         Ok(with_type(Response::new(Either::Right(Lines { heard, _place: place })), "application/x-ndjson"))
     }
 
-    async fn drain(&self, query: &Query, drained: bool) -> Result<Answer, Refusal> {
+    async fn drain(&self, query: &Query, drained: bool) -> Result<HttpAnswer, Refusal> {
         let server = query.server_name().map_err(|error| Refusal(StatusCode::BAD_REQUEST, error))?;
         let belief = self.facts.belief();
         let known = belief.config.clusters.iter().find(|cluster| cluster.name == server.0);
@@ -271,7 +271,7 @@ impl<F: Facts> State<F> {
             return Err(Refusal(StatusCode::NOT_FOUND, unknown(&server, &belief)));
         }
         let name = server.clone();
-        self.command(|answer| Command::Drain { server: name, drained, answer }).await?;
+        self.command(|answer| DaemonCommand::Drain { server: name, drained, answer }).await?;
         let (belief, snapshot, counted) = self.sources().await?;
         let sources = Sources::new(&belief, &snapshot, &counted);
         let servers = belief
@@ -288,7 +288,7 @@ impl<F: Facts> State<F> {
     /// Tells the daemon to do something, and waits until it is done.
     async fn command(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Command,
+        command: impl FnOnce(oneshot::Sender<Result<(), String>>) -> DaemonCommand,
     ) -> Result<(), Refusal> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.map_err(|_| gone())?;
@@ -340,11 +340,11 @@ fn unknown((cluster, server): &(String, String), belief: &Belief) -> String {
     format!("unknown server {cluster}/{server}; known are {}", servers.collect::<Vec<_>>().join(", "))
 }
 
-fn good(body: &impl Serialize) -> Answer {
+fn good(body: &impl Serialize) -> HttpAnswer {
     json(StatusCode::OK, body)
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+fn json(status: StatusCode, body: &impl Serialize) -> HttpAnswer {
     let mut text = serde_json::to_vec(body).unwrap_or_default();
     text.push(b'\n');
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(text))));
@@ -352,7 +352,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     with_type(response, "application/json")
 }
 
-fn with_type(mut response: Answer, kind: &'static str) -> Answer {
+fn with_type(mut response: HttpAnswer, kind: &'static str) -> HttpAnswer {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

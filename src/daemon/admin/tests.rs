@@ -31,7 +31,7 @@ use crate::time::Time;
 #[derive(Clone)]
 struct Fake(Arc<Mutex<BTreeSet<(String, String)>>>);
 
-impl Facts for Fake {
+impl DaemonFacts for Fake {
     fn belief(&self) -> Belief {
         let config = sample::config(ForwardingMethod::Nat);
         let indexes =
@@ -144,7 +144,7 @@ fn served(name: &str, test: impl FnOnce(&Path)) {
     served_within(LIMITS, name, test);
 }
 
-fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
+fn served_within(limits: ConnectionLimits, name: &str, test: impl FnOnce(&Path)) {
     let place = Place::new(name);
     let (socket, listener) = bind(&place.socket()).expect("nobody else").expect("a socket");
     let (line, inbox, _wake) = Packets::line().expect("an eventfd");
@@ -161,12 +161,12 @@ fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
             let (commands, mut told) = mpsc::channel(4);
             let drained = Arc::clone(&fake.0);
             let listener = UnixListener::from_std(listener).expect("a listener");
-            tokio::spawn(serve(listener, limits, State::new(fake, line, commands, Path::new("/etc/f.yaml"))));
+            tokio::spawn(serve(listener, limits, AdminState::new(fake, line, commands, Path::new("/etc/f.yaml"))));
             tokio::spawn(async move {
                 while let Some(command) = told.recv().await {
                     match command {
-                        Command::Reload(answer) => drop(answer.send(Err("f.yaml:3: no".into()))),
-                        Command::Drain { server, drained: on, answer } => {
+                        DaemonCommand::Reload(answer) => drop(answer.send(Err("f.yaml:3: no".into()))),
+                        DaemonCommand::Drain { server, drained: on, answer } => {
                             let mut drained = drained.lock().unwrap_or_else(PoisonError::into_inner);
                             if on {
                                 drained.insert(server)
@@ -175,7 +175,7 @@ fn served_within(limits: Limits, name: &str, test: impl FnOnce(&Path)) {
                             };
                             let _ = answer.send(Ok(()));
                         }
-                        Command::Down { .. } | Command::Advertise => {}
+                        DaemonCommand::Down { .. } | DaemonCommand::Advertise => {}
                     }
                 }
             });
@@ -304,7 +304,7 @@ fn ends(mut stream: UnixStream) -> String {
 #[test]
 fn who_says_nothing_and_who_stays_is_closed_but_for_a_trace() {
     let short = Duration::from_millis(50);
-    let limits = Limits { silence: short, whole: short, ..LIMITS };
+    let limits = ConnectionLimits { silence: short, whole: short, ..LIMITS };
     served_within(limits, "silence", |socket| {
         let connect = || UnixStream::connect(socket).expect("a connection");
         let mut trace = connect();
@@ -323,7 +323,7 @@ fn who_says_nothing_and_who_stays_is_closed_but_for_a_trace() {
 #[test]
 fn who_comes_beyond_the_limit_is_told_or_closed_at_once() {
     let long = Duration::from_secs(60);
-    let limits = Limits { most: 2, silence: long, whole: long, ..LIMITS };
+    let limits = ConnectionLimits { most: 2, silence: long, whole: long, ..LIMITS };
     served_within(limits, "crowd", |socket| {
         let connect = || UnixStream::connect(socket).expect("a connection");
         let (_first, second) = (connect(), connect());
@@ -347,9 +347,9 @@ fn a_slow_listener_is_told_what_it_lost() {
     says(&mut director, 1000, "NOOP\r\n");
     says(&mut director, 1006, "NOOP\r\n");
     listeners.pass_on(&mut director);
-    assert!(matches!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::Heard::Event { .. })));
+    assert!(matches!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::TraceLine::Event { .. })));
     listeners.pass_on(&mut director);
-    assert_eq!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::Heard::Lost(2)));
+    assert_eq!(heard.try_recv(), Ok(crate::daemon::trace_subscribers::TraceLine::Lost(2)));
     drop(heard);
     listeners.pass_on(&mut director);
     assert!(listeners.is_empty(), "who left is forgotten");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::api::Trace;
-use crate::daemon::trace_subscribers::Heard;
+use crate::daemon::trace_subscribers::TraceLine;
 use crate::director::{Mode, Outcome, What};
 use crate::ftp::{Event, Source};
 use crate::state::sets::Value as Field;
@@ -13,10 +13,10 @@ use crate::steer::{Row, RowChange};
 
 /// One line.
 #[must_use]
-pub fn line(heard: &Heard) -> Trace {
+pub fn line(heard: &TraceLine) -> Trace {
     let (at, event) = match heard {
-        Heard::Lost(count) => return lost(*count),
-        Heard::Event { at, event } => (*at, event),
+        TraceLine::Lost(count) => return lost(*count),
+        TraceLine::Event { at, event } => (*at, event),
     };
     let (name, fields) = tell(&event.what);
     Trace {

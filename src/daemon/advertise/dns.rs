@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 /// What the name servers say.
 #[derive(Debug)]
-pub struct Found {
+pub struct Resolved {
     /// The lowest first: an answer's order says nothing.
     pub addresses: Vec<Ipv4Addr>,
     /// The shortest TTL on the way to them.
@@ -41,7 +41,7 @@ impl Resolver {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn look_up(&mut self, name: &str) -> Result<Found, String> {
+    pub async fn look_up(&mut self, name: &str) -> Result<Resolved, String> {
         let changed = changed();
         if self.since != changed {
             (self.stub, self.since) = (StubResolver::new(), changed);
@@ -55,7 +55,7 @@ impl Resolver {
     }
 }
 
-fn read(answer: &Answer) -> Result<Found, String> {
+fn read(answer: &Answer) -> Result<Resolved, String> {
     match answer.header().rcode() {
         Rcode::NOERROR => {}
         rcode => return Err(rcode.to_string()),
@@ -73,7 +73,7 @@ fn read(answer: &Answer) -> Result<Found, String> {
         ttl = ttl.min(record.ttl().into_duration());
     }
     addresses.sort_unstable();
-    if addresses.is_empty() { Err("no IPv4 address".to_owned()) } else { Ok(Found { addresses, ttl }) }
+    if addresses.is_empty() { Err("no IPv4 address".to_owned()) } else { Ok(Resolved { addresses, ttl }) }
 }
 
 fn changed() -> Option<SystemTime> {

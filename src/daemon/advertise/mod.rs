@@ -1,6 +1,6 @@
 //! Follows the addresses of interfaces and DNS names that stand in 227s.
 //!
-//! What is known stands in [`Followed`]; [`Command::Advertise`] says that there is something new in it.
+//! What is known stands in [`Followed`]; [`DaemonCommand::Advertise`] says that there is something new in it.
 
 mod dns;
 
@@ -18,10 +18,10 @@ use tracing::{debug, info, warn};
 
 use crate::config::{Advertise, Config};
 use crate::daemon::advertise::dns::Resolver;
-use crate::daemon::command::Command;
+use crate::daemon::command::DaemonCommand;
 use crate::daemon::repeated::Repeated;
 use crate::kernel::KernelError;
-use crate::kernel::addresses::{self, Addresses, Watch};
+use crate::kernel::addresses::{self, AddressChanges, Addresses};
 use crate::plan::advertised::Advertised;
 
 /// From one question that had no answer to the next.
@@ -115,7 +115,7 @@ pub struct Follower {
     followed: Followed,
     addresses: Arc<Mutex<Addresses>>,
     names: BTreeMap<String, AbortHandle>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<DaemonCommand>,
     /// Some name was answered, or was not.
     heard: Arc<Notify>,
 }
@@ -125,9 +125,9 @@ impl Follower {
     ///
     /// # Errors
     /// When the kernel refuses a socket or a thread.
-    pub fn start(commands: mpsc::Sender<Command>) -> Result<Self, KernelError> {
+    pub fn start(commands: mpsc::Sender<DaemonCommand>) -> Result<Self, KernelError> {
         let followed = Followed::default();
-        let (watch, addresses) = (Watch::open()?, Arc::new(Mutex::new(Addresses::connect()?)));
+        let (watch, addresses) = (AddressChanges::open()?, Arc::new(Mutex::new(Addresses::connect()?)));
         let (seen, tell, asked) = (followed.clone(), commands.clone(), Arc::clone(&addresses));
         let work = move || follow_interfaces(&seen, watch, &asked, &tell);
         let thread = thread::Builder::new().name("addresses".into()).spawn(work);
@@ -175,9 +175,9 @@ impl Follower {
 /// Until nobody listens any more.
 fn follow_interfaces(
     followed: &Followed,
-    mut watch: Watch,
+    mut watch: AddressChanges,
     addresses: &Mutex<Addresses>,
-    tell: &mpsc::Sender<Command>,
+    tell: &mpsc::Sender<DaemonCommand>,
 ) {
     let mut deaf = Repeated::default();
     while !tell.is_closed() {
@@ -190,7 +190,7 @@ fn follow_interfaces(
                 }
                 watch = loop {
                     thread::sleep(LISTEN_AGAIN);
-                    match Watch::open() {
+                    match AddressChanges::open() {
                         Ok(watch) => break watch,
                         Err(_) if tell.is_closed() => return,
                         Err(error) => debug!(%error, "subscribing to rtnetlink failed"),
@@ -198,13 +198,13 @@ fn follow_interfaces(
                 };
             }
         }
-        if followed.look(addresses) && tell.blocking_send(Command::Advertise).is_err() {
+        if followed.look(addresses) && tell.blocking_send(DaemonCommand::Advertise).is_err() {
             return;
         }
     }
 }
 
-async fn follow_name(name: String, followed: Followed, heard: Arc<Notify>, tell: mpsc::Sender<Command>) {
+async fn follow_name(name: String, followed: Followed, heard: Arc<Notify>, tell: mpsc::Sender<DaemonCommand>) {
     let source = Advertise::Dns(name.clone());
     let mut resolver = Resolver::new();
     loop {
@@ -213,7 +213,7 @@ async fn follow_name(name: String, followed: Followed, heard: Arc<Notify>, tell:
             Err(why) => (followed.learn(&source, Err(why)), AGAIN),
         };
         heard.notify_one();
-        if changed && tell.send(Command::Advertise).await.is_err() {
+        if changed && tell.send(DaemonCommand::Advertise).await.is_err() {
             return;
         }
         sleep(pause).await;

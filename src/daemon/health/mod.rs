@@ -1,7 +1,7 @@
 //! The health checks at work: one task per (cluster, server), in a thread of its own so that a long look at the kernel
 //! makes no server look slow.
 //!
-//! What they found stands in a [`HealthView`]; [`Command::Down`] says that there is something new in it.
+//! What they found stands in a [`HealthView`]; [`DaemonCommand::Down`] says that there is something new in it.
 
 mod probe;
 
@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::config::{Config, HealthCheck, HealthCheckKind};
-use crate::daemon::command::Command;
+use crate::daemon::command::DaemonCommand;
 use crate::daemon::health::probe::probe;
-use crate::health::{Change, Outcome, Pace, Report, Standing, Step, Tally};
+use crate::health::{HealthState, Pace, ProbeOutcome, ProbeReport, RiseFall, Step, Transition};
 use crate::lvs::PortRange;
 use crate::plan::availability::ServerName;
 use crate::time::Time;
@@ -36,7 +36,7 @@ pub struct ServerHealth {
     /// Where it is probed.
     pub address: SocketAddr,
     /// What it counts as.
-    pub state: Standing,
+    pub state: HealthState,
     /// Since when, seconds since the epoch.
     pub since: f64,
     /// The last step of the last probe.
@@ -49,11 +49,11 @@ pub struct ServerHealth {
 
 /// What is known of every server that is probed.
 #[derive(Clone, Default)]
-pub struct HealthView(Arc<Mutex<BTreeMap<ServerName, Entry>>>);
+pub struct HealthView(Arc<Mutex<BTreeMap<ServerName, Checked>>>);
 
-struct Entry {
+struct Checked {
     health: ServerHealth,
-    tally: Tally,
+    tally: RiseFall,
     /// Whose words count: a task that was replaced may still have something to say.
     task: u64,
 }
@@ -69,16 +69,16 @@ impl HealthView {
     #[must_use]
     pub fn down(&self) -> BTreeSet<ServerName> {
         let entries = self.lock();
-        let down = entries.iter().filter(|(_, entry)| entry.health.state == Standing::Down);
+        let down = entries.iter().filter(|(_, entry)| entry.health.state == HealthState::Down);
         down.map(|(name, _)| name.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerName, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerName, Checked>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a report into account. `None`: the task has been replaced.
-    fn probed(&self, target: &Target, task: u64, report: &Report) -> Option<Change> {
+    fn probed(&self, target: &Target, task: u64, report: &ProbeReport) -> Option<Transition> {
         let mut entries = self.lock();
         let entry = entries.get_mut(&target.server).filter(|entry| entry.task == task)?;
         let change = entry.tally.probed(report.outcome, now());
@@ -105,7 +105,7 @@ struct Target {
 pub struct Health {
     view: HealthView,
     tasks: BTreeMap<ServerName, (Target, AbortHandle)>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<DaemonCommand>,
     runtime: Handle,
     /// Its drop ends the thread.
     _stop: oneshot::Sender<()>,
@@ -117,7 +117,7 @@ impl Health {
     ///
     /// # Errors
     /// When the operating system refuses a thread or a descriptor.
-    pub fn start(commands: mpsc::Sender<Command>) -> io::Result<Self> {
+    pub fn start(commands: mpsc::Sender<DaemonCommand>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -183,9 +183,9 @@ impl Health {
                 (entry.tally, entry.task) = (entry.tally.with(rise, fall), task);
             }
             btree_map::Entry::Vacant(place) => {
-                let tally = if suspect { Tally::suspect(rise, fall, now) } else { Tally::new(rise, fall, now) };
+                let tally = if suspect { RiseFall::suspect(rise, fall, now) } else { RiseFall::new(rise, fall, now) };
                 let health = ServerHealth { state: tally.standing(), ..unknown(&target, now) };
-                place.insert(Entry { health, tally, task });
+                place.insert(Checked { health, tally, task });
             }
         }
         drop(entries);
@@ -224,7 +224,7 @@ fn unknown(target: &Target, now: Time) -> ServerHealth {
         cluster,
         server,
         address: target.address,
-        state: Standing::Unknown,
+        state: HealthState::Unknown,
         since: seconds(now),
         last_step: None,
         last_error: None,
@@ -233,7 +233,7 @@ fn unknown(target: &Target, now: Time) -> ServerHealth {
 }
 
 /// Probes one server until it is aborted, or replaced.
-async fn watch(target: Target, task: u64, mut pace: Pace, view: HealthView, commands: mpsc::Sender<Command>) {
+async fn watch(target: Target, task: u64, mut pace: Pace, view: HealthView, commands: mpsc::Sender<DaemonCommand>) {
     let mut last_error = None;
     sleep(pace.first()).await;
     loop {
@@ -242,10 +242,10 @@ async fn watch(target: Target, task: u64, mut pace: Pace, view: HealthView, comm
         let Some(change) = view.probed(&target, task, &report) else { return };
         say(&target, &report, change, last_error.as_deref());
         last_error = report.failure.map(|failure| failure.error);
-        if matches!(change, Change::Up | Change::Down) {
-            let down = change == Change::Down;
+        if matches!(change, Transition::Up | Transition::Down) {
+            let down = change == Transition::Down;
             // A daemon that ends no longer listens.
-            let _ = commands.send(Command::Down { server: target.server.clone(), down }).await;
+            let _ = commands.send(DaemonCommand::Down { server: target.server.clone(), down }).await;
         }
         sleep_until(next.max(Instant::now() + LEAST)).await;
     }
@@ -254,22 +254,22 @@ async fn watch(target: Target, task: u64, mut pace: Pace, view: HealthView, comm
 /// The least pause after a probe that took longer than the interval.
 const LEAST: Duration = Duration::from_millis(10);
 
-fn say(target: &Target, report: &Report, change: Change, last_error: Option<&str>) {
+fn say(target: &Target, report: &ProbeReport, change: Transition, last_error: Option<&str>) {
     let ((cluster, server), address) = (&target.server, target.address);
     let step = report.last_step().map_or("none", Step::name);
     let error = report.failure.as_ref().map_or("", |failure| failure.error.as_str());
     match (change, report.outcome) {
-        (Change::Up, _) => info!(cluster, server, %address, "server up"),
-        (Change::Down, _) => {
+        (Transition::Up, _) => info!(cluster, server, %address, "server up"),
+        (Transition::Down, _) => {
             let fall = target.check.fall;
             warn!(cluster, server, %address, step, error, "server down: {fall} health checks failed in a row; live sessions go on, new ones go to other servers");
         }
-        (Change::Faltered, _) => info!(cluster, server, %address, step, error, "a health check failed"),
-        (Change::None, Outcome::Unsure) if last_error != Some(error) => {
+        (Transition::Faltered, _) => info!(cluster, server, %address, step, error, "a health check failed"),
+        (Transition::None, ProbeOutcome::Unsure) if last_error != Some(error) => {
             warn!(cluster, server, %address, step, error, "a health check was not possible: the cause is on this machine");
         }
-        (Change::None, Outcome::Good) => debug!(cluster, server, %address, "a health check succeeded"),
-        (Change::None, _) => debug!(cluster, server, %address, step, error, "a health check failed"),
+        (Transition::None, ProbeOutcome::Good) => debug!(cluster, server, %address, "a health check succeeded"),
+        (Transition::None, _) => debug!(cluster, server, %address, step, error, "a health check failed"),
     }
 }
 

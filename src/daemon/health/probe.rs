@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{HealthCheck, HealthCheckKind};
-use crate::health::{Action, Event, Family, Outcome, Probe, Report, Script, Step};
+use crate::health::{IpVersion, Probe, ProbeAction, ProbeEvent, ProbeOutcome, ProbeReport, Script, Step};
 use crate::lvs::{PortRange, is_ipv6};
 
 /// The longest password file that is read, in bytes.
@@ -19,7 +19,7 @@ const PASSWORD_FILE: u64 = 64 * 1024;
 
 /// Probes the server at `address`, its own, once; `range` is the one that it has declared. Takes as long as `check.timeout`
 /// says at most.
-pub async fn probe(address: SocketAddr, check: &HealthCheck, range: Option<PortRange>) -> Report {
+pub async fn probe(address: SocketAddr, check: &HealthCheck, range: Option<PortRange>) -> ProbeReport {
     let timeout = check.timeout;
     match password(check).await {
         Ok(password) => talk(address, script(address, check, password.as_deref()).within(range), timeout).await,
@@ -27,20 +27,20 @@ pub async fn probe(address: SocketAddr, check: &HealthCheck, range: Option<PortR
             // Nothing is known of its logins then. A server that does not even greet is down all the same.
             let greeting = HealthCheck { kind: HealthCheckKind::Banner, ..check.clone() };
             let report = talk(address, script(address, &greeting, None), timeout).await;
-            if report.outcome == Outcome::Good { Report::unsure(Step::Password, error) } else { report }
+            if report.outcome == ProbeOutcome::Good { ProbeReport::unsure(Step::Password, error) } else { report }
         }
     }
 }
 
 fn script(address: SocketAddr, check: &HealthCheck, password: Option<&[u8]>) -> Script {
-    let family = if is_ipv6(address.ip()) { Family::V6 } else { Family::V4 };
+    let family = if is_ipv6(address.ip()) { IpVersion::V6 } else { IpVersion::V4 };
     Script::new(check.clone(), password, family)
 }
 
-async fn talk(address: SocketAddr, script: Script, timeout: Duration) -> Report {
+async fn talk(address: SocketAddr, script: Script, timeout: Duration) -> ProbeReport {
     let began = Instant::now();
     let mut probe = Probe::new(script);
-    let mut links = Links { host: address.ip(), control: Link::opening(address), data: Link::None };
+    let mut links = Links { host: address.ip(), control: Peer::opening(address), data: Peer::None };
     let (mut control, mut data) = ([0; 4096], [0; 16384]);
     loop {
         while let Some(action) = probe.action() {
@@ -52,7 +52,7 @@ async fn talk(address: SocketAddr, script: Script, timeout: Duration) -> Report 
         let event = tokio::select! {
             happened = links.control.next(&mut control) => control_event(happened, &control),
             happened = links.data.next(&mut data) => data_event(happened),
-            () = sleep_until(began + timeout) => Event::TimedOut,
+            () = sleep_until(began + timeout) => ProbeEvent::TimedOut,
         };
         probe.handle(event, began.elapsed());
     }
@@ -76,28 +76,28 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// The probe's two connections.
 struct Links {
     host: IpAddr,
-    control: Link,
-    data: Link,
+    control: Peer,
+    data: Peer,
 }
 
 impl Links {
-    async fn carry_out(&mut self, action: Action) {
+    async fn carry_out(&mut self, action: ProbeAction) {
         match action {
-            Action::Send(line) => {
-                if let Link::Open(stream) = &mut self.control {
+            ProbeAction::Send(line) => {
+                if let Peer::Open(stream) = &mut self.control {
                     // A short line always has room. Where it cannot be written, reading says why, or what the server
                     // said before it closed.
                     let _ = stream.write_all(&line).await;
                 }
             }
-            Action::ConnectData(port) => self.data = Link::opening(SocketAddr::new(self.host, port)),
-            Action::CloseData => self.data = Link::None,
+            ProbeAction::ConnectData(port) => self.data = Peer::opening(SocketAddr::new(self.host, port)),
+            ProbeAction::CloseData => self.data = Peer::None,
         }
     }
 }
 
 /// One connection.
-enum Link {
+enum Peer {
     None,
     Opening(std::pin::Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
     Open(TcpStream),
@@ -111,7 +111,7 @@ enum Happened {
     Failed(io::Error),
 }
 
-impl Link {
+impl Peer {
     fn opening(to: SocketAddr) -> Self {
         Self::Opening(Box::pin(TcpStream::connect(to)))
     }
@@ -138,23 +138,23 @@ impl Link {
     }
 }
 
-fn control_event(happened: Happened, buffer: &[u8]) -> Event<'_> {
+fn control_event(happened: Happened, buffer: &[u8]) -> ProbeEvent<'_> {
     match happened {
-        Happened::Opened => Event::Connected,
-        Happened::Read(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
-        Happened::Closed => Event::Closed,
-        Happened::Failed(error) if is_ours(&error) => Event::OurTrouble(error.to_string()),
-        Happened::Failed(error) => Event::Broken(error.to_string()),
+        Happened::Opened => ProbeEvent::Connected,
+        Happened::Read(length) => ProbeEvent::Received(buffer.get(..length).unwrap_or_default()),
+        Happened::Closed => ProbeEvent::Closed,
+        Happened::Failed(error) if is_ours(&error) => ProbeEvent::OurTrouble(error.to_string()),
+        Happened::Failed(error) => ProbeEvent::Broken(error.to_string()),
     }
 }
 
-fn data_event<'a>(happened: Happened) -> Event<'a> {
+fn data_event<'a>(happened: Happened) -> ProbeEvent<'a> {
     match happened {
-        Happened::Opened => Event::DataConnected,
-        Happened::Read(length) => Event::DataReceived(length),
-        Happened::Closed => Event::DataClosed,
-        Happened::Failed(error) if is_ours(&error) => Event::OurTrouble(error.to_string()),
-        Happened::Failed(error) => Event::DataBroken(error.to_string()),
+        Happened::Opened => ProbeEvent::DataConnected,
+        Happened::Read(length) => ProbeEvent::DataReceived(length),
+        Happened::Closed => ProbeEvent::DataClosed,
+        Happened::Failed(error) if is_ours(&error) => ProbeEvent::OurTrouble(error.to_string()),
+        Happened::Failed(error) => ProbeEvent::DataBroken(error.to_string()),
     }
 }
 

@@ -21,11 +21,11 @@ use tracing::{debug, warn};
 
 use crate::daemon::places::{Places, source};
 use crate::daemon::repeated::Repeated;
-use crate::daemon::serving::{Limits, accepted};
+use crate::daemon::serving::{ConnectionLimits, accepted};
 
 /// Those of `metrics.listen`; of one address two Prometheus and a human, also when all come from this machine.
-pub const LIMITS: Limits =
-    Limits { most: 16, each: 4, silence: Duration::from_secs(5), whole: Duration::from_secs(30) };
+pub const LIMITS: ConnectionLimits =
+    ConnectionLimits { most: 16, each: 4, silence: Duration::from_secs(5), whole: Duration::from_secs(30) };
 
 /// Connections that the kernel may hold for us: they are taken at once, or else the daemon is stuck.
 const BACKLOG: i32 = 32;
@@ -48,7 +48,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers until the runtime ends. `scrape` makes the text of `/metrics`, `ready` says what `/readyz` waits for.
-pub async fn serve<F, S, G, R>(listener: TcpListener, limits: Limits, scrape: S, ready: R)
+pub async fn serve<F, S, G, R>(listener: TcpListener, limits: ConnectionLimits, scrape: S, ready: R)
 where
     S: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<String, String>> + Send + 'static,
@@ -61,7 +61,7 @@ where
         let (stream, from) = accepted(|cx| listener.poll_accept(cx), "the metrics endpoint", &mut deaf).await;
         let Some(place) = places.take(source(from.ip())) else {
             if let Some(kept_back) = crowded.say(Instant::now()) {
-                let Limits { most, each, .. } = limits;
+                let ConnectionLimits { most, each, .. } = limits;
                 warn!(
                     from = %from.ip(), kept_back,
                     "metrics.listen: a connection was closed: {each} of one address and {most} in all are served at once"
@@ -78,7 +78,7 @@ where
 }
 
 /// One connection, to its end.
-async fn connection<F, S, G, R>(stream: TcpStream, limits: Limits, scrape: S, ready: R)
+async fn connection<F, S, G, R>(stream: TcpStream, limits: ConnectionLimits, scrape: S, ready: R)
 where
     S: Fn() -> F + Clone,
     F: Future<Output = Result<String, String>>,

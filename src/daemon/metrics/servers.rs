@@ -7,7 +7,7 @@ use prometheus::{GaugeVec, Opts, Registry};
 use super::families::gauges;
 use crate::config::Config;
 use crate::daemon::health::ServerHealth;
-use crate::health::Standing;
+use crate::health::HealthState;
 use crate::plan::availability::Availability;
 
 /// What a scrape shows of the real servers.
@@ -52,7 +52,7 @@ impl Servers<'_> {
         registry.register(Box::new(seconds.clone()))?;
         for health in self.health {
             let (cluster, server) = (health.cluster.as_str(), health.server.as_str());
-            up.with_label_values(&[cluster, server]).set(i64::from(health.state != Standing::Down));
+            up.with_label_values(&[cluster, server]).set(i64::from(health.state != HealthState::Down));
             for (step, took) in &health.steps {
                 seconds.with_label_values(&[cluster, server, step.name()]).set(*took);
             }
@@ -85,7 +85,7 @@ mod tests {
             cluster: "lab".into(),
             server: "rs1".into(),
             address: "10.0.0.1:21".parse().expect("an address"),
-            state: Standing::Down,
+            state: HealthState::Down,
             since: 0.0,
             last_step: Some(Step::Banner),
             last_error: Some("no answer within 3s".into()),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::kernel::KernelError;
 use crate::kernel::nftables::{Element, Elements};
-use crate::kernel::read_state::{self, Table};
-use crate::kernel::sets::Standing;
+use crate::kernel::read_state::{self, TableDump};
+use crate::kernel::sets::ListedSet;
 use crate::lvs::FirewallMark;
 use crate::plan::exchange::{self, Exchanged, around};
 use crate::plan::mark_index::{self, Indexes};
@@ -30,8 +30,8 @@ enum Which {
 /// When the kernel refuses to list.
 fn sets_of(
     elements: &mut Elements,
-    (which, sets): (Which, &[Standing]),
-    desired: &exchange::Elements,
+    (which, sets): (Which, &[ListedSet]),
+    desired: &exchange::StaticElements,
     active_port: impl Fn(FirewallMark) -> Option<u16>,
 ) -> Result<Exchanged, KernelError> {
     let mut all = around(&names(sets), desired);
@@ -66,7 +66,7 @@ fn sets_of(
 /// What was refused without an exchange, when that is refused, too.
 pub(super) fn write(
     elements: &mut Elements,
-    table: Option<&Table>,
+    table: Option<&TableDump>,
     plan: &Plan,
     take: fn(&str) -> Result<(), KernelError>,
 ) -> Result<Option<(String, Exchanged)>, KernelError> {
@@ -95,14 +95,14 @@ pub(super) fn write(
 }
 
 /// The names of sets that stand.
-pub(super) fn names(sets: &[Standing]) -> Vec<String> {
+pub(super) fn names(sets: &[ListedSet]) -> Vec<String> {
     sets.iter().map(|set| set.name.clone()).collect()
 }
 
 /// An element of a set that stands, as it goes into ours.
 fn kept(
     set: Set,
-    standing: &Standing,
+    standing: &ListedSet,
     element: &Element,
     active_port: &impl Fn(FirewallMark) -> Option<u16>,
 ) -> Option<Kept> {
@@ -143,8 +143,8 @@ mod tests {
     use super::*;
     use crate::state::sets::Family;
 
-    fn standing(name: &str, key: u32, value: u32) -> Standing {
-        Standing { name: name.into(), key, value, ..Standing::default() }
+    fn standing(name: &str, key: u32, value: u32) -> ListedSet {
+        ListedSet { name: name.into(), key, value, ..ListedSet::default() }
     }
 
     const V4: Family = Family::V4;

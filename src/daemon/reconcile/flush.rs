@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::kernel::addresses::{Addresses, own};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::nftables::Elements;
-use crate::kernel::read_state::{self, Table};
+use crate::kernel::read_state::{self, TableDump};
 use crate::kernel::{KernelError, nft_command, requirements};
 use crate::lvs::ServiceKey;
 use crate::plan::carry_out::{self, Rows};
@@ -42,7 +42,7 @@ pub(super) fn take_away(
     config: &Config,
     made: &BTreeSet<ServiceKey>,
 ) -> Vec<KernelError> {
-    carry_out::take_away(&mut Ours { ipvs, elements, addresses: None, table: Table::default(), config, made })
+    carry_out::take_away(&mut Ours { ipvs, elements, addresses: None, table: TableDump::default(), config, made })
 }
 
 /// What parts of the kernel there are, and what was read.
@@ -52,7 +52,7 @@ struct Ours<'a> {
     /// `None` until they were listed.
     addresses: Option<Addresses>,
     /// Empty until it was read.
-    table: Table,
+    table: TableDump,
     config: &'a Config,
     made: &'a BTreeSet<ServiceKey>,
 }

@@ -12,11 +12,11 @@ pub use flush::flush;
 use flush::take_away;
 
 use crate::config::Config;
-use crate::kernel::addresses::{self, Addresses, Listed};
+use crate::kernel::addresses::{self, Addresses, ListedAddress};
 use crate::kernel::fingerprint::{self, Fingerprint};
 use crate::kernel::ipvs::Ipvs;
-use crate::kernel::nftables::{ElementChange, Elements, Part, Row, key};
-use crate::kernel::read_state::{self, Table};
+use crate::kernel::nftables::{ElementChange, Elements, NftElement, Part, key};
+use crate::kernel::read_state::{self, TableDump};
 use crate::kernel::{KernelError, apply, listening, nft_command, requirements};
 use crate::lvs::{ServiceKey, Timeouts};
 use crate::plan::availability::Availability;
@@ -28,14 +28,14 @@ use crate::plan::reconcile::{Blocked, Obstacle, Plan, Seen, SeenTable, TableStat
 use crate::state::{Change, LocalAddress, State};
 
 /// Connections to IPVS and nf_tables.
-pub struct Kernel {
+pub struct Reconciler {
     ipvs: Ipvs,
     elements: Elements,
     addresses: Addresses,
     /// What is known to be ours, also when someone flushes the table that says so.
     made: BTreeSet<ServiceKey>,
     /// Our table when it was last read.
-    table: Option<Table>,
+    table: Option<TableDump>,
     /// The rules as they stood when they were right.
     right: Option<Fingerprint>,
     /// The rules are ours, and `version` does not say so yet.
@@ -49,14 +49,14 @@ pub struct Look {
     others: Vec<SocketAddr>,
     timeouts: Timeouts,
     /// Everybody's.
-    addresses: Vec<Listed>,
+    addresses: Vec<ListedAddress>,
     /// Our table.
-    table: Table,
+    table: TableDump,
     right: Option<Fingerprint>,
     unstamped: bool,
 }
 
-impl Kernel {
+impl Reconciler {
     /// Connects, after a look at whether the machine has all that is needed.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Kernel {
     /// be listed, the next look does.
     fn stamp(&mut self) -> Result<(), KernelError> {
         let Some(print) = fingerprint::read(&mut self.elements)? else { return Ok(()) };
-        let row = Row { set: "version", key: key(&[Part::Mark(print.hash())]), data: None, timeout: None };
+        let row = NftElement { set: "version", key: key(&[Part::Mark(print.hash())]), data: None, timeout: None };
         self.elements.apply(&[ElementChange::Add(row)]).into_iter().collect::<Result<(), _>>()?;
         (self.right, self.unstamped) = (Some(print), false);
         Ok(())
@@ -145,7 +145,7 @@ impl Kernel {
     }
 }
 
-impl Hands for Kernel {
+impl Hands for Reconciler {
     type Error = KernelError;
 
     fn rules(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
@@ -229,7 +229,7 @@ impl Look {
 
     /// What was read, and the machine as far as `config` asks for it.
     fn seen(&self, config: &Config) -> Seen<'_> {
-        let Table { there, version, rules, sets, .. } = &self.table;
+        let TableDump { there, version, rules, sets, .. } = &self.table;
         let wanted = config.clusters.iter().filter_map(|cluster| cluster.vip_interface.as_ref());
         let interfaces = wanted.filter_map(|interface| {
             let index = addresses::index_of(interface)?;

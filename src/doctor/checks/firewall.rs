@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::firewall::{Fate, Packet, Place, walk};
+use super::super::firewall::{PacketClass, PacketFate, RulePlace, walk};
 use super::traffic::{Leg, legs};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
@@ -25,20 +25,20 @@ impl Trouble {
             self.packets.push(leg.packet.what.clone());
         }
         self.breaks.insert(leg.breaks);
-        let Packet { accept: (start, ports), .. } = &leg.packet;
+        let PacketClass { accept: (start, ports), .. } = &leg.packet;
         self.accept.entry(start.clone()).or_default().extend(ports);
     }
 }
 
 /// Every packet of every cluster through every chain.
 pub fn packets(facts: &Facts) -> Vec<Finding> {
-    let mut troubles: BTreeMap<Place, Trouble> = BTreeMap::new();
+    let mut troubles: BTreeMap<RulePlace, Trouble> = BTreeMap::new();
     for leg in facts.clusters().iter().flat_map(|cluster| legs(facts, cluster)) {
         for &(hook, below) in leg.hooks {
             match walk(&facts.ruleset, &leg.packet, hook, |base| base.priority < below).fate {
-                Fate::Passes => {}
-                Fate::Dropped(place) => troubles.entry(place).or_default().add(&leg, true),
-                Fate::Unproved(places) => {
+                PacketFate::Passes => {}
+                PacketFate::Dropped(place) => troubles.entry(place).or_default().add(&leg, true),
+                PacketFate::Unproved(places) => {
                     for place in places {
                         troubles.entry(place).or_default().add(&leg, false);
                     }
@@ -49,7 +49,7 @@ pub fn packets(facts: &Facts) -> Vec<Finding> {
     troubles.into_iter().map(|(place, trouble)| finding(&place, &trouble)).collect()
 }
 
-fn finding(place: &Place, trouble: &Trouble) -> Finding {
+fn finding(place: &RulePlace, trouble: &Trouble) -> Finding {
     let packets = &trouble.packets;
     let first = packets.first().map_or("", String::as_str);
     let more =
@@ -68,7 +68,7 @@ fn finding(place: &Place, trouble: &Trouble) -> Finding {
 }
 
 /// Accepts the packets before the rule that drops them.
-fn cure(place: &Place, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> String {
+fn cure(place: &RulePlace, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> String {
     let lines =
         accept.iter().map(|(start, ports)| (start, merged(ports))).map(|(start, ports)| match place.iptables() {
             Some((command, table, chain)) => iptables(command, table, chain, (start, &ports)),

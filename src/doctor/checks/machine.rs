@@ -2,7 +2,7 @@
 
 use super::super::facts::sysctl_cure;
 use super::super::gather::wanted_modules;
-use crate::config::Severity;
+use crate::config::ProblemSeverity;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 
@@ -13,8 +13,10 @@ pub fn configuration(facts: &Facts) -> Vec<Finding> {
         let key = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
         let what = format!("{key}{}", problem.what.lines().next().unwrap_or_default());
         let finding = match problem.severity {
-            Severity::Error => Finding::fatal(what).means("ftpdirector does not start, or goes on with the old file"),
-            Severity::Warning => Finding::warning(what),
+            ProblemSeverity::Error => {
+                Finding::fatal(what).means("ftpdirector does not start, or goes on with the old file")
+            }
+            ProblemSeverity::Warning => Finding::warning(what),
         };
         finding.seen(place).cure(problem.cure.clone())
     };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::facts::sysctl_cure;
-use super::super::firewall::{Answer, Effect, Place, walk};
+use super::super::firewall::{Effect, Holds, RulePlace, walk};
 use super::traffic::legs;
 use crate::config::Cluster;
 use crate::doctor::facts::Facts;
@@ -15,8 +15,8 @@ fn effects(
     facts: &Facts,
     cluster: &Cluster,
     wanted: impl Fn(&Effect) -> bool,
-) -> BTreeMap<Place, (Answer, BTreeSet<String>)> {
-    let mut found: BTreeMap<Place, (Answer, BTreeSet<String>)> = BTreeMap::new();
+) -> BTreeMap<RulePlace, (Holds, BTreeSet<String>)> {
+    let mut found: BTreeMap<RulePlace, (Holds, BTreeSet<String>)> = BTreeMap::new();
     for leg in legs(facts, cluster) {
         for &(hook, below) in leg.hooks {
             let walked = walk(&facts.ruleset, &leg.packet, hook, |base| base.priority < below);
@@ -34,7 +34,7 @@ fn list(packets: &BTreeSet<String>) -> String {
     packets.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
-fn delete(place: &Place) -> String {
+fn delete(place: &RulePlace) -> String {
     match (place.iptables(), place.handle) {
         (Some((command, table, chain)), _) => {
             format!("{command} -t {table} -S {chain}   # find the rule, then delete it with -D")
@@ -50,7 +50,7 @@ pub fn notrack(facts: &Facts) -> Vec<Finding> {
         let is_notrack = |effect: &Effect| effect.statement.get("notrack").is_some();
         for (place, (meets, packets)) in effects(facts, cluster, is_notrack) {
             let what = format!("cluster {}: packets of its sessions are not tracked", cluster.name);
-            let finding = if meets == Answer::Yes { Finding::fatal(what) } else { Finding::warning(what) };
+            let finding = if meets == Holds::Yes { Finding::fatal(what) } else { Finding::warning(what) };
             findings.push(
                 finding
                     .seen(format!("{place}\n{}", list(&packets)))

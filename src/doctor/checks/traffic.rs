@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::facts::Facts;
-use super::super::firewall::Packet;
+use super::super::firewall::PacketClass;
 use crate::config::{Cluster, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange};
 
@@ -22,7 +22,7 @@ const FIN: &[&str] = &["fin", "ack"];
 /// One kind of packet and the hooks that it passes before IPVS takes it, or after.
 pub struct Leg {
     /// The packet.
-    pub packet: Packet,
+    pub packet: PacketClass,
     /// Hook and the priorities below which its chains count.
     pub hooks: &'static [(&'static str, i64)],
     /// What fails when it is dropped.
@@ -112,7 +112,7 @@ fn active_ports(cluster: &Cluster, server: &RealServer) -> BTreeSet<PortRange> {
 fn incoming(side: &Side<'_>, legs: &mut Vec<Leg>) {
     let Side { cluster, vip, states, .. } = *side;
     let mut leg = |what: &str, ports: PortRange, (state, flags), breaks| {
-        let packet = Packet {
+        let packet = PacketClass {
             what: format!("{what} to {vip}:{ports}"),
             accept: (format!("{} daddr {vip} tcp dport", ip(vip)), Some(ports)),
             ipv6: vip.is_ipv6(),
@@ -160,7 +160,7 @@ fn replies(facts: &Facts, cluster: &Cluster, server: &RealServer, states: &State
     let address = server.address;
     let inputs: Vec<String> = facts.device(address).into_iter().map(str::to_owned).collect();
     let mut leg = |what: &str, ports: PortRange, (state, flags), breaks| {
-        let packet = Packet {
+        let packet = PacketClass {
             what: format!("{what} from {address}:{ports}"),
             accept: (format!("{} saddr {address} tcp sport", ip(address)), Some(ports)),
             ipv6: address.is_ipv6(),
@@ -189,7 +189,7 @@ fn sent(cluster: &Cluster, vip: IpAddr, server: &RealServer, states: &States, le
     let destination = if cluster.forwarding == ForwardingMethod::Dr { vip } else { server.address };
     let family = ip(destination);
     let mut leg = |what: String, ports: Option<PortRange>, accept, breaks| {
-        let packet = Packet {
+        let packet = PacketClass {
             what,
             accept: (accept, ports),
             ipv6: vip.is_ipv6(),

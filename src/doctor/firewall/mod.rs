@@ -5,9 +5,9 @@ mod packet;
 mod ruleset;
 mod walk;
 
-pub use packet::{Answer, Packet};
-pub use ruleset::{Base, Chain, Place, Rule, Ruleset};
-pub use walk::{Effect, Fate, walk};
+pub use packet::{Holds, PacketClass};
+pub use ruleset::{Base, Chain, Rule, RulePlace, Ruleset};
+pub use walk::{Effect, PacketFate, walk};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use crate::lvs::PortRange;
 
 /// Whether a match holds; the order is how answers of one rule add up: the least wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Answer {
+pub enum Holds {
     /// For none of the packets.
     No,
     /// For some of the ports, or we cannot read it.
@@ -21,7 +21,7 @@ pub enum Answer {
     Yes,
 }
 
-impl Answer {
+impl Holds {
     const fn of(holds: bool) -> Self {
         if holds { Self::Yes } else { Self::No }
     }
@@ -37,7 +37,7 @@ impl Answer {
 
 /// A kind of packet that must pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
+pub struct PacketClass {
     /// Its name: `the client's SYN to 192.0.2.10:21`.
     pub what: String,
     /// What accepts it, as nft says it: `ip daddr 192.0.2.10 tcp dport`, and the ports.
@@ -61,7 +61,7 @@ pub struct Packet {
 }
 
 /// One side of a comparison.
-enum Field {
+enum Operand {
     Address(Option<IpAddr>),
     Ports(Option<PortRange>),
     /// One of these words or numbers.
@@ -76,30 +76,30 @@ enum Field {
     Unread,
 }
 
-impl Packet {
+impl PacketClass {
     /// Whether a `match` statement holds.
-    pub fn holds(&self, statement: &Value, chain: &Chain, ruleset: &Ruleset) -> Answer {
+    pub fn holds(&self, statement: &Value, chain: &Chain, ruleset: &Ruleset) -> Holds {
         let (left, right) = (&statement["left"], &statement["right"]);
         let op = statement["op"].as_str().unwrap_or("==");
         if let Some(parts) = left.get("&").and_then(Value::as_array) {
             return self.masked(parts, right, op);
         }
         let field = self.field(left);
-        if matches!(field, Field::Flags) {
+        if matches!(field, Operand::Flags) {
             let any = words(right).iter().any(|flag| self.flags.contains(&flag.as_str()));
             return match op {
-                "in" => Answer::of(any),
-                "!" => Answer::of(!any),
-                "!=" => Answer::of(!same(self.flags, &words(right))),
-                _ => Answer::of(same(self.flags, &words(right))),
+                "in" => Holds::of(any),
+                "!" => Holds::of(!any),
+                "!=" => Holds::of(!same(self.flags, &words(right))),
+                _ => Holds::of(same(self.flags, &words(right))),
             };
         }
         match op {
             "==" | "in" => self.one_of(left, right, chain, ruleset),
-            "!=" if matches!(field, Field::Other) => Answer::No,
+            "!=" if matches!(field, Operand::Other) => Holds::No,
             "!=" | "!" => self.one_of(left, right, chain, ruleset).not(),
             "<" | ">" | "<=" | ">=" => match (field, right.as_u64().and_then(|port| u16::try_from(port).ok())) {
-                (Field::Ports(Some(ports)), Some(limit)) => {
+                (Operand::Ports(Some(ports)), Some(limit)) => {
                     let holds = |port: u16| match op {
                         "<" => port < limit,
                         ">" => port > limit,
@@ -107,86 +107,86 @@ impl Packet {
                         _ => port >= limit,
                     };
                     match (holds(ports.first()), holds(ports.last())) {
-                        (true, true) => Answer::Yes,
-                        (false, false) => Answer::No,
-                        _ => Answer::Unsure,
+                        (true, true) => Holds::Yes,
+                        (false, false) => Holds::No,
+                        _ => Holds::Unsure,
                     }
                 }
-                (Field::Client | Field::Ports(None), _) => Answer::Some,
-                _ => Answer::Unsure,
+                (Operand::Client | Operand::Ports(None), _) => Holds::Some,
+                _ => Holds::Unsure,
             },
-            _ => Answer::Unsure,
+            _ => Holds::Unsure,
         }
     }
 
     /// Whether the value of `left` is `right`, or one of the set that `right` is.
-    pub fn one_of(&self, left: &Value, right: &Value, chain: &Chain, ruleset: &Ruleset) -> Answer {
+    pub fn one_of(&self, left: &Value, right: &Value, chain: &Chain, ruleset: &Ruleset) -> Holds {
         let items = match right {
             Value::String(name) if name.starts_with('@') => match ruleset.set(chain, &name[1..]) {
                 Some(items) => items,
-                None => return Answer::Unsure,
+                None => return Holds::Unsure,
             },
             Value::Array(items) => items,
             _ => right.get("set").and_then(Value::as_array).map_or(std::slice::from_ref(right), Vec::as_slice),
         };
         if let Some(parts) = left.get("concat").and_then(Value::as_array) {
-            let fields: Vec<Field> = parts.iter().map(|part| self.field(part)).collect();
-            return items.iter().map(|item| all(&fields, item)).max().unwrap_or(Answer::No);
+            let fields: Vec<Operand> = parts.iter().map(|part| self.field(part)).collect();
+            return items.iter().map(|item| all(&fields, item)).max().unwrap_or(Holds::No);
         }
         let field = self.field(left);
-        if let Field::Ports(Some(ports)) = field {
+        if let Operand::Ports(Some(ports)) = field {
             return covered(ports, items);
         }
         items.iter().map(|item| is(&field, bare(item))).max().unwrap_or(match field {
-            Field::Unread => Answer::Unsure,
-            _ => Answer::No,
+            Operand::Unread => Holds::Unsure,
+            _ => Holds::No,
         })
     }
 
-    fn field(&self, left: &Value) -> Field {
+    fn field(&self, left: &Value) -> Operand {
         if let Some(payload) = left.get("payload") {
             let (protocol, field) = (payload["protocol"].as_str(), payload["field"].as_str());
             let other = matches!(protocol, Some("ip")) && self.ipv6 || matches!(protocol, Some("ip6")) && !self.ipv6;
             return match (protocol, field) {
-                _ if other => Field::Other,
-                (Some("ip" | "ip6"), Some("saddr")) => Field::Address(self.source),
-                (Some("ip" | "ip6"), Some("daddr")) => Field::Address(self.destination),
-                (Some("ip" | "ip6"), Some("protocol" | "nexthdr")) => Field::Word(self.protocol()),
-                (Some("tcp" | "th"), _) if self.flags.is_empty() => Field::Other,
-                (Some("tcp" | "th"), Some("sport")) => Field::Ports(self.source_ports),
-                (Some("tcp" | "th"), Some("dport")) => Field::Ports(self.destination_ports),
-                (Some("tcp"), Some("flags")) => Field::Flags,
+                _ if other => Operand::Other,
+                (Some("ip" | "ip6"), Some("saddr")) => Operand::Address(self.source),
+                (Some("ip" | "ip6"), Some("daddr")) => Operand::Address(self.destination),
+                (Some("ip" | "ip6"), Some("protocol" | "nexthdr")) => Operand::Word(self.protocol()),
+                (Some("tcp" | "th"), _) if self.flags.is_empty() => Operand::Other,
+                (Some("tcp" | "th"), Some("sport")) => Operand::Ports(self.source_ports),
+                (Some("tcp" | "th"), Some("dport")) => Operand::Ports(self.destination_ports),
+                (Some("tcp"), Some("flags")) => Operand::Flags,
                 (Some("udp" | "udplite" | "icmp" | "icmpv6" | "sctp" | "dccp" | "igmp" | "esp" | "ah"), _) => {
-                    Field::Other
+                    Operand::Other
                 }
-                _ => Field::Unread,
+                _ => Operand::Unread,
             };
         }
         if let Some(key) = left.get("ct").and_then(|ct| ct["key"].as_str()) {
             return match key {
-                "state" => Field::Word(vec![self.state.into()]),
+                "state" => Operand::Word(vec![self.state.into()]),
                 // IPVS's DNAT is not conntrack's.
-                "status" => Field::Word(vec![]),
-                _ => Field::Unread,
+                "status" => Operand::Word(vec![]),
+                _ => Operand::Unread,
             };
         }
         match left.get("meta").and_then(|meta| meta["key"].as_str()) {
-            Some("l4proto") => Field::Word(self.protocol()),
-            Some("nfproto") => Field::Word(vec![if self.ipv6 { "ipv6" } else { "ipv4" }.into()]),
-            Some("protocol") => Field::Word(vec![if self.ipv6 { "ip6" } else { "ip" }.into()]),
-            Some("iifname" | "iif") => Field::Interface(self.inputs.clone()),
-            Some("pkttype") => Field::Word(vec!["host".into(), "unicast".into()]),
-            Some(_) => Field::Client,
+            Some("l4proto") => Operand::Word(self.protocol()),
+            Some("nfproto") => Operand::Word(vec![if self.ipv6 { "ipv6" } else { "ipv4" }.into()]),
+            Some("protocol") => Operand::Word(vec![if self.ipv6 { "ip6" } else { "ip" }.into()]),
+            Some("iifname" | "iif") => Operand::Interface(self.inputs.clone()),
+            Some("pkttype") => Operand::Word(vec!["host".into(), "unicast".into()]),
+            Some(_) => Operand::Client,
             None => match left.get("fib") {
                 // To our own address, from somewhere.
                 Some(fib) if fib["result"] == "type" && fib["flags"].to_string().contains("daddr") => {
                     match self.to_us() {
-                        true => Field::Word(vec!["local".into()]),
-                        false => Field::Word(vec!["unicast".into()]),
+                        true => Operand::Word(vec!["local".into()]),
+                        false => Operand::Word(vec!["unicast".into()]),
                     }
                 }
-                Some(_) => Field::Client,
-                None => Field::Unread,
+                Some(_) => Operand::Client,
+                None => Operand::Unread,
             },
         }
     }
@@ -206,18 +206,18 @@ impl Packet {
     }
 
     /// `tcp flags & MASK == FLAGS`, `meta mark & …`.
-    fn masked(&self, parts: &[Value], right: &Value, op: &str) -> Answer {
-        let [left, mask] = parts else { return Answer::Unsure };
-        if !matches!(self.field(left), Field::Flags) {
-            return Answer::Unsure;
+    fn masked(&self, parts: &[Value], right: &Value, op: &str) -> Holds {
+        let [left, mask] = parts else { return Holds::Unsure };
+        if !matches!(self.field(left), Operand::Flags) {
+            return Holds::Unsure;
         }
         let mask = words(mask);
         let kept: Vec<&str> = self.flags.iter().copied().filter(|flag| mask.iter().any(|word| word == flag)).collect();
         let equal = same(&kept, &words(right));
         match op {
-            "==" => Answer::of(equal),
-            "!=" => Answer::of(!equal),
-            _ => Answer::Unsure,
+            "==" => Holds::of(equal),
+            "!=" => Holds::of(!equal),
+            _ => Holds::Unsure,
         }
     }
 }
@@ -242,24 +242,24 @@ fn bare(item: &Value) -> &Value {
 }
 
 /// Every field against its part of a concatenation.
-fn all(fields: &[Field], item: &Value) -> Answer {
-    let Some(parts) = bare(item).get("concat").and_then(Value::as_array) else { return Answer::Unsure };
-    fields.iter().zip(parts).map(|(field, part)| is(field, part)).min().unwrap_or(Answer::Unsure)
+fn all(fields: &[Operand], item: &Value) -> Holds {
+    let Some(parts) = bare(item).get("concat").and_then(Value::as_array) else { return Holds::Unsure };
+    fields.iter().zip(parts).map(|(field, part)| is(field, part)).min().unwrap_or(Holds::Unsure)
 }
 
 /// How much of `ports` the items hold. The elements of a set never overlap.
-fn covered(ports: PortRange, items: &[Value]) -> Answer {
+fn covered(ports: PortRange, items: &[Value]) -> Holds {
     let mut held = 0;
     for item in items {
-        let Some(other) = port_range(bare(item)) else { return Answer::Unsure };
+        let Some(other) = port_range(bare(item)) else { return Holds::Unsure };
         if ports.overlaps(other) {
             held += u32::from(ports.last().min(other.last())) - u32::from(ports.first().max(other.first())) + 1;
         }
     }
     match held {
-        0 => Answer::No,
-        held if held > u32::from(ports.last() - ports.first()) => Answer::Yes,
-        _ => Answer::Unsure,
+        0 => Holds::No,
+        held if held > u32::from(ports.last() - ports.first()) => Holds::Yes,
+        _ => Holds::Unsure,
     }
 }
 
@@ -271,45 +271,45 @@ fn port_range(item: &Value) -> Option<PortRange> {
     }
 }
 
-fn is(field: &Field, item: &Value) -> Answer {
+fn is(field: &Operand, item: &Value) -> Holds {
     match field {
-        Field::Other => Answer::No,
-        Field::Client | Field::Address(None) | Field::Ports(None) => Answer::Some,
-        Field::Unread | Field::Flags => Answer::Unsure,
-        Field::Address(Some(address)) => address_is(*address, item),
-        Field::Ports(Some(ports)) => covered(*ports, std::slice::from_ref(item)),
-        Field::Word(values) => match item {
-            Value::String(word) => Answer::of(values.contains(word)),
-            Value::Number(number) => Answer::of(values.contains(&number.to_string())),
-            _ => Answer::Unsure,
+        Operand::Other => Holds::No,
+        Operand::Client | Operand::Address(None) | Operand::Ports(None) => Holds::Some,
+        Operand::Unread | Operand::Flags => Holds::Unsure,
+        Operand::Address(Some(address)) => address_is(*address, item),
+        Operand::Ports(Some(ports)) => covered(*ports, std::slice::from_ref(item)),
+        Operand::Word(values) => match item {
+            Value::String(word) => Holds::of(values.contains(word)),
+            Value::Number(number) => Holds::of(values.contains(&number.to_string())),
+            _ => Holds::Unsure,
         },
-        Field::Interface(inputs) => match item.as_str() {
+        Operand::Interface(inputs) => match item.as_str() {
             Some(pattern) => interface(inputs, pattern),
-            None => Answer::Unsure,
+            None => Holds::Unsure,
         },
     }
 }
 
-fn address_is(address: IpAddr, item: &Value) -> Answer {
+fn address_is(address: IpAddr, item: &Value) -> Holds {
     let parse = |value: &Value| value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
     if let Some(prefix) = item.get("prefix") {
         let length = prefix["len"].as_u64().and_then(|length| u8::try_from(length).ok());
         return match (parse(&prefix["addr"]), length) {
-            (Some(network), Some(length)) => Answer::of(within(address, network, length)),
-            _ => Answer::Unsure,
+            (Some(network), Some(length)) => Holds::of(within(address, network, length)),
+            _ => Holds::Unsure,
         };
     }
     match item.get("range").and_then(Value::as_array).map(Vec::as_slice) {
         Some([first, last]) => match (parse(first), parse(last)) {
-            (Some(first), Some(last)) => Answer::of((first..=last).contains(&address)),
-            _ => Answer::Unsure,
+            (Some(first), Some(last)) => Holds::of((first..=last).contains(&address)),
+            _ => Holds::Unsure,
         },
-        _ => parse(item).map_or(Answer::Unsure, |other| Answer::of(other == address)),
+        _ => parse(item).map_or(Holds::Unsure, |other| Holds::of(other == address)),
     }
 }
 
 /// `eth0` or `eth*`.
-fn interface(inputs: &[String], pattern: &str) -> Answer {
+fn interface(inputs: &[String], pattern: &str) -> Holds {
     let fits = |name: &str| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
@@ -317,17 +317,17 @@ fn interface(inputs: &[String], pattern: &str) -> Answer {
     match inputs.iter().filter(|name| fits(name)).count() {
         _ if inputs.is_empty() => {
             if pattern == "lo" {
-                Answer::No
+                Holds::No
             } else {
-                Answer::Some
+                Holds::Some
             }
         }
-        0 => Answer::No,
+        0 => Holds::No,
         count => {
             if count == inputs.len() {
-                Answer::Yes
+                Holds::Yes
             } else {
-                Answer::Some
+                Holds::Some
             }
         }
     }

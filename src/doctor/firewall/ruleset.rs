@@ -56,7 +56,7 @@ pub struct Rule {
 
 /// A rule, or a chain's policy, as a person finds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct RulePlace {
     /// `inet filter input`.
     pub chain: String,
     /// The rule's number; `None`: the policy.
@@ -65,7 +65,7 @@ pub struct Place {
     pub text: String,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for RulePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.handle {
             Some(handle) => write!(f, "nft chain {}: {} # handle {handle}", self.chain, self.text),
@@ -74,7 +74,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl Place {
+impl RulePlace {
     /// Whether iptables-nft made the chain: its words cure it.
     pub fn iptables(&self) -> Option<(&'static str, &str, &str)> {
         let mut words = self.chain.split(' ');
@@ -91,8 +91,8 @@ impl Place {
 
 impl Chain {
     /// Where a rule stands; without one the policy.
-    pub fn place(&self, rule: Option<&Rule>) -> Place {
-        Place {
+    pub fn place(&self, rule: Option<&Rule>) -> RulePlace {
+        RulePlace {
             chain: format!("{} {} {}", self.family, self.table, self.name),
             handle: rule.map(|rule| rule.handle),
             text: rule.map(|rule| rule.text.clone()).unwrap_or_default(),

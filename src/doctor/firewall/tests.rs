@@ -6,8 +6,8 @@ use super::*;
 use crate::lvs::PortRange;
 
 /// A client's SYN to 10.0.0.100:PORTS through eth0.
-fn syn(ports: &str) -> Packet {
-    Packet {
+fn syn(ports: &str) -> PacketClass {
+    PacketClass {
         what: String::new(),
         accept: (String::new(), None),
         ipv6: false,
@@ -22,8 +22,8 @@ fn syn(ports: &str) -> Packet {
 }
 
 /// The client's SYN-ACK of an active data connection.
-fn syn_ack() -> Packet {
-    Packet { state: "invalid", flags: &["syn", "ack"], ..syn("20") }
+fn syn_ack() -> PacketClass {
+    PacketClass { state: "invalid", flags: &["syn", "ack"], ..syn("20") }
 }
 
 fn matches(left: Value, op: &str, right: Value) -> Value {
@@ -75,11 +75,11 @@ fn ruleset(policy: &str, rules: &[Vec<Value>]) -> Ruleset {
 }
 
 /// `p` passes, `d` dropped, `u` not proved.
-fn fate(ruleset: &Ruleset, packet: &Packet) -> char {
+fn fate(ruleset: &Ruleset, packet: &PacketClass) -> char {
     match walk(ruleset, packet, "input", |base| base.priority < 99).fate {
-        Fate::Passes => 'p',
-        Fate::Dropped(_) => 'd',
-        Fate::Unproved(_) => 'u',
+        PacketFate::Passes => 'p',
+        PacketFate::Dropped(_) => 'd',
+        PacketFate::Unproved(_) => 'u',
     }
 }
 
@@ -159,8 +159,8 @@ fn fates_with_policy_drop() {
 #[test]
 fn chains_after_ipvs_do_not_count() {
     let ruleset = ruleset("drop", &[]);
-    assert_eq!(walk(&ruleset, &syn("21"), "input", |base| base.priority < 0).fate, Fate::Passes);
-    assert_eq!(walk(&ruleset, &syn("21"), "forward", |_| true).fate, Fate::Passes);
+    assert_eq!(walk(&ruleset, &syn("21"), "input", |base| base.priority < 0).fate, PacketFate::Passes);
+    assert_eq!(walk(&ruleset, &syn("21"), "forward", |_| true).fate, PacketFate::Passes);
 }
 
 /// What iptables-nft 1.8.9 wrote, as nft 1.0.6 shows it:
@@ -214,7 +214,7 @@ fn iptables_extensions_are_read_from_their_text() {
         ruleset.add(&json, &listing);
         let found: String = [syn("21"), syn("31000-31999"), syn_ack()].iter().map(|p| fate(&ruleset, p)).collect();
         assert_eq!(found, expected, "{text}");
-        if let Fate::Dropped(place) = walk(&ruleset, &syn_ack(), "input", |_| true).fate
+        if let PacketFate::Dropped(place) = walk(&ruleset, &syn_ack(), "input", |_| true).fate
             && policy == "accept"
         {
             let extension =

@@ -4,26 +4,26 @@
 use serde_json::Value;
 
 use super::extension::{Extension, extension};
-use super::{Answer, Base, Chain, Packet, Place, Rule, Ruleset};
+use super::{Base, Chain, Holds, PacketClass, Rule, RulePlace, Ruleset};
 
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum PacketFate {
     /// It passes every chain.
     Passes,
     /// This drops it.
-    Dropped(Place),
+    Dropped(RulePlace),
     /// One of these may drop it.
-    Unproved(Vec<Place>),
+    Unproved(Vec<RulePlace>),
 }
 
 /// What a rule on the way does to a packet, beside letting it pass or not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
     /// The rule.
-    pub place: Place,
+    pub place: RulePlace,
     /// Whether the packet meets it.
-    pub meets: Answer,
+    pub meets: Holds,
     /// The statement.
     pub statement: Value,
 }
@@ -32,24 +32,24 @@ pub struct Effect {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Walked {
     /// What becomes of it.
-    pub fate: Fate,
+    pub fate: PacketFate,
     /// `notrack`, `ct helper` and `mangle` statements on the way.
     pub effects: Vec<Effect>,
 }
 
 /// How a chain ends.
-enum End {
+enum ChainEnd {
     Passed,
     Accepted,
-    Dropped(Place),
+    Dropped(RulePlace),
 }
 
 struct Walk<'a> {
     ruleset: &'a Ruleset,
-    packet: &'a Packet,
+    packet: &'a PacketClass,
     /// A rule that we cannot decide may have accepted it, in the base chain that is being walked.
     maybe_accepted: bool,
-    suspects: Vec<Place>,
+    suspects: Vec<RulePlace>,
     effects: Vec<Effect>,
 }
 
@@ -57,7 +57,7 @@ struct Walk<'a> {
 const DEPTH: usize = 16;
 
 /// Sends a packet through the filter and route chains of a hook that `stands` picks.
-pub fn walk(ruleset: &Ruleset, packet: &Packet, hook: &str, stands: impl Fn(&Base) -> bool) -> Walked {
+pub fn walk(ruleset: &Ruleset, packet: &PacketClass, hook: &str, stands: impl Fn(&Base) -> bool) -> Walked {
     let family = if packet.ipv6 { "ip6" } else { "ip" };
     let mut chains: Vec<(&Base, &Chain)> = ruleset
         .chains
@@ -68,45 +68,45 @@ pub fn walk(ruleset: &Ruleset, packet: &Packet, hook: &str, stands: impl Fn(&Bas
         .collect();
     chains.sort_by_key(|(base, _)| base.priority);
     // Conntrack looks at a packet at -200 of these two hooks.
-    let early = Packet { state: "", ..packet.clone() };
+    let early = PacketClass { state: "", ..packet.clone() };
     let mut walk = Walk { ruleset, packet, maybe_accepted: false, suspects: Vec::new(), effects: Vec::new() };
     for (base, chain) in chains {
         walk.maybe_accepted = false;
         let tracked = base.priority > -200 || !matches!(hook, "prerouting" | "output");
         walk.packet = if tracked { packet } else { &early };
         let dropped = match walk.chain(chain, 0) {
-            End::Dropped(place) => Some(place),
-            End::Passed if base.drops => Some(chain.place(None)),
+            ChainEnd::Dropped(place) => Some(place),
+            ChainEnd::Passed if base.drops => Some(chain.place(None)),
             _ => None,
         };
         match dropped {
             Some(place) if walk.maybe_accepted => walk.suspects.push(place),
-            Some(place) => return Walked { fate: Fate::Dropped(place), effects: walk.effects },
+            Some(place) => return Walked { fate: PacketFate::Dropped(place), effects: walk.effects },
             None => {}
         }
     }
-    let fate = if walk.suspects.is_empty() { Fate::Passes } else { Fate::Unproved(walk.suspects) };
+    let fate = if walk.suspects.is_empty() { PacketFate::Passes } else { PacketFate::Unproved(walk.suspects) };
     Walked { fate, effects: walk.effects }
 }
 
 impl Walk<'_> {
-    fn chain(&mut self, chain: &Chain, depth: usize) -> End {
+    fn chain(&mut self, chain: &Chain, depth: usize) -> ChainEnd {
         for rule in &chain.rules {
             if let Some(end) = self.rule(chain, rule, depth) {
                 return end;
             }
         }
-        End::Passed
+        ChainEnd::Passed
     }
 
     /// How the walk through this chain ends here, if it does.
-    fn rule(&mut self, chain: &Chain, rule: &Rule, depth: usize) -> Option<End> {
-        let mut meets = Answer::Yes;
+    fn rule(&mut self, chain: &Chain, rule: &Rule, depth: usize) -> Option<ChainEnd> {
+        let mut meets = Holds::Yes;
         for expression in &rule.expressions {
             let Some((name, body)) = expression.as_object().and_then(|object| object.iter().next()) else { continue };
             match name.as_str() {
                 "match" => meets = meets.min(self.packet.holds(body, chain, self.ruleset)),
-                "limit" | "quota" | "ct count" | "connlimit" => meets = meets.min(Answer::Some),
+                "limit" | "quota" | "ct count" | "connlimit" => meets = meets.min(Holds::Some),
                 "xt" => match extension(rule, body, self.packet) {
                     Extension::Match(answer) => meets = meets.min(answer),
                     Extension::Verdict(name) => return self.verdict(chain, rule, (name, body), (meets, depth)),
@@ -133,14 +133,14 @@ impl Walk<'_> {
                 }
                 _ => {}
             }
-            if meets == Answer::No {
+            if meets == Holds::No {
                 return None;
             }
         }
         None
     }
 
-    fn verdict_map(&mut self, chain: &Chain, rule: &Rule, body: &Value, at: (Answer, usize)) -> Option<End> {
+    fn verdict_map(&mut self, chain: &Chain, rule: &Rule, body: &Value, at: (Holds, usize)) -> Option<ChainEnd> {
         let (meets, depth) = at;
         let data = match body["data"].as_str() {
             Some(name) => self.ruleset.set(chain, name.trim_start_matches('@')).map(<[Value]>::to_vec),
@@ -164,37 +164,37 @@ impl Walk<'_> {
         chain: &Chain,
         rule: &Rule,
         (name, body): (&str, &Value),
-        at: (Answer, usize),
-    ) -> Option<End> {
+        at: (Holds, usize),
+    ) -> Option<ChainEnd> {
         let (meets, depth) = at;
-        if meets == Answer::No {
+        if meets == Holds::No {
             return None;
         }
         let end = match name {
-            "accept" => End::Accepted,
-            "drop" | "reject" => End::Dropped(chain.place(Some(rule))),
-            "return" => End::Passed,
+            "accept" => ChainEnd::Accepted,
+            "drop" | "reject" => ChainEnd::Dropped(chain.place(Some(rule))),
+            "return" => ChainEnd::Passed,
             "jump" | "goto" if depth < DEPTH => {
                 let target = body["target"].as_str().unwrap_or_default();
                 let target = self.ruleset.sibling(chain, target)?;
                 match self.chain(target, depth + 1) {
-                    End::Passed if name == "jump" => return None,
+                    ChainEnd::Passed if name == "jump" => return None,
                     end => end,
                 }
             }
             // Another program decides.
             _ => {
                 self.suspects.push(chain.place(Some(rule)));
-                End::Accepted
+                ChainEnd::Accepted
             }
         };
         match (meets, end) {
-            (Answer::Yes, end) => return Some(end),
+            (Holds::Yes, end) => return Some(end),
             // A drop that is meant for some clients is meant.
-            (Answer::Some, End::Dropped(_)) => {}
-            (_, End::Dropped(place)) => self.suspects.push(place),
+            (Holds::Some, ChainEnd::Dropped(_)) => {}
+            (_, ChainEnd::Dropped(place)) => self.suspects.push(place),
             // Later rules may not be reached.
-            (_, End::Accepted | End::Passed) => self.maybe_accepted = true,
+            (_, ChainEnd::Accepted | ChainEnd::Passed) => self.maybe_accepted = true,
         }
         None
     }

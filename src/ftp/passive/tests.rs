@@ -3,7 +3,7 @@ use super::*;
 fn read(code: u16, text: &str) -> Result<(Option<String>, u16), UnparsedReason> {
     let line = format!("{code} {text}");
     match parse(code, line.as_bytes(), 4, More::No) {
-        Progress::Done(found) => {
+        LineProgress::Done(found) => {
             if let Some((ip, at)) = &found.address {
                 let said = &line[at.clone()];
                 assert!(said.replace([' ', ','], ".").contains(&ip.to_string()[..1]), "{said}");
@@ -12,7 +12,7 @@ fn read(code: u16, text: &str) -> Result<(Option<String>, u16), UnparsedReason> 
             assert!(port.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | ' ')), "{port}");
             Ok((found.address.map(|(ip, _)| ip.to_string()), found.port))
         }
-        Progress::Failed(reason) => Err(reason),
+        LineProgress::Failed(reason) => Err(reason),
         other => panic!("{line}: a whole line is {other:?}"),
     }
 }
@@ -70,16 +70,16 @@ fn beginnings_promise_nothing_false() {
         (228, "228 x (4,4,10,0,0,5,2,195,80)"),
     ] {
         let whole = parse(code, text.as_bytes(), 4, More::No);
-        let Progress::Done(found) = &whole else { panic!("{text}") };
+        let LineProgress::Done(found) = &whole else { panic!("{text}") };
         let address = found.address.as_ref().map(|(_, at)| at.clone());
         for cut in 4..text.len() {
             match parse(code, &text.as_bytes()[..cut], 4, More::Maybe) {
-                Progress::Done(early) => assert_eq!(&early, found, "{text} at {cut}"),
-                Progress::Failed(reason) => panic!("{text} at {cut}: {reason}"),
-                Progress::Port { address: at, .. } => assert_eq!(Some(at), address, "{text} at {cut}"),
-                Progress::Text => assert!(cut <= found.port_at.start, "{text} at {cut}"),
-                Progress::PortOnly => assert!(address.is_none() && cut <= found.port_at.start, "{text} at {cut}"),
-                Progress::Address { .. } | Progress::Unsettled => {}
+                LineProgress::Done(early) => assert_eq!(&early, found, "{text} at {cut}"),
+                LineProgress::Failed(reason) => panic!("{text} at {cut}: {reason}"),
+                LineProgress::Port { address: at, .. } => assert_eq!(Some(at), address, "{text} at {cut}"),
+                LineProgress::Text => assert!(cut <= found.port_at.start, "{text} at {cut}"),
+                LineProgress::PortOnly => assert!(address.is_none() && cut <= found.port_at.start, "{text} at {cut}"),
+                LineProgress::Address { .. } | LineProgress::Unsettled => {}
             }
         }
     }

@@ -1,9 +1,9 @@
-use super::super::passive::{More, Progress, parse};
+use super::super::passive::{LineProgress, More, parse};
 use super::*;
 
 fn spelling(line: &str) -> Spelling {
     match parse(line[..3].parse().unwrap(), line.as_bytes(), 4, More::No) {
-        Progress::Done(found) => found,
+        LineProgress::Done(found) => found,
         other => panic!("{line}: {other:?}"),
     }
 }

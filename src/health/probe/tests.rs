@@ -9,7 +9,7 @@ fn check(kind: HealthCheckKind) -> HealthCheck {
 }
 
 fn probe(kind: HealthCheckKind) -> Probe {
-    Probe::new(Script::new(check(kind), None, Family::V4))
+    Probe::new(Script::new(check(kind), None, IpVersion::V4))
 }
 
 /// A table row's language: `C` connected, `D` data connected, `d5` five bytes of data, `E` end of data, `X` closed,
@@ -17,22 +17,22 @@ fn probe(kind: HealthCheckKind) -> Probe {
 fn feed(probe: &mut Probe, word: &str, elapsed: Duration) {
     let line = format!("{word}\r\n");
     let event = match word {
-        "C" => Event::Connected,
-        "D" => Event::DataConnected,
-        "d5" => Event::DataReceived(5),
-        "E" => Event::DataClosed,
-        "X" => Event::Closed,
-        "R" => Event::Broken("Connection refused".into()),
-        "r" => Event::DataBroken("Connection reset".into()),
-        "T" => Event::TimedOut,
-        "O" => Event::OurTrouble("Too many open files".into()),
-        _ => Event::Received(line.as_bytes()),
+        "C" => ProbeEvent::Connected,
+        "D" => ProbeEvent::DataConnected,
+        "d5" => ProbeEvent::DataReceived(5),
+        "E" => ProbeEvent::DataClosed,
+        "X" => ProbeEvent::Closed,
+        "R" => ProbeEvent::Broken("Connection refused".into()),
+        "r" => ProbeEvent::DataBroken("Connection reset".into()),
+        "T" => ProbeEvent::TimedOut,
+        "O" => ProbeEvent::OurTrouble("Too many open files".into()),
+        _ => ProbeEvent::Received(line.as_bytes()),
     };
     probe.handle(event, elapsed);
 }
 
 /// Plays words, ten milliseconds apart; returns what was done, and the end.
-fn play(mut probe: Probe, words: &[&str]) -> (Vec<String>, Option<Report>) {
+fn play(mut probe: Probe, words: &[&str]) -> (Vec<String>, Option<ProbeReport>) {
     let mut done = Vec::new();
     let mut elapsed = Duration::ZERO;
     for word in words {
@@ -40,9 +40,9 @@ fn play(mut probe: Probe, words: &[&str]) -> (Vec<String>, Option<Report>) {
         feed(&mut probe, word, elapsed);
         while let Some(action) = probe.action() {
             done.push(match action {
-                Action::Send(line) => String::from_utf8(line).unwrap().trim_end().to_owned(),
-                Action::ConnectData(port) => format!("connect {port}"),
-                Action::CloseData => "close".into(),
+                ProbeAction::Send(line) => String::from_utf8(line).unwrap().trim_end().to_owned(),
+                ProbeAction::ConnectData(port) => format!("connect {port}"),
+                ProbeAction::CloseData => "close".into(),
             });
         }
     }
@@ -86,7 +86,7 @@ fn each_kind_goes_as_far_as_it_says() {
         let (done, report) = play(probe(kind), &words);
         assert_eq!(done, sent, "{kind:?}");
         let report = report.unwrap_or_else(|| panic!("{kind:?} does not end"));
-        assert_eq!((report.outcome, &report.failure), (Outcome::Good, &None), "{kind:?}");
+        assert_eq!((report.outcome, &report.failure), (ProbeOutcome::Good, &None), "{kind:?}");
         let took: Duration = report.steps.iter().map(|(_, took)| *took).sum();
         assert_eq!(took, Duration::from_millis(10 * u64::try_from(words.len()).unwrap()), "{kind:?}: {report:?}");
     }
@@ -174,7 +174,7 @@ fn what_fails_names_its_step_and_the_server_s_words() {
         (Transfer, logged_in(&["502 No", "502 Neither"]), Step::Epsv, "the server said \"502 Neither\""),
     ] {
         let report = play(probe(kind), &words).1.unwrap_or_else(|| panic!("{words:?} does not end"));
-        assert_eq!(report.outcome, Outcome::Bad, "{words:?}");
+        assert_eq!(report.outcome, ProbeOutcome::Bad, "{words:?}");
         assert_eq!(report.last_step(), Some(step), "{words:?}");
         assert_eq!(report.steps.last().map(|(step, _)| *step), Some(step), "{words:?}");
         assert_eq!(report.failure.unwrap().error, error, "{words:?}");
@@ -185,7 +185,7 @@ fn what_fails_names_its_step_and_the_server_s_words() {
 fn the_end_of_a_good_probe_is_good_whatever_quit_brings() {
     for end in ["221 Bye", "500 What?", "T", "X", "R", "O", "no FTP"] {
         let report = play(probe(HealthCheckKind::Banner), &["C", "220 ready", end]).1.unwrap();
-        assert_eq!(report.outcome, Outcome::Good, "{end}");
+        assert_eq!(report.outcome, ProbeOutcome::Good, "{end}");
     }
 }
 
@@ -193,7 +193,7 @@ fn the_end_of_a_good_probe_is_good_whatever_quit_brings() {
 fn our_own_trouble_says_nothing_of_the_server() {
     for words in [vec!["O"], logged_in(&[PASV, "O"])] {
         let report = play(probe(HealthCheckKind::Transfer), &words).1.unwrap();
-        assert_eq!(report.outcome, Outcome::Unsure);
+        assert_eq!(report.outcome, ProbeOutcome::Unsure);
         assert_eq!(report.failure.unwrap().error, "Too many open files");
     }
 }
@@ -202,7 +202,7 @@ fn our_own_trouble_says_nothing_of_the_server() {
 fn no_password_is_sent_unless_asked_for() {
     let (done, report) = play(probe(HealthCheckKind::Login), &["C", "220 ready", "230 Welcome", "221 Bye"]);
     assert_eq!(done, ["USER anonymous", "QUIT"]);
-    assert_eq!(report.unwrap().outcome, Outcome::Good);
+    assert_eq!(report.unwrap().outcome, ProbeOutcome::Good);
 }
 
 #[test]
@@ -218,16 +218,16 @@ fn one_of_pasv_and_epsv_may_be_missing() {
             words.extend(transfer);
         }
         words.push("221 Bye");
-        assert_eq!(play(probe(HealthCheckKind::Transfer), &words).1.unwrap().outcome, Outcome::Good, "{words:?}");
+        assert_eq!(play(probe(HealthCheckKind::Transfer), &words).1.unwrap().outcome, ProbeOutcome::Good, "{words:?}");
     }
 }
 
 #[test]
 fn ipv6_servers_are_asked_for_epsv_only() {
-    let probe = Probe::new(Script::new(check(HealthCheckKind::Transfer), None, Family::V6));
+    let probe = Probe::new(Script::new(check(HealthCheckKind::Transfer), None, IpVersion::V6));
     let (done, report) = play(probe, &logged_in(&[EPSV, "D", "150 Here", "E", "226 Done", "221 Bye"]));
     assert_eq!(done[2..], ["EPSV", "connect 31001", "LIST /", "QUIT"]);
-    assert_eq!(report.unwrap().outcome, Outcome::Good);
+    assert_eq!(report.unwrap().outcome, ProbeOutcome::Good);
 }
 
 #[test]
@@ -243,15 +243,15 @@ fn a_port_outside_the_declared_range_fails_its_step() {
         (31000, 31000, Some((Step::Epsv, "names port 31001, outside passive_ports 31000: "))),
     ] {
         let range = PortRange::new(first, last);
-        let script = Script::new(check(HealthCheckKind::Transfer), None, Family::V4).within(range);
+        let script = Script::new(check(HealthCheckKind::Transfer), None, IpVersion::V4).within(range);
         let (done, report) = play(Probe::new(script), &words);
         let report = report.unwrap();
         let Some((step, said)) = failure else {
-            assert_eq!(report.outcome, Outcome::Good, "{range:?}: {report:?}");
+            assert_eq!(report.outcome, ProbeOutcome::Good, "{range:?}: {report:?}");
             continue;
         };
         let found = report.failure.unwrap();
-        assert_eq!((report.outcome, found.step), (Outcome::Bad, step), "{range:?}: {found:?}");
+        assert_eq!((report.outcome, found.step), (ProbeOutcome::Bad, step), "{range:?}: {found:?}");
         assert!(found.error.contains(said) && found.error.contains("pasv_min_port"), "{found:?}");
         let gone = format!("connect {}", if step == Step::Pasv { 31000 } else { 31001 });
         assert!(!done.contains(&gone), "{done:?}");
@@ -262,16 +262,16 @@ fn a_port_outside_the_declared_range_fails_its_step() {
 fn of_a_big_file_only_the_beginning_is_read() {
     let mut check = check(HealthCheckKind::Transfer);
     check.path = "/pub/big.iso".into();
-    let mut probe = Probe::new(Script::new(check, None, Family::V6));
+    let mut probe = Probe::new(Script::new(check, None, IpVersion::V6));
     for word in logged_in(&[EPSV, "D", "150 Here"]) {
         feed(&mut probe, word, Duration::ZERO);
     }
     let mut actions = || std::iter::from_fn(|| probe.action()).last();
-    assert_eq!(actions(), Some(Action::Send(b"RETR /pub/big.iso\r\n".to_vec())));
-    probe.handle(Event::DataReceived(1 << 20), Duration::ZERO);
-    assert_eq!(probe.action(), Some(Action::CloseData));
+    assert_eq!(actions(), Some(ProbeAction::Send(b"RETR /pub/big.iso\r\n".to_vec())));
+    probe.handle(ProbeEvent::DataReceived(1 << 20), Duration::ZERO);
+    assert_eq!(probe.action(), Some(ProbeAction::CloseData));
     feed(&mut probe, "426 Failure writing network stream.", Duration::ZERO);
-    assert_eq!(probe.action(), Some(Action::Send(b"QUIT\r\n".to_vec())));
+    assert_eq!(probe.action(), Some(ProbeAction::Send(b"QUIT\r\n".to_vec())));
 }
 
 #[test]
@@ -279,12 +279,12 @@ fn replies_come_in_any_pieces() {
     let text = b"220-Welcome\r\n 220 not the end\r\n220-nor this\r\n\r\n220 ready\r\n";
     for size in 1..text.len() {
         let mut probe = probe(HealthCheckKind::Banner);
-        probe.handle(Event::Connected, Duration::ZERO);
+        probe.handle(ProbeEvent::Connected, Duration::ZERO);
         for piece in text.chunks(size) {
             assert_eq!(probe.action(), None, "pieces of {size}");
-            probe.handle(Event::Received(piece), Duration::ZERO);
+            probe.handle(ProbeEvent::Received(piece), Duration::ZERO);
         }
-        assert_eq!(probe.action(), Some(Action::Send(b"QUIT\r\n".to_vec())), "pieces of {size}");
+        assert_eq!(probe.action(), Some(ProbeAction::Send(b"QUIT\r\n".to_vec())), "pieces of {size}");
     }
 }
 
@@ -294,8 +294,8 @@ fn what_does_not_end_is_bounded() {
     let many = b"220-more\r\n".repeat(2000);
     for bytes in [line, many] {
         let mut probe = probe(HealthCheckKind::Banner);
-        probe.handle(Event::Connected, Duration::ZERO);
-        probe.handle(Event::Received(&bytes), Duration::ZERO);
+        probe.handle(ProbeEvent::Connected, Duration::ZERO);
+        probe.handle(ProbeEvent::Received(&bytes), Duration::ZERO);
         let error = &probe.report().unwrap().failure.as_ref().unwrap().error;
         assert_eq!(error, "the server's reply does not end");
     }
@@ -318,7 +318,7 @@ fn the_password_is_never_quoted() {
     ] {
         let words: Vec<&str> = ["C", "220 ready", "331 Password?"].into_iter().chain(end).collect();
         let file = format!("{secret}\r\nQUIT\r\n");
-        let script = Script::new(check(HealthCheckKind::Login), Some(file.as_bytes()), Family::V4);
+        let script = Script::new(check(HealthCheckKind::Login), Some(file.as_bytes()), IpVersion::V4);
         assert!(!format!("{script:?}").contains("hunter2"));
         let (done, report) = play(Probe::new(script), &words);
         assert_eq!(done, ["USER anonymous", "PASS hunter2 is it"]);
@@ -328,13 +328,13 @@ fn the_password_is_never_quoted() {
 
 #[test]
 fn half_a_password_is_not_quoted_either() {
-    let script = Script::new(check(HealthCheckKind::Login), Some(b"hunter2"), Family::V4);
+    let script = Script::new(check(HealthCheckKind::Login), Some(b"hunter2"), IpVersion::V4);
     let mut probe = Probe::new(script);
     for word in &LOGIN[..3] {
         feed(&mut probe, word, Duration::ZERO);
     }
-    probe.handle(Event::Received(b"530 you said hunt"), Duration::ZERO);
-    probe.handle(Event::Closed, Duration::ZERO);
+    probe.handle(ProbeEvent::Received(b"530 you said hunt"), Duration::ZERO);
+    probe.handle(ProbeEvent::Closed, Duration::ZERO);
     let error = &probe.report().unwrap().failure.as_ref().unwrap().error;
     assert_eq!(error, "the server closed the connection after \"530 you said\"");
 }

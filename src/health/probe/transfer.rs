@@ -8,14 +8,14 @@ pub(super) const ENOUGH: u64 = 1 << 20;
 
 /// How a server is asked for a passive port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum PassiveVerb {
     /// RFC 959; IPv4 only.
     Pasv,
     /// RFC 2428.
     Epsv,
 }
 
-impl Mode {
+impl PassiveVerb {
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Pasv => "PASV",

@@ -12,7 +12,7 @@ fn what_is_written_can_be_read() {
     writer.end(message);
     let bytes = writer.as_bytes();
     let all: Vec<_> = messages(bytes).collect();
-    assert_eq!(all, [Message { kind: 0x0a0c, flags: 5, seq: 7, body: 16..bytes.len() }]);
+    assert_eq!(all, [NetlinkMessage { kind: 0x0a0c, flags: 5, seq: 7, body: 16..bytes.len() }]);
     let body = &bytes[16 + NFGENMSG_LEN..];
     let top: Vec<_> = attributes(body).collect();
     assert_eq!(top[0], (1, &b"ab\0"[..]));
@@ -46,5 +46,5 @@ fn an_error_carries_the_kernels_words() {
     writer.end(message);
     let bytes = writer.as_bytes();
     let answer = messages(bytes).next().unwrap().answer(bytes).unwrap();
-    assert_eq!(answer, Answer { errno: Errno::EEXIST, said: Some("already there".to_owned()) });
+    assert_eq!(answer, Acknowledgement { errno: Errno::EEXIST, said: Some("already there".to_owned()) });
 }

@@ -50,7 +50,7 @@ pub enum Data {
 
 /// An element to be written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Row {
+pub struct NftElement {
     /// Set or map.
     pub set: &'static str,
     /// As `key` builds it.
@@ -66,9 +66,9 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ElementChange {
     /// Believed absent: `nft add element`. Where it is there after all, it is replaced.
-    Add(Row),
+    Add(NftElement),
     /// Believed present: `nft delete element` and `add element` in one transaction. Where it is not there, it is added.
-    Replace(Row),
+    Replace(NftElement),
     /// `nft delete element`; success where it is not there.
     Delete {
         /// Set or map.

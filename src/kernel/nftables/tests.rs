@@ -12,8 +12,8 @@ fn ip(last: u8) -> Part {
     Part::Ip(IpAddr::from([10, 0, 0, last]))
 }
 
-fn exact() -> Row {
-    Row {
+fn exact() -> NftElement {
+    NftElement {
         set: "exact4",
         key: key(&[ip(1), ip(100), Part::Port(31005)]),
         data: Some(Data::Mark(0x0f70_0001)),

@@ -6,7 +6,7 @@ use super::Elements;
 use super::row::{ElementChange, TABLE};
 use super::wire::{self, Removal};
 use crate::kernel::abi::nfnetlink::NLM_F_ACK;
-use crate::kernel::netlink::{Answer, messages};
+use crate::kernel::netlink::{Acknowledgement, messages};
 use crate::kernel::{Errno, KernelError};
 
 /// Changes in one transaction: their acknowledgements must fit into the receive buffer.
@@ -16,7 +16,7 @@ const ROUNDS: usize = 4;
 
 /// How a change is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum Attempt {
     Add,
     Replace,
     Delete,
@@ -24,25 +24,25 @@ enum Step {
 
 /// The message of a change that an answer speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
+enum HalfChange {
     Delete,
     Add,
 }
 
 /// A change that is not yet done: where it stands in the caller's list, how it is tried next, why it was refused last.
-struct Pending {
+struct Remaining {
     index: usize,
-    step: Step,
-    refused: Option<Answer>,
+    step: Attempt,
+    refused: Option<Acknowledgement>,
 }
 
 /// How a transaction ended.
-enum Outcome {
+enum Ended {
     Committed,
     /// Refused for what these messages wanted.
-    Faults(Vec<(usize, Half, Answer)>),
+    Faults(Vec<(usize, HalfChange, Acknowledgement)>),
     /// Refused as a whole, or its answers were lost.
-    Broken(Answer),
+    Broken(Acknowledgement),
 }
 
 impl Elements {
@@ -70,24 +70,24 @@ impl Elements {
         changes: &[ElementChange],
         which: &[usize],
         results: &mut [Result<(), KernelError>],
-    ) -> Vec<Pending> {
-        let mut pending: Vec<Pending> = which
+    ) -> Vec<Remaining> {
+        let mut pending: Vec<Remaining> = which
             .iter()
-            .map(|&index| Pending { index, step: self.first_step(&changes[index]), refused: None })
+            .map(|&index| Remaining { index, step: self.first_step(&changes[index]), refused: None })
             .collect();
         for _ in 0..ROUNDS {
             if pending.is_empty() {
                 break;
             }
             match self.transact(changes, &pending) {
-                Outcome::Committed => return Vec::new(),
-                Outcome::Faults(faults) => {
+                Ended::Committed => return Vec::new(),
+                Ended::Faults(faults) => {
                     let next = after(&mut pending, faults);
                     for lost in next {
                         results[lost.index] = Err(refusal(&changes[lost.index], lost.refused.as_ref()));
                     }
                 }
-                Outcome::Broken(answer) => {
+                Ended::Broken(answer) => {
                     pending.iter_mut().for_each(|p| p.refused = Some(answer.clone()));
                     break;
                 }
@@ -97,14 +97,14 @@ impl Elements {
     }
 
     /// One transaction: BATCH_BEGIN, a message or two per change, BATCH_END.
-    fn transact(&mut self, changes: &[ElementChange], pending: &[Pending]) -> Outcome {
+    fn transact(&mut self, changes: &[ElementChange], pending: &[Remaining]) -> Ended {
         let begin = self.next_seq();
         let mut halves = Vec::with_capacity(pending.len() * 2);
         for (at, p) in pending.iter().enumerate() {
             match p.step {
-                Step::Add => halves.push((at, Half::Add)),
-                Step::Delete => halves.push((at, Half::Delete)),
-                Step::Replace => halves.extend([(at, Half::Delete), (at, Half::Add)]),
+                Attempt::Add => halves.push((at, HalfChange::Add)),
+                Attempt::Delete => halves.push((at, HalfChange::Delete)),
+                Attempt::Replace => halves.extend([(at, HalfChange::Delete), (at, HalfChange::Add)]),
             }
         }
         self.out.clear();
@@ -114,7 +114,7 @@ impl Elements {
             let ack = if n + 1 == halves.len() { NLM_F_ACK } else { 0 };
             let change = &changes[pending[*at].index];
             match (half, change) {
-                (Half::Add, ElementChange::Add(row) | ElementChange::Replace(row)) => {
+                (HalfChange::Add, ElementChange::Add(row) | ElementChange::Replace(row)) => {
                     wire::add(&mut self.out, seq, ack, row);
                 }
                 _ => wire::remove(&mut self.out, (self.removal, ack, seq), change.set(), change.key()),
@@ -127,16 +127,16 @@ impl Elements {
             Ok(answers) => outcome(begin, &halves, answers),
             Err(e) => {
                 self.netlink.drain();
-                Outcome::Broken(Answer { errno: Errno::of(&e), said: None })
+                Ended::Broken(Acknowledgement { errno: Errno::of(&e), said: None })
             }
         }
     }
 
-    const fn first_step(&self, change: &ElementChange) -> Step {
+    const fn first_step(&self, change: &ElementChange) -> Attempt {
         match (change, self.removal) {
-            (ElementChange::Delete { .. }, _) => Step::Delete,
-            (ElementChange::Add(_), Removal::Delete) => Step::Add,
-            (ElementChange::Add(_), Removal::Destroy) | (ElementChange::Replace(_), _) => Step::Replace,
+            (ElementChange::Delete { .. }, _) => Attempt::Delete,
+            (ElementChange::Add(_), Removal::Delete) => Attempt::Add,
+            (ElementChange::Add(_), Removal::Destroy) | (ElementChange::Replace(_), _) => Attempt::Replace,
         }
     }
 
@@ -144,9 +144,9 @@ impl Elements {
     /// such set.
     pub(super) fn probe_removal(&mut self) -> Removal {
         let nothing = ElementChange::Delete { set: "no-such-set", key: vec![0; 4] };
-        let pending = [Pending { index: 0, step: Step::Delete, refused: None }];
+        let pending = [Remaining { index: 0, step: Attempt::Delete, refused: None }];
         match self.transact(&[nothing], &pending) {
-            Outcome::Faults(faults) if faults.iter().any(|(_, _, answer)| answer.errno == Errno(libc::EINVAL)) => {
+            Ended::Faults(faults) if faults.iter().any(|(_, _, answer)| answer.errno == Errno(libc::EINVAL)) => {
                 Removal::Delete
             }
             _ => Removal::Destroy,
@@ -156,7 +156,7 @@ impl Elements {
     /// Sends what was written and collects its answers, all of them: nfnetlink works a batch off within sendmsg(2), so they
     /// are there when that returns. A commit that fails is answered twice, for `begin` and for `last`; what is left in the
     /// buffer would be read as an answer to the next batch.
-    fn answers(&mut self, begin: u32, last: u32) -> io::Result<Vec<(u32, Answer)>> {
+    fn answers(&mut self, begin: u32, last: u32) -> io::Result<Vec<(u32, Acknowledgement)>> {
         self.netlink.send(self.out.as_bytes())?;
         let mut answers = Vec::new();
         loop {
@@ -175,35 +175,35 @@ impl Elements {
 }
 
 /// The answers in a datagram to messages from `begin` to `last`; others are of another batch.
-fn answers_to(begin: u32, last: u32, datagram: &[u8]) -> impl Iterator<Item = (u32, Answer)> {
+fn answers_to(begin: u32, last: u32, datagram: &[u8]) -> impl Iterator<Item = (u32, Acknowledgement)> {
     messages(datagram)
         .filter(move |message| message.seq.wrapping_sub(begin) <= last.wrapping_sub(begin))
         .filter_map(|message| Some((message.seq, message.answer(datagram)?)))
 }
 
-fn outcome(begin: u32, halves: &[(usize, Half)], answers: Vec<(u32, Answer)>) -> Outcome {
+fn outcome(begin: u32, halves: &[(usize, HalfChange)], answers: Vec<(u32, Acknowledgement)>) -> Ended {
     let mut faults = Vec::new();
     for (seq, answer) in answers.into_iter().filter(|(_, answer)| answer.errno != Errno(0)) {
         let of = seq.wrapping_sub(begin).checked_sub(1).and_then(|n| halves.get(n as usize));
         match of {
             Some((at, half)) => faults.push((*at, *half, answer)),
-            None => return Outcome::Broken(answer),
+            None => return Ended::Broken(answer),
         }
     }
-    if faults.is_empty() { Outcome::Committed } else { Outcome::Faults(faults) }
+    if faults.is_empty() { Ended::Committed } else { Ended::Faults(faults) }
 }
 
 /// What is left to do after a transaction was refused: `pending` keeps what can be tried (again); what is refused for
 /// good is returned.
-fn after(pending: &mut Vec<Pending>, faults: Vec<(usize, Half, Answer)>) -> Vec<Pending> {
+fn after(pending: &mut Vec<Remaining>, faults: Vec<(usize, HalfChange, Acknowledgement)>) -> Vec<Remaining> {
     let mut hopeless = vec![false; pending.len()];
     let mut done = vec![false; pending.len()];
     for (at, half, answer) in faults {
         let p = &mut pending[at];
         match (p.step, half, answer.errno) {
-            (Step::Delete, Half::Delete, Errno::ENOENT) => done[at] = true,
-            (Step::Replace, Half::Delete, Errno::ENOENT) => p.step = Step::Add,
-            (_, Half::Add, Errno::EEXIST) => p.step = Step::Replace,
+            (Attempt::Delete, HalfChange::Delete, Errno::ENOENT) => done[at] = true,
+            (Attempt::Replace, HalfChange::Delete, Errno::ENOENT) => p.step = Attempt::Add,
+            (_, HalfChange::Add, Errno::EEXIST) => p.step = Attempt::Replace,
             _ => hopeless[at] = true,
         }
         p.refused = Some(answer);
@@ -220,7 +220,7 @@ fn after(pending: &mut Vec<Pending>, faults: Vec<(usize, Half, Answer)>) -> Vec<
 }
 
 /// The error of a change, in nft's words; the key stays in hexadecimal because only the set knows its type.
-fn refusal(change: &ElementChange, answer: Option<&Answer>) -> KernelError {
+fn refusal(change: &ElementChange, answer: Option<&Acknowledgement>) -> KernelError {
     let verb = if matches!(change, ElementChange::Delete { .. }) { "delete" } else { "add" };
     let key: String = change.key().iter().map(|byte| format!("{byte:02x}")).collect();
     let tried = format!("nft {verb} element inet {TABLE} {} {{ 0x{key} }}", change.set());
@@ -240,36 +240,36 @@ mod tests {
     use crate::kernel::abi::nfnetlink::{NLM_F_CAPPED, NLMSG_ERROR};
     use crate::kernel::netlink::Writer;
 
-    fn pending(steps: &[Step]) -> Vec<Pending> {
-        steps.iter().enumerate().map(|(index, &step)| Pending { index, step, refused: None }).collect()
+    fn pending(steps: &[Attempt]) -> Vec<Remaining> {
+        steps.iter().enumerate().map(|(index, &step)| Remaining { index, step, refused: None }).collect()
     }
 
-    fn no(errno: Errno) -> Answer {
-        Answer { errno, said: None }
+    fn no(errno: Errno) -> Acknowledgement {
+        Acknowledgement { errno, said: None }
     }
 
-    fn steps(pending: &[Pending]) -> Vec<(usize, Step)> {
+    fn steps(pending: &[Remaining]) -> Vec<(usize, Attempt)> {
         pending.iter().map(|p| (p.index, p.step)).collect()
     }
 
     #[test]
     fn a_refused_transaction_is_put_right() {
-        let mut all = pending(&[Step::Add, Step::Replace, Step::Delete, Step::Add, Step::Add]);
+        let mut all = pending(&[Attempt::Add, Attempt::Replace, Attempt::Delete, Attempt::Add, Attempt::Add]);
         let faults = vec![
-            (0, Half::Add, no(Errno::EEXIST)),
-            (1, Half::Delete, no(Errno::ENOENT)),
-            (2, Half::Delete, no(Errno::ENOENT)),
-            (3, Half::Add, no(Errno::ENFILE)),
+            (0, HalfChange::Add, no(Errno::EEXIST)),
+            (1, HalfChange::Delete, no(Errno::ENOENT)),
+            (2, HalfChange::Delete, no(Errno::ENOENT)),
+            (3, HalfChange::Add, no(Errno::ENFILE)),
         ];
         let lost = after(&mut all, faults);
-        assert_eq!(steps(&all), [(0, Step::Replace), (1, Step::Add), (4, Step::Add)]);
-        assert_eq!(steps(&lost), [(3, Step::Add)]);
+        assert_eq!(steps(&all), [(0, Attempt::Replace), (1, Attempt::Add), (4, Attempt::Add)]);
+        assert_eq!(steps(&lost), [(3, Attempt::Add)]);
     }
 
     #[test]
     fn a_replacement_in_a_missing_set_is_given_up() {
-        let mut all = pending(&[Step::Replace]);
-        let faults = vec![(0, Half::Delete, no(Errno::ENOENT)), (0, Half::Add, no(Errno::ENOENT))];
+        let mut all = pending(&[Attempt::Replace]);
+        let faults = vec![(0, HalfChange::Delete, no(Errno::ENOENT)), (0, HalfChange::Add, no(Errno::ENOENT))];
         assert_eq!(after(&mut all, faults).len(), 1);
         assert!(all.is_empty());
     }
@@ -287,17 +287,15 @@ mod tests {
     /// As Linux answers a batch whose commit failed (ENOMEM): its head, and its last message, in datagrams of their own.
     #[test]
     fn a_failed_commit_leaves_nothing_for_the_next_batch() {
-        let halves = [(0, Half::Add)];
+        let halves = [(0, HalfChange::Add)];
         let datagrams = [answered(5, libc::ENOMEM), answered(6, 0)];
-        let read = |begin, last, datagrams: &[Vec<u8>]| -> Vec<(u32, Answer)> {
+        let read = |begin, last, datagrams: &[Vec<u8>]| -> Vec<(u32, Acknowledgement)> {
             datagrams.iter().flat_map(|datagram| answers_to(begin, last, datagram)).collect()
         };
         for datagrams in [datagrams.clone(), [datagrams[1].clone(), datagrams[0].clone()]] {
             let answers = read(5, 6, &datagrams);
             assert_eq!(answers.len(), 2, "all of them");
-            assert!(
-                matches!(outcome(5, &halves, answers), Outcome::Broken(answer) if answer == no(Errno(libc::ENOMEM)))
-            );
+            assert!(matches!(outcome(5, &halves, answers), Ended::Broken(answer) if answer == no(Errno(libc::ENOMEM))));
         }
         // What another batch left behind is none of ours.
         let next = [answered(6, libc::EEXIST), answered(5, libc::ENOMEM), answered(9, 0)];
@@ -307,11 +305,11 @@ mod tests {
 
     #[test]
     fn answers_find_their_change_also_when_sequence_numbers_wrap() {
-        let halves = [(0, Half::Delete), (0, Half::Add)];
+        let halves = [(0, HalfChange::Delete), (0, HalfChange::Add)];
         let answers = vec![(0, no(Errno::EEXIST))];
-        let Outcome::Faults(faults) = outcome(u32::MAX - 1, &halves, answers) else { panic!("not refused") };
-        assert_eq!(faults, [(0, Half::Add, no(Errno::EEXIST))]);
-        assert!(matches!(outcome(5, &halves, vec![(5, no(Errno::EPERM))]), Outcome::Broken(_)));
-        assert!(matches!(outcome(5, &halves, vec![(7, no(Errno(0)))]), Outcome::Committed));
+        let Ended::Faults(faults) = outcome(u32::MAX - 1, &halves, answers) else { panic!("not refused") };
+        assert_eq!(faults, [(0, HalfChange::Add, no(Errno::EEXIST))]);
+        assert!(matches!(outcome(5, &halves, vec![(5, no(Errno::EPERM))]), Ended::Broken(_)));
+        assert!(matches!(outcome(5, &halves, vec![(7, no(Errno(0)))]), Ended::Committed));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::row::{Counter, Data, Element, Row, TABLE};
+use super::row::{Counter, Data, Element, NftElement, TABLE};
 use crate::kernel::abi::nf_tables::{
     NFT_MSG_DELSETELEM, NFT_MSG_DESTROYSETELEM, NFT_MSG_GETOBJ, NFT_MSG_GETSETELEM, NFT_MSG_NEWOBJ, NFT_MSG_NEWSETELEM,
     NFT_OBJECT_COUNTER, NFT_SET_ELEM_INTERVAL_END, NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS, NFTA_DATA_VALUE,
@@ -15,7 +15,7 @@ use crate::kernel::abi::nfnetlink::{
     NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFPROTO_UNSPEC, NLM_F_CREATE,
     NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST,
 };
-use crate::kernel::netlink::{NFGENMSG_LEN, Open, Writer, attributes, be32, be64, messages, text_of};
+use crate::kernel::netlink::{NFGENMSG_LEN, Unclosed, Writer, attributes, be32, be64, messages, text_of};
 
 const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;
 
@@ -36,7 +36,7 @@ fn batch_edge(out: &mut Writer, kind: u16, seq: u32) {
 
 /// `nft create element inet ftpdirector SET { KEY timeout T : DATA }`. With NLM_F_EXCL also the same data is EEXIST:
 /// Linux 6.1 would otherwise say yes and leave the old deadline.
-pub(super) fn add(out: &mut Writer, seq: u32, flags: u16, row: &Row) {
+pub(super) fn add(out: &mut Writer, seq: u32, flags: u16, row: &NftElement) {
     element(out, (NFT_MSG_NEWSETELEM, flags | NLM_F_CREATE | NLM_F_EXCL, seq), row.set, |out| {
         value(out, NFTA_SET_ELEM_KEY, &row.key);
         match &row.data {
@@ -82,7 +82,7 @@ fn element(out: &mut Writer, (kind, flags, seq): (u16, u16, u32), set: &str, fie
     out.end(message);
 }
 
-fn list(out: &mut Writer, (kind, flags, seq): (u16, u16, u32), set: &str) -> Open {
+fn list(out: &mut Writer, (kind, flags, seq): (u16, u16, u32), set: &str) -> Unclosed {
     let message = out.begin(SUBSYS | kind, NLM_F_REQUEST | flags, seq);
     out.nfgenmsg(NFPROTO_INET, 0);
     out.string(NFTA_SET_ELEM_LIST_TABLE, TABLE);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::sample;
 use crate::lvs::{Destination, ForwardingMethod};
-use crate::plan::drift::{self, Expected, Found};
+use crate::plan::drift::{self, Foreseen, Repair};
 
 const IDLE: Timeouts =
     Timeouts { tcp: Duration::from_secs(900), tcp_fin: Duration::from_secs(120), udp: Duration::from_secs(300) };
@@ -118,8 +118,8 @@ fn drift_is_what_nobody_expected() {
     service.destinations.values_mut().next().expect("a server").destination.weight = 9;
     let plan = plan(&config, &Seen { table, ..nothing(&actual) });
     let drift = |quiescing: BTreeSet<_>| {
-        let found = drift::found(&plan, Expected { quiescing: &quiescing, absent: &[] });
-        (found.len(), found.iter().map(Found::drift).sum::<u64>())
+        let found = drift::found(&plan, Foreseen { quiescing: &quiescing, absent: &[] });
+        (found.len(), found.iter().map(Repair::drift).sum::<u64>())
     };
     assert_eq!(drift(BTreeSet::new()), (2, 2), "a weight, and a server that someone added");
     assert_eq!(drift([(control, server)].into()), (2, 1), "that server was to go with its last connection");
@@ -133,9 +133,9 @@ fn a_flushed_table_is_told_by_its_number_of_rows() {
     actual.elements.clear();
     let plan = plan(&config, &nothing(&actual));
     assert!(plan.flushed());
-    let found = drift::found(&plan, Expected { quiescing: &BTreeSet::new(), absent: &[] });
-    let Some(Found::Flushed(told)) = found.iter().find(|found| matches!(found, Found::Flushed(_))) else {
+    let found = drift::found(&plan, Foreseen { quiescing: &BTreeSet::new(), absent: &[] });
+    let Some(Repair::Flushed(told)) = found.iter().find(|found| matches!(found, Repair::Flushed(_))) else {
         panic!("{found:?}")
     };
-    assert_eq!((*told, found.iter().map(Found::drift).sum()), (elements, elements as u64 + 1), "{found:?}");
+    assert_eq!((*told, found.iter().map(Repair::drift).sum()), (elements, elements as u64 + 1), "{found:?}");
 }

@@ -78,7 +78,7 @@ fn state(servers: u8, weight: u32, connections: u32) -> State {
         ] {
             let service = state.service(VirtualService { key, scheduler: "rr".into(), persistence: None });
             let destination = Destination { address, forwarding, weight };
-            service.destinations.insert(address, Entry { destination, connections });
+            service.destinations.insert(address, DestinationState { destination, connections });
         }
         let first = 31000 + u16::from(index) * 100;
         let range = crate::lvs::PortRange::new(first, first + 99).expect("a range");
@@ -142,7 +142,7 @@ fn one_service(servers: &[(u8, u32)], persistence: Option<std::time::Duration>, 
     for &(number, connections) in servers {
         let address = SocketAddr::from(([10, 0, 0, number], 0));
         let destination = Destination { address, forwarding: ForwardingMethod::Dr, weight: 1 };
-        service.destinations.insert(address, Entry { destination, connections });
+        service.destinations.insert(address, DestinationState { destination, connections });
     }
     state
 }

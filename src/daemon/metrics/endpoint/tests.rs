@@ -6,7 +6,7 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Runs `test` beside an endpoint.
-fn served<T: Future<Output = ()>>(limits: Limits, test: impl FnOnce(SocketAddr) -> T) {
+fn served<T: Future<Output = ()>>(limits: ConnectionLimits, test: impl FnOnce(SocketAddr) -> T) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
@@ -43,7 +43,7 @@ async fn ends(mut stream: TcpStream) {
 
 #[test]
 fn who_says_nothing_is_closed() {
-    served(Limits { silence: SHORT, whole: LONG * 2, ..LIMITS }, async |address| {
+    served(ConnectionLimits { silence: SHORT, whole: LONG * 2, ..LIMITS }, async |address| {
         ends(connect(address).await).await;
         let mut half = connect(address).await;
         half.write_all(b"GET /metrics HTTP/1.1\r\n").await.expect("half a request");
@@ -53,8 +53,8 @@ fn who_says_nothing_is_closed() {
 
 #[test]
 fn who_comes_beyond_the_limit_is_closed_at_once_and_the_others_are_served() {
-    for limits in [Limits { each: 2, ..LIMITS }, Limits { most: 2, ..LIMITS }] {
-        served(Limits { silence: LONG * 2, whole: LONG * 2, ..limits }, async |address| {
+    for limits in [ConnectionLimits { each: 2, ..LIMITS }, ConnectionLimits { most: 2, ..LIMITS }] {
+        served(ConnectionLimits { silence: LONG * 2, whole: LONG * 2, ..limits }, async |address| {
             let (mut scraper, idle) = (connect(address).await, connect(address).await);
             assert!(scrape(&mut scraper).await);
             for _ in 0..40 {
@@ -70,7 +70,7 @@ fn who_comes_beyond_the_limit_is_closed_at_once_and_the_others_are_served() {
 
 #[test]
 fn nobody_stays_for_ever() {
-    served(Limits { whole: SHORT, ..LIMITS }, async |address| {
+    served(ConnectionLimits { whole: SHORT, ..LIMITS }, async |address| {
         let mut scraper = connect(address).await;
         assert!(scrape(&mut scraper).await);
         while scrape(&mut scraper).await {}

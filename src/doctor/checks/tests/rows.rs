@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::super::facts::{Link, Policy, Route, Unseen};
+use super::super::super::facts::{Link, Route, RoutingRule, Unseen};
 use super::super::super::{Facts, Severity, sample};
 use crate::config;
 use crate::kernel::ipvs::{ListedService, Traffic};
@@ -214,7 +214,7 @@ pub const ROWS: &[Row] = &[
         "rp-filter",
         sample::nat,
         |f| {
-            f.policies.push(Policy { mark: None, text: "from 192.0.2.10 table 7".into() });
+            f.policies.push(RoutingRule { mark: None, text: "from 192.0.2.10 table 7".into() });
             f.set("net/ipv4/conf/all/rp_filter", "1");
         },
         Severity::Warning,
@@ -420,7 +420,7 @@ pub const ROWS: &[Row] = &[
     (
         "marks",
         sample::dr,
-        |f| f.policies.push(Policy { mark: Some((1, 0xff)), text: "fwmark 0x1/0xff".into() }),
+        |f| f.policies.push(RoutingRule { mark: Some((1, 0xff)), text: "fwmark 0x1/0xff".into() }),
         Severity::Note,
         "0x1/0xff",
         "fwmark_base",
