@@ -3,9 +3,9 @@
 mod address;
 mod change;
 mod diff;
-mod doors;
 mod exchange;
 pub mod fingerprint;
+mod pinhole_rules;
 mod rows;
 mod ruleset;
 pub mod sets;
