@@ -10,9 +10,9 @@ pub(super) struct Effects {
     pub wait: Vec<RowChange>,
     /// Rows that go; nobody waits for that.
     pub remove: Vec<RowChange>,
-    /// Whether the packet opens its own door on its way out.
+    /// Whether the packet opens its own pinhole on its way out.
     pub keep_mark: bool,
-    /// The index of the server whose reply this is, if it opens the client's door (NAT).
+    /// The index of the server whose reply this is, if it opens the client's pinhole (NAT).
     pub answer: Option<u16>,
 }
 

@@ -26,7 +26,7 @@ impl Director {
         let Some(placement) = self.table.entry(slot).and_then(|entry| self.placement(entry.index)).cloned() else {
             return effects;
         };
-        // A blind session keeps its door: what it says cannot be read any more.
+        // A blind session keeps its pinhole: what it says cannot be read any more.
         effects.keep_mark = self.table.entry(slot).is_some_and(|entry| entry.ftp.blind().is_some());
         let events = std::mem::take(&mut self.events);
         let last = events.iter().rposition(|event| names(event).is_some());
@@ -81,7 +81,7 @@ impl Director {
     }
 
     /// PASV, EPSV. Where replies are seen nothing is expected before the server has named a port. Elsewhere a server with a
-    /// range of its own is known by the port, and the door opens now.
+    /// range of its own is known by the port, and the pinhole opens now.
     fn ask_passive(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
         self.end_expectation(now, slot, Outcome::Superseded, effects);
         if placement.forwarding == ForwardingMethod::Nat {
@@ -222,8 +222,8 @@ impl Director {
         }
     }
 
-    /// Under TLS nothing can be expected: doors for as long as the session lives, at first for as long as any pinhole. IPVS
-    /// must be seen to have the connection for more: two packets with a forged address must not hold a door.
+    /// Under TLS nothing can be expected: pinholes for as long as the session lives, at first for `pinhole_timeout`. IPVS
+    /// must be seen to have the connection for more: two packets with a forged address must not hold a pinhole.
     fn go_blind(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
         self.end_blindness(slot, effects);
         let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
@@ -242,7 +242,7 @@ impl Director {
         let soon = placement.map_or(Duration::from_secs(10), |placement| self.timeout(placement));
         for row in &standing.rows {
             match self.pinholes.release(row) {
-                // Another session of this client may just have opened the same door: it closes by itself.
+                // Another session of this client may just have opened the same pinhole: it closes by itself.
                 Some(RowChange::Delete(set, _)) if matches!(set.name, Name::Open | Name::TunnelOpen) => {
                     effects.remove.push(RowChange::Refresh(row.clone(), soon));
                 }

@@ -33,7 +33,7 @@ pub struct Expectation {
     pub mode: Mode,
     /// Its number, never given twice.
     pub serial: u64,
-    /// The rows that make it true; none where the control packet opens its own door.
+    /// The rows that make it true; none where the control packet opens its own pinhole.
     pub rows: Vec<Row>,
     /// When it ends.
     pub deadline: Time,
@@ -42,7 +42,7 @@ pub struct Expectation {
     pub used: bool,
     /// Under which ports it is awaited.
     pub awaited: Vec<Awaited>,
-    /// Whether a passive data connection comes through the door of its control packets.
+    /// Whether a passive data connection comes through the pinhole of its control packets.
     pub by_range: bool,
 }
 

@@ -74,11 +74,11 @@ impl Segment {
 /// What the part of a packet that was read already asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SoFar {
-    /// Whether the packet opens its own door.
+    /// Whether the packet opens its own pinhole.
     pub keep_mark: bool,
     /// Whether its bytes were changed.
     pub edited: bool,
-    /// The index of the server whose reply it is, if it opens the client's door (NAT).
+    /// The index of the server whose reply it is, if it opens the client's pinhole (NAT).
     pub answer: Option<u16>,
 }
 

@@ -27,7 +27,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 impl Director {
     /// The rows of the former process, and until when they stand: no session of ours takes their places.
     pub fn found(&mut self, rows: impl IntoIterator<Item = (Row, Time)>) {
-        // Doors, and what stands for a whole session under TLS, are nobody's alone.
+        // Pinholes, and what stands for a whole session under TLS, are nobody's alone.
         let alone = |row: &Row| {
             matches!(row.set.name, Name::Exact | Name::Translated | Name::Active | Name::ActiveAny | Name::ActiveNat)
         };
@@ -155,11 +155,11 @@ impl Director {
     /// Someone took the dynamic rows away: what is still expected is written again.
     pub fn rows_lost(&self, now: Time, actions: &mut Vec<Action>) {
         let mut changes: Vec<RowChange> = self.pinholes.standing(now).collect();
-        // Doors that control packets opened; those of sessions under TLS are among the rows.
+        // Pinholes that control packets opened; those of sessions under TLS are among the rows.
         changes.extend(self.table.iter().filter_map(|entry| {
             let expectation = entry.expectation.as_ref().filter(|one| one.by_range && one.deadline > now)?;
-            let door = range::door(self.setup.marks, self.placement(entry.index)?, entry.key.client().ip());
-            Some(RowChange::Put(door, expectation.deadline.since(now)))
+            let pinhole = range::pinhole(self.setup.marks, self.placement(entry.index)?, entry.key.client().ip());
+            Some(RowChange::Put(pinhole, expectation.deadline.since(now)))
         }));
         if !changes.is_empty() {
             actions.push(Action::Rows { ticket: None, changes });

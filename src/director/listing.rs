@@ -98,10 +98,10 @@ impl Director {
         let busy = entries.filter(|entry| entry.expectation.is_some() || entry.standing.is_some());
         let held = busy.flat_map(|entry| {
             let expectation = entry.expectation.as_deref();
-            let door = expectation.filter(|expectation| expectation.by_range).and_then(|_| self.door(entry));
+            let pinhole = expectation.filter(|expectation| expectation.by_range).and_then(|_| self.pinhole(entry));
             let rows = expectation.into_iter().flat_map(|expectation| &expectation.rows);
             let standing = entry.standing.iter().flat_map(|standing| &standing.rows);
-            let held = rows.chain(standing).cloned().chain(door);
+            let held = rows.chain(standing).cloned().chain(pinhole);
             held.map(|row| (row.set, row.key, entry.key.client()))
         });
         Page { total: self.table.len(), items: held.collect(), next }

@@ -214,13 +214,13 @@ impl Director {
     ) -> Decision {
         let SoFar { keep_mark, edited, answer } = so_far;
         let mark = match hook {
-            // The reply opens the door (NAT).
+            // The reply opens the pinhole (NAT).
             Hook::Forward => answer.map(|index| self.setup.marks.control(index).0),
             Hook::Postrouting if keep_mark => None,
             Hook::Postrouting => Some(0),
         };
         if mark != Some(0) && (hook == Hook::Postrouting || answer.is_some()) {
-            self.note_door(slot);
+            self.note_pinhole(slot);
         }
         self.write_rows(now, slot, effects, actions);
         let Some(ticket) = self.held.waits_for(slot) else { return Decision::Accept { mark, edited } };

@@ -30,7 +30,7 @@ impl Director {
         self.note(slot, What::Refreshed);
     }
 
-    /// IPVS has this connection, established. One under TLS keeps its doors and its place for that, and only for that: its
+    /// IPVS has this connection, established. One under TLS keeps its pinholes and its place for that, and only for that: its
     /// packets are mostly not queued, and anyone can forge the first.
     pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
         let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };

@@ -176,15 +176,15 @@ fn outcomes(director: &Director, mode: Mode, outcome: Outcome) -> u64 {
 }
 
 const PASSES_UNMARKED: Decision = Decision::Accept { mark: Some(0), edited: false };
-const OPENS_ITS_DOOR: Decision = Decision::Accept { mark: None, edited: false };
+const OPENS_PINHOLE: Decision = Decision::Accept { mark: None, edited: false };
 
 #[test]
-fn only_pasv_and_epsv_open_the_door() {
+fn only_pasv_and_epsv_open_the_pinhole() {
     for verb in ["PASV", "EPSV"] {
         let mut director = director(ForwardingMethod::Dr, false);
         let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
         assert_eq!(wire.says(&mut director, Time::ZERO, "USER joe\r\n").0, PASSES_UNMARKED);
-        assert_eq!(wire.says(&mut director, Time::ZERO, &format!("{verb}\r\n")).0, OPENS_ITS_DOOR);
+        assert_eq!(wire.says(&mut director, Time::ZERO, &format!("{verb}\r\n")).0, OPENS_PINHOLE);
         assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0, PASSES_UNMARKED);
     }
 }
@@ -206,14 +206,14 @@ fn data_from_the_clients_network_meets_its_expectation() {
 }
 
 #[test]
-fn under_tls_the_door_is_the_networks() {
+fn under_tls_the_pinhole_is_the_networks() {
     let mut director = director(ForwardingMethod::Dr, false);
     director.setup.placements.iter_mut().for_each(|(placement, _)| placement.client_prefix = 24);
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
     let _ = wire.says(&mut director, Time::ZERO, "AUTH TLS\r\n");
     let (_, _, actions) = wire.says(&mut director, Time::ZERO, "\u{16}\u{3}\u{1}\u{0}\u{5}hello");
-    let door = puts(&actions).into_iter().find(|row| row.set.name == Name::Open).expect("a door");
-    assert_eq!(door.key[0].to_string(), "203.0.113.0");
+    let pinhole = puts(&actions).into_iter().find(|row| row.set.name == Name::Open).expect("a pinhole");
+    assert_eq!(pinhole.key[0].to_string(), "203.0.113.0");
 }
 
 #[test]
@@ -248,9 +248,9 @@ fn what_is_still_expected_is_written_again_when_someone_flushes_it() {
     let mut again = Vec::new();
     director.rows_lost(Time::from_millis(4000), &mut again);
     let [Action::Rows { ticket: None, changes }] = &again[..] else { panic!("{again:?}") };
-    let door = range::door(MARKS, &director.setup.placements[2].0, client().ip());
+    let pinhole = range::pinhole(MARKS, &director.setup.placements[2].0, client().ip());
     let left = Duration::from_secs(6);
-    assert_eq!(changes, &[RowChange::Put(row, left), RowChange::Put(door, left)]);
+    assert_eq!(changes, &[RowChange::Put(row, left), RowChange::Put(pinhole, left)]);
     again.clear();
     director.rows_lost(Time::from_millis(10_000), &mut again);
     assert_eq!(again, []);
@@ -286,7 +286,7 @@ fn a_227_names_the_vip_in_as_many_bytes() {
     let _ = wire.says(&mut director, Time::ZERO, "PASV\r\n");
     let line = "227 Entering Passive Mode (10,0,0,11,121,26).\r\n";
     let (decision, bytes, actions) = wire.hears(&mut director, Time::ZERO, line);
-    // The mark opens the door on its way.
+    // The mark opens the pinhole on its way.
     assert_eq!(decision, Decision::Accept { mark: Some(MARKS.control(0).0), edited: true });
     assert_eq!(payload(&bytes).len(), line.len());
     assert!(payload(&bytes).contains("(192,0,2,10,121,26)"), "{}", payload(&bytes));
@@ -367,7 +367,7 @@ fn a_change_of_mind_takes_the_row_away() {
 fn replies_alone_make_no_session() {
     let mut director = director(ForwardingMethod::Nat, false);
     let mut wire = Wire::new(client(), 0, ForwardingMethod::Nat);
-    assert_eq!(wire.hears(&mut director, Time::ZERO, "220 ready\r\n").0, OPENS_ITS_DOOR);
+    assert_eq!(wire.hears(&mut director, Time::ZERO, "220 ready\r\n").0, OPENS_PINHOLE);
     assert_eq!(director.snapshot().sessions.values().sum::<u64>(), 0);
 }
 
@@ -390,7 +390,7 @@ fn over_the_limit_sessions_pass_unread_and_are_still_steered_by_range() {
     for port in 0..101 {
         let mut wire = Wire::new(SocketAddr::new(client().ip(), 50000 + port), 1, ForwardingMethod::Dr);
         let decision = wire.says(&mut director, Time::ZERO, "NOOP\r\n").0;
-        assert_eq!(decision, if port < 100 { PASSES_UNMARKED } else { OPENS_ITS_DOOR });
+        assert_eq!(decision, if port < 100 { PASSES_UNMARKED } else { OPENS_PINHOLE });
     }
     assert_eq!(director.snapshot().over_limit, 1);
 }

@@ -78,7 +78,7 @@ pub enum What {
     /// The daemon asks the kernel for this.
     Row(RowChange),
     /// The control packet writes this row itself on its way out.
-    Door {
+    Opened {
         /// The row.
         row: Row,
         /// How long it stands.

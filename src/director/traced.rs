@@ -102,20 +102,20 @@ impl Director {
     }
 
     /// The row that a control packet which keeps its mark writes itself.
-    pub(super) fn note_door(&mut self, slot: Slot) {
+    pub(super) fn note_pinhole(&mut self, slot: Slot) {
         if self.tracer.is_none() {
             return;
         }
         let Some(entry) = self.table.entry(slot).filter(|entry| entry.ftp.blind().is_none()) else { return };
-        let Some(row) = self.door(entry) else { return };
+        let Some(row) = self.pinhole(entry) else { return };
         let Some(timeout) = self.placement(entry.index).map(|placement| self.timeout(placement)) else { return };
-        self.note(slot, What::Door { row, timeout });
+        self.note(slot, What::Opened { row, timeout });
     }
 
     /// The row of `open` that a session's own packets write.
-    pub(super) fn door(&self, entry: &Entry) -> Option<Row> {
+    pub(super) fn pinhole(&self, entry: &Entry) -> Option<Row> {
         let placement = self.placement(entry.index)?;
-        Some(range::door(self.setup.marks, placement, entry.key.client().ip()))
+        Some(range::pinhole(self.setup.marks, placement, entry.key.client().ip()))
     }
 
     /// A session that nobody had seen.

@@ -140,10 +140,10 @@ mod tests {
         let kept = |key, left| Kept { key, value: vec![], left, counted: (3, 180) };
         let mark = Value::Mark(FirewallMark(0x0f73_0001));
         let of = |name, family, row: &Kept| row.element(Set { name, family });
-        let door = kept(vec![address("10.1.0.11"), mark], Some(Duration::from_micros(1)));
-        assert_eq!(of(Name::TunnelOpen, Family::V4, &door), "0x0a01000b . 0x0f730001 timeout 1ms");
-        let door = kept(vec![address("fd00::1"), mark], None);
-        assert_eq!(of(Name::TunnelOpen, Family::V6, &door), "0xfd000000000000000000000000000001 . 0x0f730001");
+        let pinhole = kept(vec![address("10.1.0.11"), mark], Some(Duration::from_micros(1)));
+        assert_eq!(of(Name::TunnelOpen, Family::V4, &pinhole), "0x0a01000b . 0x0f730001 timeout 1ms");
+        let pinhole = kept(vec![address("fd00::1"), mark], None);
+        assert_eq!(of(Name::TunnelOpen, Family::V6, &pinhole), "0xfd000000000000000000000000000001 . 0x0f730001");
         let landed = kept(vec![mark, address("fd00::1")], None);
         assert_eq!(of(Name::Landed, Family::V6, &landed), "0x0f730001 . fd00::1 counter packets 3 bytes 180");
         let ports = Value::Ports(PortRange::new(31000, 31999).expect("a range"));

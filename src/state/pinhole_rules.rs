@@ -1,6 +1,6 @@
-//! Doors: the rules by which a control packet opens one and a data SYN passes through it.
+//! Pinholes: the rules by which a control packet opens one and a data SYN passes through it.
 //!
-//! A door is the client's own, or its network's where `client_match` says so. Netmasks are part of a rule, so each length
+//! A pinhole is the client's own, or its network's where `client_match` says so. Netmasks are part of a rule, so each length
 //! in the configuration has rules of its own; which servers they are for stands in the sets `networks4` and `networks6`.
 
 use std::fmt::Write as _;
@@ -65,7 +65,7 @@ impl Network {
 }
 
 impl Rules {
-    /// The chain that opens a door: its rules once a timeout, the default last.
+    /// The chain that opens a pinhole: its rules once a timeout, the default last.
     pub(super) fn open(&self) -> String {
         let mut text = String::from("\tchain open {\n");
         for (number, (timeout, marks)) in self.pinhole_timeouts.iter().enumerate().rev() {
@@ -97,7 +97,7 @@ impl Rules {
         text
     }
 
-    /// The chain by which a reply that names a port opens the client's door (NAT); the mark has done its work then.
+    /// The chain by which a reply that names a port opens the client's pinhole (NAT); the mark has done its work then.
     pub(super) fn answer(&self) -> String {
         let mut text = String::from("\tchain answer {\n");
         for (number, (timeout, marks)) in self.pinhole_timeouts.iter().enumerate().rev() {
@@ -121,7 +121,7 @@ impl Rules {
         text
     }
 
-    /// Lines of the chain `ranged` of a family: the door of a network lets a data SYN in.
+    /// Lines of the chain `ranged` of a family: the pinhole of a network lets a data SYN in.
     pub(super) fn through_networks(&self, family: Family) -> String {
         let of_family = self.networks.iter().filter(|network| network.family == family);
         let lines = of_family.map(|network| {
@@ -135,7 +135,7 @@ impl Rules {
         lines.collect()
     }
 
-    /// Lines of the chain `blind` of a family: a TLS record keeps the door of a network open.
+    /// Lines of the chain `blind` of a family: a TLS record keeps the pinhole of a network open.
     pub(super) fn blind_networks(&self, family: Family) -> String {
         let of_family = self.networks.iter().filter(|network| network.family == family);
         let lines = of_family.map(|network| {

@@ -11,7 +11,7 @@ use crate::lvs::FirewallMark;
 /// The table, as nft names it.
 pub const TABLE: &str = "inet ftpdirector";
 
-/// The counter of control packets that could not open their door because `open4` or its like was full.
+/// The counter of control packets that could not open their pinhole because `open4` or its like was full.
 pub const FULL: &str = "doors_full";
 
 /// The four classes of firewall marks: `base + class + index`, 0 ≤ index ≤ 0x3fff.
@@ -96,11 +96,11 @@ pub struct Rules {
     pub queue: u16,
     /// Whether any cluster is NAT.
     pub nat: bool,
-    /// How long IPVS keeps an idle TCP connection (`ipvsadm -l --timeout`): the doors of a TLS session stay as long.
+    /// How long IPVS keeps an idle TCP connection (`ipvsadm -l --timeout`): the pinholes of a TLS session stay as long.
     pub idle: Duration,
-    /// How long a door stays open, with the control marks it is for; the first is the default for all others.
+    /// How long a pinhole stays open, with the control marks it is for; the first is the default for all others.
     pub pinhole_timeouts: Vec<(Duration, Vec<FirewallMark>)>,
-    /// The networks that doors are opened for, other than single addresses; each once.
+    /// The networks that pinholes are opened for, other than single addresses; each once.
     pub networks: Vec<Network>,
     /// `limits.connection_packets`.
     pub connection_packets: u32,
@@ -196,7 +196,7 @@ fn of_family(template: &str, family: Family) -> String {
     template.replace("$ip", ip).replace("$4", suffix)
 }
 
-/// A length of network that doors are opened for.
+/// A length of network that pinholes are opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
     /// Of which addresses.

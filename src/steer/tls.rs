@@ -1,4 +1,4 @@
-//! Control connections under TLS: nothing can be read, so doors stay open for as long as the session lives.
+//! Control connections under TLS: nothing can be read, so pinholes stay open for as long as the session lives.
 
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ pub fn rows(marks: Marks, placement: &Placement, client: SocketAddr, server: Soc
     let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value };
     let mut rows = Vec::new();
     if placement.own_range.is_some() {
-        rows.push(range::door(marks, placement, client.ip()));
+        rows.push(range::pinhole(marks, placement, client.ip()));
     }
     if placement.forwarding == ForwardingMethod::Nat {
         let key = vec![Value::Address(placement.address), active, address];

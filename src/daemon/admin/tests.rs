@@ -78,9 +78,9 @@ impl DaemonFacts for Fake {
             expires: Some(Duration::from_millis(4500)),
             ..Element::default()
         };
-        let door = Element { key: key(&[client, Part::Mark(0x0f73_0002)]), ..Element::default() };
+        let pinhole = Element { key: key(&[client, Part::Mark(0x0f73_0002)]), ..Element::default() };
         let set = |name| Set { name, family: crate::state::sets::Family::V4 };
-        Ok(vec![(set(Name::ActiveNat), vec![row]), (set(Name::Open), vec![door])])
+        Ok(vec![(set(Name::ActiveNat), vec![row]), (set(Name::Open), vec![pinhole])])
     }
 }
 
@@ -223,11 +223,11 @@ fn sessions_and_pinholes_know_each_other() {
         assert_eq!(sessions.sessions[0].expectation.as_ref().and_then(|expected| expected.port), Some(51210));
         let json = asked(socket, &Ask::Pinholes, Format::Json).expect("pinholes");
         let pinholes: api::PinholeList = serde_json::from_str(&json).expect("their shape");
-        let [row, door] = &pinholes.pinholes[..] else { panic!("{pinholes:?}") };
+        let [row, pinhole] = &pinholes.pinholes[..] else { panic!("{pinholes:?}") };
         assert_eq!((row.set.as_str(), row.server.as_deref()), ("active_nat4", Some("rs1")));
         assert_eq!((row.key.as_str(), row.value.as_deref()), ("10.0.0.11 . 203.0.113.5 . 51210", Some("192.0.2.10")));
         assert_eq!(row.sessions, [sessions.sessions[0].client]);
-        assert_eq!((door.server.as_deref(), door.sessions.len()), (Some("rs3"), 0));
+        assert_eq!((pinhole.server.as_deref(), pinhole.sessions.len()), (Some("rs3"), 0));
     });
 }
 

@@ -51,7 +51,7 @@ fn tell(what: &What) -> (&'static str, Value) {
         }
         What::Told(event) => tell_event(event),
         What::Row(change) => ("row", row(change)),
-        What::Door { row, timeout } => ("row", with_row("opened", row, Some(timeout.as_secs_f64()))),
+        What::Opened { row, timeout } => ("row", with_row("opened", row, Some(timeout.as_secs_f64()))),
         What::Stand { refused } => ("rows", json!({ "refused": refused })),
         What::Ended { mode, outcome } => (outcome_name(*outcome), json!({ "mode": mode_name(*mode) })),
         What::Refreshed => ("refreshed", json!({})),

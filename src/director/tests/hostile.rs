@@ -52,7 +52,7 @@ fn an_active_row_names_the_port_that_the_server_calls_from() {
 }
 
 #[test]
-fn in_nat_the_answer_opens_the_door_and_a_refusal_does_not() {
+fn in_nat_the_answer_opens_the_pinhole_and_a_refusal_does_not() {
     for (reply, mark) in [
         ("227 Entering Passive Mode (10,0,0,12,125,5).\r\n", Some(MARKS.control(1).0)),
         ("530 Log in first.\r\n", None),
@@ -228,7 +228,7 @@ fn a_wrong_checksum_is_not_believed() {
 }
 
 #[test]
-fn two_forged_packets_hold_a_door_no_longer_than_any_pinhole() {
+fn two_forged_packets_hold_a_pinhole_no_longer_than_its_timeout() {
     let mut director = director(ForwardingMethod::Dr, false);
     let wire = Wire::new(client(), 1, ForwardingMethod::Dr);
     let actions = forged(&mut director, Time::ZERO, &wire, (1, 0x18), b"\x16\x03");
@@ -245,7 +245,7 @@ fn two_forged_packets_hold_a_door_no_longer_than_any_pinhole() {
         director.tick(Time::from_millis(second * 1000), &mut actions);
         refreshed += puts(&actions).iter().filter(|row| row.set.name == Name::Open).count();
     }
-    // (The last one lets the door close soon.)
+    // (The last one lets the pinhole close soon.)
     assert!(refreshed <= 1, "{refreshed}");
     assert_eq!(director.table.len(), 0);
 }
@@ -296,7 +296,7 @@ fn one_clients_sessions_are_bounded() {
     let mut unread = 0;
     for port in 0..30 {
         let mut wire = Wire::new(another(50000 + port), 1, ForwardingMethod::Dr);
-        unread += usize::from(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0 == OPENS_ITS_DOOR);
+        unread += usize::from(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0 == OPENS_PINHOLE);
     }
     assert_eq!((unread, director.snapshot().clusters["downloads"].limited["client_sessions"]), (20, 20));
     let mut other = Wire::new("198.51.100.7:50000".parse().expect("an address"), 1, ForwardingMethod::Dr);
@@ -332,7 +332,7 @@ fn a_packet_of_many_lines_is_read_in_turns_and_wholly() {
     read_on(&mut director, Time::ZERO, &mut actions);
     let counted = &director.snapshot().clusters["downloads"].commands;
     assert_eq!((counted["NOOP"], counted["EPSV"], counted["RETR"]), (199, 1, 1));
-    // Both carry the mark that opens the door.
+    // Both carry the mark that opens the pinhole.
     let marks: Vec<_> = actions
         .iter()
         .filter_map(|action| if let Action::Release { mark, .. } = action { Some(*mark) } else { None })
@@ -342,7 +342,7 @@ fn a_packet_of_many_lines_is_read_in_turns_and_wholly() {
 }
 
 #[test]
-fn a_reply_of_many_lines_opens_the_door_wherever_its_port_stands() {
+fn a_reply_of_many_lines_opens_the_pinhole_wherever_its_port_stands() {
     let mut director = director(ForwardingMethod::Nat, false);
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Nat);
     let _ = wire.says(&mut director, Time::ZERO, "PASV\r\nHELP\r\n");

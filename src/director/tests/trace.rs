@@ -11,7 +11,7 @@ fn told(director: &mut Director) -> Vec<String> {
         What::Row(RowChange::Put(row, _)) => format!("put {} {:?}", row.set, texts(&row.key)),
         What::Row(RowChange::Refresh(row, _)) => format!("refresh {}", row.set),
         What::Row(RowChange::Delete(set, _)) => format!("delete {set}"),
-        What::Door { row, timeout } => format!("door {} {:?} {timeout:?}", row.set, texts(&row.key)),
+        What::Opened { row, timeout } => format!("pinhole {} {:?} {timeout:?}", row.set, texts(&row.key)),
         What::Ended { mode, outcome } => format!("{mode:?} {outcome:?}"),
         other => format!("{other:?}"),
     };
@@ -35,7 +35,7 @@ fn a_passive_session_from_its_first_packet_to_its_last() {
     let _ = wire.says(&mut director, Time::ZERO, "EPSV\r\n");
     assert_eq!(
         told(&mut director),
-        ["Open", "EPSV 1000", "ask passive EPSV", "door open4 [\"203.0.113.5\", \"0x0f730001\"] 10s"]
+        ["Open", "EPSV 1000", "ask passive EPSV", "pinhole open4 [\"203.0.113.5\", \"0x0f730001\"] 10s"]
     );
     let vip = SocketAddr::new(VIP.parse().expect("the VIP"), 32010);
     director.landed(MARKS.data(1).0, &tcp(SocketAddr::new(client().ip(), 50000), vip, 1, 0x02, b""));

@@ -50,7 +50,7 @@ pub(super) struct Ground {
     pub forwarding: ForwardingMethod,
     pub vip: IpAddr,
     pub servers: Vec<Server>,
-    /// Whose data a door lets in.
+    /// Whose data a pinhole lets in.
     pub prefix: u8,
     pub bounce: Bounce,
     /// Whether there are more sessions than the director may follow.

@@ -50,11 +50,11 @@ impl Rows {
     }
 
     /// A TLS record passes: the rules of the chain `blind` start both rows' time again. Whether there is such a rule.
-    pub(super) fn record(&mut self, blind: &(Set, Key), door: &Row, now: Time, idle: Duration) -> bool {
+    pub(super) fn record(&mut self, blind: &(Set, Key), pinhole: &Row, now: Time, idle: Duration) -> bool {
         let Some(standing) = self.find(blind.0, &blind.1, now) else { return false };
         let row = standing.row.clone();
         self.put(&row, now + idle);
-        self.put(door, now + idle);
+        self.put(pinhole, now + idle);
         true
     }
 }

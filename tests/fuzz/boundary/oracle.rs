@@ -103,8 +103,8 @@ pub(super) fn explain(what: impl FnOnce() -> String) {
     }
 }
 
-/// The door of a control connection's client.
-pub(super) fn door(ground: &Ground, talk: &Talk) -> Row {
+/// The pinhole of a control connection's client.
+pub(super) fn pinhole(ground: &Ground, talk: &Talk) -> Row {
     let tunnelled = ground.forwarding == ForwardingMethod::Tun;
     let client = talk.client_end.ip();
     let prefix = if ground.servers[talk.server].own.is_some() { ground.prefix } else { 128 };
@@ -116,23 +116,23 @@ pub(super) fn door(ground: &Ground, talk: &Talk) -> Row {
     }
 }
 
-/// Whether one of these may have the door of `door`.
+/// Whether one of these may have opened this pinhole.
 fn may_open(ground: &Ground, talk: &Talk, row: &Row) -> bool {
-    (talk.client.asked || talk.veiled()) && door(ground, talk).key == row.key
+    (talk.client.asked || talk.veiled()) && pinhole(ground, talk).key == row.key
 }
 
 /// Whom a row is for, and what it leads to.
 type Judgement = Result<Vec<usize>, (Complaint, String)>;
 
 impl World {
-    /// A packet opens the door of its client.
-    pub(super) fn check_door(&self, by: usize, door: &Row) {
+    /// A packet opens the pinhole of its client.
+    pub(super) fn check_pinhole(&self, by: usize, pinhole: &Row) {
         let by = &self.talks[by];
         let steers = self.ground.servers[by.server].own.is_some();
         // a connection that the director does not follow is steered by its range alone
         let followed = by.followed(Side::Client, self.now);
-        if steers && followed && !self.talks.iter().any(|talk| may_open(&self.ground, talk, door)) {
-            complain(Complaint::Asked, || format!("a packet opens a door: {door:?}"));
+        if steers && followed && !self.talks.iter().any(|talk| may_open(&self.ground, talk, pinhole)) {
+            complain(Complaint::Asked, || format!("a packet opens a pinhole: {pinhole:?}"));
         }
     }
 

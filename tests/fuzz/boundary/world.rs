@@ -195,7 +195,7 @@ impl World {
         let end = |end: std::net::SocketAddr| [Value::Address(end.ip()), Value::Port(end.port())];
         let blind = (Set::of(Name::Blind, client.ip()), [end(client), end(far)].concat());
         match side {
-            Side::Client => self.rows.record(&blind, &oracle::door(&self.ground, talk), self.now, IDLE),
+            Side::Client => self.rows.record(&blind, &oracle::pinhole(&self.ground, talk), self.now, IDLE),
             Side::Server => self.rows.find(blind.0, &blind.1, self.now).is_some(),
         }
     }
@@ -248,7 +248,7 @@ impl World {
         }
     }
 
-    /// A packet goes on; what its mark does to the doors.
+    /// A packet goes on; what its mark does to the pinholes.
     fn released(&mut self, cause: Cause, mark: Option<u32>) {
         let (Cause::Own(id, side) | Cause::Forged(id, side)) = cause else { return };
         let talk = &self.talks[id];
@@ -258,9 +258,9 @@ impl World {
             Side::Server => mark == Some(control),
         };
         if opens {
-            let door = oracle::door(&self.ground, talk);
-            self.check_door(id, &door);
-            self.rows.put(&door, self.now + PINHOLE);
+            let pinhole = oracle::pinhole(&self.ground, talk);
+            self.check_pinhole(id, &pinhole);
+            self.rows.put(&pinhole, self.now + PINHOLE);
         }
     }
 

@@ -90,8 +90,8 @@ def test_sessions_and_pinholes():
             (row,) = [row for row in rows if row["set"] == active]
             assert row["server"] == calls.server and row["sessions"] == [ends[calls]], row
             assert 0 < row["remaining_seconds"] <= 10, row
-            (door,) = [row for row in rows if row["set"] == "open4"]
-            assert door["server"] == waits.server and door["sessions"] == [ends[waits]], door
+            (pinhole,) = [row for row in rows if row["set"] == "open4"]
+            assert pinhole["server"] == waits.server and pinhole["sessions"] == [ends[waits]], pinhole
             for command in ("sessions", "pinholes"):
                 assert ends[calls] in ask(daemon, command)
 

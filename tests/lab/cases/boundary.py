@@ -172,7 +172,7 @@ def test_nat_text_that_looks_like_a_227():
                         closed(net, (ranges, refused, verb, text))
 
 
-def test_nat_a_refused_pasv_opens_no_door():
+def test_nat_a_refused_pasv_opens_no_pinhole():
     with Topology("nat", servers=1) as net:
         net.start_daemon().wait_ready()
         with net.client1.enter():

@@ -63,7 +63,7 @@ def test_idle_sessions_survive_a_restart():
 
 
 def test_epsv_lands_right_without_a_daemon():
-    """With ranges of their own, the control packet opens its own door in the kernel."""
+    """With ranges of their own, the control packet opens its own pinhole in the kernel."""
     for forwarding in ("nat", "dr"):
         with Topology(forwarding) as net:
             net.start_daemon().wait_ready().kill9()

@@ -62,13 +62,13 @@ def test_nat_one_byte_segments():
 
 
 @long
-def test_dr_syns_through_a_door():
-    flooded("dr", "SYNs through a door", door)
+def test_dr_syns_through_a_pinhole():
+    flooded("dr", "SYNs through a pinhole", pinhole)
 
 
 @long
-def test_nat_syns_through_a_door():
-    flooded("nat", "SYNs through a door", door)
+def test_nat_syns_through_a_pinhole():
+    flooded("nat", "SYNs through a pinhole", pinhole)
 
 
 @long
@@ -95,7 +95,7 @@ def bytewise(net):
     return *stream(control, b"R"), control
 
 
-def door(net):
+def pinhole(net):
     """A client who has logged in and may connect to one port, does so from every port of his."""
     with net.client2.enter():
         session = Session(net.vip)
@@ -124,7 +124,7 @@ def flooded(forwarding, what, flood):
         plain, pace = rate_in_a_flood(net, running, SHORT, packets, advance)
         running.stop()
     with Topology(forwarding) as net:
-        # A door stays open for as long as the flood goes through it.
+        # A pinhole stays open for as long as the flood goes through it.
         daemon = net.start_daemon(net.config(["pinhole_timeout: 5m"])).wait_ready()
         first = resident(daemon)
         # The same flood: what we drop costs who sends it less than what IPVS passes on, and so it would be a greater one.
@@ -260,10 +260,10 @@ def test_nat_landings_are_counted_and_not_told():
 
 
 def landings_are_counted_and_not_told(forwarding):
-    """Each SYN that passes a door is counted; the daemon hears of the first of an expectation, and of few more."""
+    """Each SYN that passes a pinhole is counted; the daemon hears of the first of an expectation, and of few more."""
     with Topology(forwarding, servers=1) as net:
         daemon = net.start_daemon(net.config(["pinhole_timeout: 5m"])).wait_ready()
-        packets, _, _kept = door(net)
+        packets, _, _kept = pinhole(net)
         before = daemon.metrics()
         flood = Flood(net.client2, packets, 0)
         poll(lambda: flood.over(within=1), what="the end of the flood")
@@ -275,7 +275,7 @@ def landings_are_counted_and_not_told(forwarding):
         after = daemon.metrics()
         assert any(name == LOGGED for name, _ in after), f"no {LOGGED}"
         told = after.sum(LOGGED) - before.sum(LOGGED)
-        print(f"# {forwarding}: {flood.sent} SYNs, {flood.rate:.0f} a second, through one door: {told:.0f} told", flush=True)
+        print(f"# {forwarding}: {flood.sent} SYNs, {flood.rate:.0f} a second, through one pinhole: {told:.0f} told", flush=True)
         assert told <= len(packets) / 100, told
 
 

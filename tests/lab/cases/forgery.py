@@ -55,7 +55,7 @@ def a_forged_byte_ends_nothing(forwarding, mode, name):
 
 
 def test_dr_a_forged_end_of_a_tls_session():
-    """Its doors stay, and it goes on."""
+    """Its pinholes stay, and it goes on."""
     make_certificate()
     with Topology("dr", servers=1, vsftpd=TLS) as net:
         net.start_daemon().wait_ready()
@@ -63,15 +63,15 @@ def test_dr_a_forged_end_of_a_tls_session():
             session, other = Session(net.vip, timeout=60.0, tls=True), Session(net.vip)
             own = str(ends(session.sock)[0][1])
 
-            def doors():
+            def pinholes():
                 return sorted(rows(net, "open4")), [key for key in rows(net, "blind4") if own in key]
 
-            before = doors()
+            before = pinholes()
             assert all(before), before
             for flags in (RST, RST | ACK, FIN | ACK):
                 stranger(net, session.sock, flags)
                 settled(other)
-                assert doors() == before, f"flags {flags:#x}: {doors()}, not {before}"
+                assert pinholes() == before, f"flags {flags:#x}: {pinholes()}, not {before}"
             assert session.fetch(session.announce("EPSV")).decode().strip() == session.server
             # The true end is one.
             session.close()

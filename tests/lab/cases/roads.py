@@ -113,7 +113,7 @@ def test_tls_active_nat():
         assert report.right == report.total == 12, report
 
 
-def test_tls_doors_close_with_the_session():
+def test_tls_pinholes_close_with_the_session():
     make_certificate()
     with Topology("dr", vsftpd=TLS) as net:
         net.start_daemon().wait_ready()
@@ -121,18 +121,18 @@ def test_tls_doors_close_with_the_session():
             session = Session(net.vip, timeout=60.0, tls=True)
             session.fetch(session.announce("EPSV"))
 
-        def doors(set_name):
+        def pinholes(set_name):
             return net.director.run(["nft", "list", "set", "inet", "ftpdirector", set_name]).stdout
 
         # What it expires in, not its `timeout`: an element put with 10 s and with 15 min in one transaction says "timeout 10s
         # expires 15m" (Linux 6.12 compares with what the element had before it).
         def held_open():
-            return re.search(r"expires 1[0-9]m", doors("open4"))
+            return re.search(r"expires 1[0-9]m", pinholes("open4"))
 
-        assert held_open() and "expires" in doors("blind4"), doors("open4")
+        assert held_open() and "expires" in pinholes("blind4"), pinholes("open4")
         session.close()
-        poll(lambda: not held_open(), what="the door of the closed session to close")
-        poll(lambda: "expires" not in doors("blind4"), what="the row of the closed session to go")
+        poll(lambda: not held_open(), what="the pinhole of the closed session to close")
+        poll(lambda: "expires" not in pinholes("blind4"), what="the row of the closed session to go")
 
 
 def test_persistence_keeps_serving_without_the_daemon():

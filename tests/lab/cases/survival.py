@@ -124,11 +124,11 @@ def test_clock_jumps():
         finally:
             time.clock_settime(time.CLOCK_REALTIME, ahead + time.monotonic())
         assert report.right == report.total, report
-        # A door closes after its ten seconds, not after a day.
+        # A pinhole closes after its ten seconds, not after a day.
         with net.client1.enter():
             sessions[0].announce("EPSV")
         listing = ["nft", "list", "set", "inet", "ftpdirector", "open4"]
-        poll(lambda: "expires" not in net.director.run(listing).stdout, what="the doors closed")
+        poll(lambda: "expires" not in net.director.run(listing).stdout, what="the pinholes closed")
         assert daemon.metrics().sum("ftpdirector_server_up") == 3, daemon.log()
         assert drift(daemon) == 0, daemon.log()
 
@@ -197,12 +197,12 @@ def test_a_flood_at_a_stopped_daemon():
     with Topology("nat") as net:
         daemon = net.start_daemon(net.config(more=["pinhole_timeout: 2m"])).wait_ready()
         with net.client1.enter():
-            victim, door = Session(net.vip, timeout=120.0), Session(net.vip, timeout=120.0)
-            opening = door.announce("EPSV")
+            victim, pinhole = Session(net.vip, timeout=120.0), Session(net.vip, timeout=120.0)
+            opening = pinhole.announce("EPSV")
         with net.client2.enter():
             running = Load(net.vip, sessions=6, rounds=2, timeout=120.0)
         poll(lambda: running.report.total >= 6, what="6 transfers done")
-        (port, *_) = [server.passive_ports[0] for server in net.servers if server.name == door.server]
+        (port, *_) = [server.passive_ports[0] for server in net.servers if server.name == pinhole.server]
         os.kill(daemon.process.pid, signal.SIGSTOP)
         try:
             copy_what_comes_from(net, 4444, victim.sock.getsockname()[1])
@@ -229,7 +229,7 @@ def test_a_flood_at_a_stopped_daemon():
         assert metrics.sum("ftpdirector_log_overruns_total") == 0, metrics
         assert 0 < metrics.sum("ftpdirector_landings_logged_total") < metrics.sum(DATA, result="landed") / 10, metrics
         assert metrics.sum(DATA, result="misdirected") == 0, metrics
-        serves(net.client1, door, ("EPSV",), opening)
+        serves(net.client1, pinhole, ("EPSV",), opening)
         serves(net.client1, victim)
 
 
