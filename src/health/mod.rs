@@ -20,9 +20,9 @@ mod pace;
 mod probe;
 mod reply;
 mod report;
-mod tally;
+mod rise_fall;
 
 pub use pace::Pace;
 pub use probe::{IpVersion, Probe, ProbeAction, ProbeEvent, Script};
 pub use report::{Failure, ProbeOutcome, ProbeReport, Step};
-pub use tally::{HealthState, RiseFall, Transition};
+pub use rise_fall::{HealthState, RiseFall, Transition};

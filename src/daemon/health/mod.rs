@@ -3,7 +3,7 @@
 //!
 //! What they found stands in a [`HealthView`]; [`DaemonCommand::Down`] says that there is something new in it.
 
-mod probe;
+mod prober;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{BuildHasher, RandomState};
@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{Config, HealthCheck, HealthCheckKind};
 use crate::daemon::command::DaemonCommand;
-use crate::daemon::health::probe::probe;
+use crate::daemon::health::prober::probe;
 use crate::health::{HealthState, Pace, ProbeOutcome, ProbeReport, RiseFall, Step, Transition};
 use crate::lvs::PortRange;
 use crate::plan::availability::ServerName;
