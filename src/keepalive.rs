@@ -16,18 +16,18 @@ use crate::time::Time;
 /// IPVS tells when it forgets a connection in whole seconds.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How often data connections that began meanwhile are believed to be a silent session's own. Activity within the second of
-/// our own refresh cannot be seen.
+/// How often data connections that began meanwhile are believed to be a silent session's own. A command within the same second
+/// as our own keepalive cannot be seen: both move the expiry to the same second.
 const CHANCES: u8 = 2;
 
-/// A control connection.
+/// A control connection as IPVS lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ControlConnection {
-    /// The client's end.
+    /// Address and port of the client.
     pub client: SocketAddr,
-    /// Where the client sends to.
+    /// VIP and control port that the client connected to.
     pub vip: SocketAddr,
-    /// The real server's end.
+    /// Address and port of the real server.
     pub server: SocketAddr,
     /// How it is forwarded.
     pub forwarding: ForwardingMethod,
@@ -47,9 +47,9 @@ impl ControlConnection {
 /// A control connection that has been idle for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quiet {
-    /// Which.
+    /// The silent connection.
     pub control: ControlConnection,
-    /// When IPVS forgets it.
+    /// Time until IPVS forgets it, whole seconds.
     pub expires: Duration,
 }
 
@@ -62,9 +62,9 @@ type Ports = (u16, u16);
 /// How long IPVS keeps an idle connection (`ipvsadm -L --timeout`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idle {
-    /// Open.
+    /// Established connections.
     pub tcp: Duration,
-    /// Half closed.
+    /// Connections of which one side has sent a FIN.
     pub tcp_fin: Duration,
 }
 
@@ -114,16 +114,17 @@ impl Sight {
         Some(control)
     }
 
-    /// In DR and TUN a data connection that has ended is half closed for IPVS: it sees the client's half only.
+    /// In DR and TUN a data connection that has ended is half closed for IPVS, which sees the client's half only.
     fn lives(&self, state: ConnectionState, expires: Duration) -> bool {
         match state {
             ConnectionState::Established => true,
+            // The client's acknowledgements keep one that still transfers young: a quarter of `tcp` lies between two looks.
             ConnectionState::HalfClosed => self.idle.tcp_fin.saturating_sub(expires) <= self.idle.tcp / 4,
             ConnectionState::Other => false,
         }
     }
 
-    /// Other services may have our VIPs too.
+    /// Whether this is a port of a data connection: other services may have our VIPs too.
     fn takes_data(&self, vip: SocketAddr, server: IpAddr) -> bool {
         let places = self.places.get(&(vip.ip(), server));
         // RFC 959 §3.2: a server calls from its control port − 1 unless the file says otherwise.
@@ -190,9 +191,9 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// The control connections to refresh now.
+    /// The control connections that get a keepalive now.
     pub fn look(&mut self, now: Time, sight: &Sight) -> Vec<ControlConnection> {
-        // Others spoke, or ended, meanwhile.
+        // A watch that was to expire by now belongs to a connection that has ended, or spoke and is no longer quiet.
         self.watches.retain(|_, watch| watch.expires + SECOND > now);
         let used: HashSet<u64> = self.watches.values().map(|watch| watch.own).collect();
         self.chosen.retain(|number, _| used.contains(number));
@@ -200,6 +201,7 @@ impl Keepalive {
         for (pair, ports) in &sight.data {
             living.entry(*pair).or_default().insert(*ports);
         }
+        // Chosen data connections only ever get fewer: one that begins after its session fell silent is somebody else's.
         for (pair, own) in self.chosen.values_mut() {
             own.retain(|ports| living.get(pair).is_some_and(|living| living.contains(ports)));
         }
@@ -208,16 +210,19 @@ impl Keepalive {
         for Quiet { control, expires } in &sight.quiet {
             let Some(living) = living.get(&pair(control)) else { continue };
             let expires = now + *expires;
+            // Later than our own keepalive made it: the client or the server spoke meanwhile, and the choice begins anew.
             let old = self.watches.get(control).filter(|watch| expires <= watch.expires + SECOND);
             let (mut own, mut chances) = old.map_or((None, CHANCES), |watch| (Some(watch.own), watch.chances));
             let lives = |own: u64| self.chosen.get(&own).is_some_and(|(_, own)| !own.is_empty());
             match own {
                 Some(number) if lives(number) => {}
-                // Its own have ended: it should have told.
+                // Its data connections have ended, and nobody acknowledged a 226, which IPVS would have seen: the client is gone.
                 Some(_) if chances == 0 => continue,
+                // Or the 226 and the next transfer fell into the second of our own keepalive.
                 Some(_) => (own, chances) = (None, chances.saturating_sub(1)),
                 None => {}
             }
+            // All sessions of a pair that fall silent at one look share a choice: which data connection is whose, nobody can tell.
             let own = own.unwrap_or_else(|| {
                 *today.entry(pair(control)).or_insert_with(|| {
                     self.next = self.next.wrapping_add(1);

@@ -119,7 +119,8 @@ impl Daemon {
             services,
             history,
         }));
-        let keepalive = KeepaliveThread::start(Arc::clone(&view), packets.clone()).map_err(system("refresh thread"))?;
+        let keepalive =
+            KeepaliveThread::start(Arc::clone(&view), packets.clone()).map_err(system("keepalive thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
         let scrape = move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone());

@@ -1,4 +1,4 @@
-//! The refresh thread: keeps idle control connections alive in IPVS for as long as their data connections live.
+//! The keepalive thread: keeps idle control connections alive in IPVS for as long as their data connections live.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -59,7 +59,7 @@ impl KeepaliveThread {
         let raw = raw.ok();
         let (line, end) = channel();
         let keeper = Keeper { raw, ipvs, view, packets, origin: Instant::now(), complaint: None };
-        thread::Builder::new().name("refresh".into()).spawn(move || keeper.run(&end))?;
+        thread::Builder::new().name("keepalive".into()).spawn(move || keeper.run(&end))?;
         Ok(Self { _line: Some(line) })
     }
 }
@@ -108,7 +108,7 @@ impl Keeper {
         self.complaint = complaint;
     }
 
-    /// Looks at every connection once and refreshes what needs it. Goes on after an error.
+    /// Looks at every connection once, and sends the keepalives that are due. Goes on after an error.
     fn look(&mut self, keepalive: &mut Keepalive, idle: Idle) -> Result<(), KernelError> {
         let mut sight = self.sight(idle);
         let mut established = Vec::with_capacity(ASKED);
@@ -124,7 +124,7 @@ impl Keeper {
         sight.pair();
         self.ask(&mut sight);
         let controls = keepalive.look(Time::ZERO + self.origin.elapsed(), &sight);
-        tracked.and(self.refresh(controls))
+        tracked.and(self.send(controls))
     }
 
     /// Tells the packet thread of connections that IPVS has, and forgets them.
@@ -152,7 +152,8 @@ impl Keeper {
         sight.retain(|_| may.next().unwrap_or(false));
     }
 
-    fn refresh(&self, mut controls: Vec<ControlConnection>) -> Result<(), KernelError> {
+    /// Sends a keepalive for each.
+    fn send(&self, mut controls: Vec<ControlConnection>) -> Result<(), KernelError> {
         let vips: BTreeSet<_> = controls.iter().map(|control| control.vip.ip()).collect();
         // The other director of a pair has the connections too, but not the VIP: it must not send into the network.
         let local: BTreeSet<_> = vips.into_iter().filter(|&vip| is_local(vip)).collect();
