@@ -10,7 +10,7 @@ use super::stream::{advance, distance};
 use super::verb::{Role, Verb};
 use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Segment};
 
-/// How many lines of a segment are looked at before it is read in its turn.
+/// How many lines of a segment are looked at before it is read in its turn, so that a segment of empty lines costs no more.
 const LINES: usize = 16;
 /// How many lines may come again at once.
 const AGAIN: usize = 1024;
@@ -23,10 +23,12 @@ impl Session {
     pub(super) fn keep_ahead(&mut self, turn: &mut Turn<'_>, segment: &Segment<'_>) -> bool {
         if !segment.payload.is_empty() {
             let allowed = turn.context.policy.bounce == Bounce::Allow;
+            // Two versions of the same bytes: the server may take either, and only one of them would be read.
             let other = self.heap().ahead.contradicts(segment.seq, segment.payload);
             if !is_harmless(turn.context, segment.payload) || (other && !allowed) {
                 return false;
             }
+            // No room: this passes unread, and so does what was kept, for the server gets it all the same.
             if self.heap().ahead.keep(segment.seq, segment.payload).is_err() {
                 self.give_up_gap(turn.events);
                 self.skip_commands(advance(segment.seq, segment.payload.len()), turn.events);
@@ -46,6 +48,7 @@ impl Session {
     pub(super) fn read_copy(&mut self, turn: &mut Turn<'_>, segment: Option<&mut Segment<'_>>) -> bool {
         let next = self.to_server.next;
         let Some((seq, mut copy)) = self.heap.as_mut().and_then(|heap| heap.ahead.take(next)) else { return false };
+        // The copy may begin before `next`: segments overlap.
         let known = usize::try_from(distance(next, seq)).unwrap_or(usize::MAX);
         if let Some(rest) = copy.get(known..).filter(|rest| !rest.is_empty()) {
             let begin = next.wrapping_sub(self.to_server.line);
@@ -54,6 +57,8 @@ impl Session {
             let chunk = rest.get(..length).unwrap_or(rest);
             self.to_server.next = advance(next, length);
             let fate = self.command_bytes(turn, chunk);
+            // The copy itself was harmless and has passed. A refused command can only have begun in `segment` and end in the
+            // copy: its beginning is still here.
             if let (CommandFate::Overwrite(_), true, Some(segment)) = (fate, open, segment) {
                 let from = usize::try_from(distance(begin, segment.seq)).unwrap_or(0);
                 self.spoil(turn.context, segment, from..segment.payload.len(), Extent::Rest);
@@ -71,6 +76,7 @@ impl Session {
     /// can bring about, and then get another command here. Says whether the segment may pass.
     pub(super) fn judge_again(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> bool {
         let read = usize::try_from(distance(self.to_server.next, segment.seq)).unwrap_or(0);
+        // The same segment, to be read on (`Verdict::More`): its lines were judged in the first go.
         let resumed = self.resumes.take() == Some(segment.seq);
         if resumed || self.ciphered || turn.context.policy.bounce == Bounce::Allow {
             return true;
@@ -78,6 +84,7 @@ impl Session {
         if self.heap.as_ref().is_some_and(|heap| heap.ahead.contradicts(segment.seq, segment.payload)) {
             return false;
         }
+        // What was overwritten the first time is X again, before its lines are looked at.
         self.repeat_edits(segment);
         let (mut at, mut likely) = (0_usize, 0_usize);
         for _ in 0..AGAIN {
@@ -89,6 +96,7 @@ impl Session {
                 continue;
             }
             likely = likely.saturating_add(1);
+            // Each costs a parse, and one segment may bring hundreds; no honest client repeats so many.
             if likely > LIKELY {
                 return false;
             }
@@ -133,7 +141,8 @@ impl Session {
         }
     }
 
-    /// Missing commands are given up. Should they come yet, they are not let through.
+    /// Missing commands are given up. Should they come yet, they are not let through: nobody reads them any more, and a refused
+    /// one could be among them.
     pub(super) fn give_up_gap(&mut self, events: &mut Vec<Event>) {
         let Some(heap) = &mut self.heap else { return };
         let end = heap.ahead.last();
@@ -149,11 +158,13 @@ impl Session {
         if distance(to, self.to_server.next) <= 0 {
             return;
         }
+        // `to` may lie in the middle of a line: the first one is read leniently.
         let half = &mut self.to_server;
         (half.next, half.line, half.mode, half.lenient) = (to, 0, LineMode::Start, true);
         if let Some(heap) = &mut self.heap {
             wipe(&mut heap.command);
         }
+        // Nobody knows how many commands were missed, so no reply can be matched to one until the counts meet again.
         self.count.doubt();
         self.dim(BlindReason::Gap, events);
     }
@@ -170,6 +181,7 @@ pub(super) fn is_harmless(context: &Context<'_>, payload: &[u8]) -> bool {
         let mut scratch = Scratch::default();
         Verb::parse(split(clean(line, &mut scratch)).0) != Verb::Other
     };
+    // Without its end the last line could become another command with what follows.
     payload.last() == Some(&b'\n')
         && lines.into_iter().all(|(at, line)| {
             at < LINES && line.len() <= context.policy.line_limit && known(line) && !is_refused(context, line)

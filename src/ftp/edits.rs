@@ -3,7 +3,7 @@
 use super::line::is_blank;
 use super::stream::{advance, distance};
 
-/// How many stretches are remembered.
+/// How many stretches are remembered of one session. For the next the oldest is forgotten, and a retransmission of it dropped.
 const MOST: usize = 64;
 
 /// How long, in seconds, where the server's acknowledgements are not seen. A client gives a segment up after this at the
@@ -91,6 +91,8 @@ impl Edits {
 
     /// Remembers one; returns the end of one that is forgotten for it.
     pub(super) fn push(&mut self, seq: u32, length: Length, now: u16) -> Option<u32> {
+        // A refused command that comes byte by byte is one stretch. A line's end is one of its own: in it every byte changes,
+        // blanks and line ends too.
         if let Some(last) = self.0.last_mut()
             && !last.length.is_end()
             && !length.is_end()
@@ -111,6 +113,7 @@ impl Edits {
     pub(super) fn apply(&self, seq: u32, payload: &mut [u8]) -> bool {
         let mut reaches = false;
         for edit in &self.0 {
+            // TCP may cut a retransmission otherwise: it may begin in the middle of the stretch, or end there.
             let offset = distance(edit.seq, seq);
             let into = usize::try_from(offset).unwrap_or(0);
             let behind = usize::try_from(offset.saturating_neg()).unwrap_or(0);
@@ -132,6 +135,7 @@ impl Edits {
     pub(super) fn age(&mut self, now: u16) -> (Option<u32>, Option<u16>) {
         let mut forgotten: Option<u32> = None;
         self.0.retain(|edit| {
+            // Seconds wrap after 18 hours. Nothing gets so old: a timer calls this when the first is due.
             let old = now.wrapping_sub(edit.made) >= LIFETIME;
             if old && forgotten.is_none_or(|end| distance(edit.end(), end) > 0) {
                 forgotten = Some(edit.end());

@@ -24,8 +24,9 @@ impl Session {
             overwrite(bytes, Length::text(bytes.len()));
             self.remember_text(context, segment, range);
         } else if extent == Extent::First {
+            // Only the line feed is left to change, so the server reads on to the next one: two lines are one command to it.
             if *bytes == *b"\n" {
-                self.count.doubt(); // the next line is its end now
+                self.count.doubt();
             }
             overwrite(bytes.get_mut(..1).unwrap_or(&mut []), Length::end());
             self.remember(context, advance(segment.seq, range.start), Length::end());
@@ -33,6 +34,7 @@ impl Session {
     }
 
     fn remember_text(&mut self, context: &Context<'_>, segment: &Segment<'_>, range: Range<usize>) {
+        // Blanks between two stretches are never changed, so both can be remembered as one.
         let mut start = range.start;
         let last = self.heap.as_ref().and_then(|heap| heap.edits.last_end());
         if let Some(end) = last.and_then(|end| usize::try_from(distance(end, segment.seq)).ok())
@@ -49,6 +51,7 @@ impl Session {
 
     fn remember(&mut self, context: &Context<'_>, seq: u32, length: Length) {
         let heap = self.heap();
+        // In NAT the server's acknowledgement says when no retransmission can come; in DR and TUN only time does.
         if context.policy.replies == Replies::Unseen {
             heap.edits_until.get_or_insert(context.now.add(Duration::from_secs(u64::from(LIFETIME))));
         }

@@ -1,4 +1,7 @@
 //! The line of a passive reply with what the client shall be told.
+//!
+//! The address matters more than the port: a client that gets the server's own address reaches nothing (NAT), while a port
+//! that found no room stays the server's, and is expected as such. So a line with room for one of the two gets the address.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -54,6 +57,7 @@ impl Naming<'_> {
     pub(super) fn write(&self, line: &[u8], from: usize, released: &Released) -> Written {
         let NamedPort { spelling, port, .. } = self.named;
         let address = self.address().map(|address| address_text(address, spelling.style));
+        // An unchanged port keeps its spelling (`121,026`): a text of our own might be shorter, for nothing.
         let port = (*port != spelling.port).then(|| port_text(*port, spelling.style));
         let wanted = Wanted { address: address.as_deref(), port: port.as_deref().map(str::as_bytes) };
         let write = |wanted| match released.bytes.as_slice() {

@@ -32,6 +32,7 @@ pub(super) fn fit(line: &[u8], from: usize, spelling: &Spelling, wanted: Wanted<
     let mut out = Vec::with_capacity(line.len());
     let mut at = 0_usize;
     if let (Some((_, old)), Some(new)) = (&spelling.address, wanted.address) {
+        // A part of the server's address has left already: it cannot become another one.
         if old.start < from && line.get(old.clone()) != Some(new) {
             return None;
         }
@@ -43,11 +44,13 @@ pub(super) fn fit(line: &[u8], from: usize, spelling: &Spelling, wanted: Wanted<
     out.extend_from_slice(port);
     let tail = line.get(spelling.port_at.end..)?;
     out.extend_from_slice(tail);
+    // What is still too long or too short takes room from, or leaves it to, the text behind the port.
     if out.len() != line.len() {
         let named = out.len().saturating_sub(tail.len());
         out.truncate(named);
         out.extend(stretch(tail, line.len().checked_sub(named)?)?);
     }
+    // The client has these bytes: another version of them would be a retransmission that contradicts the first.
     (out.get(..from) == line.get(..from)).then_some(out)
 }
 
@@ -58,6 +61,7 @@ pub(super) fn begin(line: &[u8], from: usize, old: &Range<usize>, new: &[u8]) ->
         return None;
     }
     let mut out = Vec::with_capacity(line.len());
+    // The words before the address had too little room: the rest must come from behind the port, which nobody knows yet.
     if head(&mut out, line, from, old, new) > 0 {
         return None;
     }
@@ -79,6 +83,7 @@ pub(super) fn extend(
 ) -> Option<Released> {
     let mut out = released.bytes.clone();
     let said = released.bytes.get(released.address_at?..)?;
+    // The client has the new address in part, as a whole, or with the first digits of the port behind it.
     let digits = match said.strip_prefix(new) {
         None => {
             out.extend_from_slice(new.strip_prefix(said)?);
@@ -97,6 +102,7 @@ pub(super) fn extend(
         Filler::Nothing => &[],
         Filler::Zeros => port.strip_prefix(digits)?,
     };
+    // Zeros in front change no number, but only in front: behind digits that have left they would.
     let missing = line.len().saturating_sub(out.len()).saturating_sub(more.len());
     if missing > 0 && (filler == Filler::Nothing || !digits.is_empty()) {
         return None;
@@ -136,6 +142,7 @@ pub(super) fn finish(line: &[u8], released: &Released, spelling: &Spelling, want
     let mut out = released.bytes.clone();
     match named.strip_prefix(said) {
         Some(rest) => out.extend_from_slice(rest),
+        // Zeros left before the port was known (`Filler::Zeros`): the port's own digits go on behind those that the client has.
         None => {
             let digits = significant(said.strip_prefix(new)?.strip_prefix(b",")?);
             out.extend_from_slice(significant(port).strip_prefix(digits)?);
@@ -158,6 +165,7 @@ pub(super) fn port_text(port: u16, style: Style) -> String {
 /// Writes everything up to the new address's end, so that it is as long as everything up to the old one's. Returns by
 /// how many bytes that failed.
 fn head(out: &mut Vec<u8>, line: &[u8], from: usize, old: &Range<usize>, new: &[u8]) -> usize {
+    // The words before `lead` give way; what stands between `lead` and the address is what clients look for in front of it.
     let lead = lead(line, from, old.start);
     let text = line.get(..lead).unwrap_or(line);
     let length = old.end.saturating_sub(old.start);
@@ -205,6 +213,7 @@ fn stretch(tail: &[u8], room: usize) -> Option<Vec<u8>> {
     };
     let (closing, free) = tail.split_at_checked(closing)?;
     let mut out: Vec<u8> = closing.to_vec();
+    // `( … , 26 )`: blanks inside the brackets are the last that can be spared.
     if out.len() > room {
         out.retain(|b| *b != b' ');
     }
