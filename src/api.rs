@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 /// `GET /status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The daemon's.
+    /// The daemon's version, `MAJOR.MINOR.PATCH`.
     pub version: String,
-    /// Since it started.
+    /// Seconds since the daemon started.
     pub uptime_seconds: u64,
     /// The file and its last reload.
     pub config: ConfigState,
@@ -31,7 +31,7 @@ pub struct Status {
 /// The configuration in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigState {
-    /// Its file.
+    /// Path of the configuration file, as `run` was given it.
     pub file: String,
     /// Whether the last reload was good; if not, the configuration before it is in force.
     pub reload_good: bool,
@@ -39,18 +39,18 @@ pub struct ConfigState {
     pub read_at: f64,
 }
 
-/// One cluster.
+/// A cluster in `Status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterStatus {
-    /// Its name.
+    /// Its name, as in the file.
     pub name: String,
-    /// Its VIPs.
+    /// Its VIPs, in the order of the file.
     pub vips: Vec<IpAddr>,
-    /// Its control ports.
+    /// Its control ports, in the order of the file.
     pub ports: Vec<u16>,
     /// `nat`, `dr` or `tun`.
     pub forwarding: String,
-    /// The scheduler.
+    /// The IPVS scheduler of its control services: `wlc`, `rr`, …
     pub scheduler: String,
     /// The interface or DNS name whose address goes into 227s; `null`: the VIP or a fixed address.
     #[serde(default)]
@@ -73,15 +73,15 @@ pub struct AdvertiseStatus {
 /// One real server. What the kernel counts is `null` while it cannot be read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Server {
-    /// Its cluster.
+    /// Name of its cluster.
     pub cluster: String,
     /// Its name.
     pub name: String,
-    /// Its address.
+    /// Its own address, not the VIP.
     pub address: IpAddr,
     /// Whether it takes new sessions.
     pub state: ServerState,
-    /// The file's.
+    /// The configured weight, 0 to 65535.
     pub weight: u32,
     /// The one of its control service: 0 takes no new sessions.
     pub effective_weight: u32,
@@ -126,7 +126,7 @@ pub struct HealthStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerState {
-    /// It does.
+    /// It gets new sessions.
     Up,
     /// Its health checks fail.
     Down,
@@ -137,7 +137,7 @@ pub enum ServerState {
 /// IPVS's counts of one service's connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// Established.
+    /// Established connections (ActiveConn of `ipvsadm -L`).
     pub active: u64,
     /// In any other state: closing, mostly.
     pub inactive: u64,
@@ -146,9 +146,9 @@ pub struct Connections {
 /// IPVS's counters. What comes from the real servers is seen in NAT only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficTotals {
-    /// Connections scheduled.
+    /// Connections scheduled, since the service was made.
     pub connections: u64,
-    /// Packets from clients.
+    /// Packets from clients, since the service was made.
     pub packets_in: u64,
     /// Packets from real servers.
     pub packets_out: u64,
@@ -167,16 +167,16 @@ pub struct Sessions {
     pub sessions: Vec<SessionStatus>,
 }
 
-/// One session.
+/// A control connection in `Sessions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// The client's end.
+    /// Address and port of the client.
     pub client: SocketAddr,
     /// The other end: the VIP in DR and TUN, the real server in NAT.
     pub far_end: SocketAddr,
-    /// Its cluster.
+    /// Name of its cluster.
     pub cluster: String,
-    /// Its server.
+    /// Name of its real server.
     pub server: String,
     /// Since its first packet that this process saw.
     pub age_seconds: f64,
@@ -236,7 +236,7 @@ pub struct Pinhole {
 /// `POST /drain?server=CLUSTER/SERVER`, `POST /undrain?server=CLUSTER/SERVER`: the server afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drained {
-    /// The server.
+    /// The server that was drained or undrained.
     pub server: Server,
 }
 
@@ -261,9 +261,9 @@ pub struct Trace {
     pub at: f64,
     /// `CLIENT:PORT>SERVER:PORT`, as in `replay --json`; empty with `event: lost`.
     pub session: String,
-    /// The cluster.
+    /// Name of the cluster; empty with `event: lost`.
     pub cluster: String,
-    /// The server.
+    /// Name of the real server; empty with `event: lost`.
     pub server: String,
     /// `open`, `command`, `reply`, `expect`, `transfer`, `rewrite`, `refuse`, `blind`, `unparsed`, `row`, `rows`, `used`,
     /// `expired`, `superseded`, `end`, `closed`, `lost`, …

@@ -47,7 +47,7 @@ impl ControlConnection {
 /// A control connection that has been idle for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quiet {
-    /// The silent connection.
+    /// The control connection that is silent.
     pub control: ControlConnection,
     /// Time until IPVS forgets it, whole seconds.
     pub expires: Duration,
@@ -62,7 +62,7 @@ type Ports = (u16, u16);
 /// How long IPVS keeps an idle connection (`ipvsadm -L --timeout`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idle {
-    /// Established connections.
+    /// Timeout of established connections.
     pub tcp: Duration,
     /// Connections of which one side has sent a FIN.
     pub tcp_fin: Duration,

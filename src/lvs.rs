@@ -20,7 +20,7 @@ impl ForwardingMethod {
     /// Every one, by the name that the configuration, the command line and the admin socket have for it.
     pub const NAMED: [(&'static str, Self); 3] = [("nat", Self::Nat), ("dr", Self::Dr), ("tun", Self::Tun)];
 
-    /// That name.
+    /// `nat`, `dr` or `tun`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl ForwardingMethod {
         }
     }
 
-    /// ipvsadm's option.
+    /// The option of ipvsadm: `m`, `g` or `i`.
     const fn option(self) -> char {
         match self {
             Self::Nat => 'm',
@@ -58,7 +58,7 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// Every unprivileged port.
+    /// Every unprivileged port, 1024 to 65535.
     pub const UNPRIVILEGED: Self = Self { first: 1024, last: 65535 };
 
     /// The range `first..=last`; `None` when empty or when it holds port 0.
@@ -67,13 +67,13 @@ impl PortRange {
         if first == 0 || first > last { None } else { Some(Self { first, last }) }
     }
 
-    /// The lowest port.
+    /// The lowest port of the range.
     #[must_use]
     pub const fn first(self) -> u16 {
         self.first
     }
 
-    /// The highest port.
+    /// The highest port of the range, included.
     #[must_use]
     pub const fn last(self) -> u16 {
         self.last
@@ -135,7 +135,7 @@ impl fmt::Display for ServiceKey {
 /// A virtual service without its real servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualService {
-    /// Its key.
+    /// How packets find it: address and port, or firewall mark.
     pub key: ServiceKey,
     /// The scheduler's kernel name (`rr`, `wlc`, …).
     pub scheduler: String,
@@ -157,7 +157,7 @@ impl VirtualService {
 pub struct Destination {
     /// Address and port; port 0 keeps the packet's own (firewall-mark services).
     pub address: SocketAddr,
-    /// The forwarding method.
+    /// NAT, direct routing or tunnelling.
     pub forwarding: ForwardingMethod,
     /// The weight; 0 takes no new connections.
     pub weight: u32,
@@ -214,7 +214,7 @@ pub const fn is_ipv6(address: IpAddr) -> bool {
 /// A TCP connection that IPVS keeps (`ipvsadm -L -n -c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The client's end.
+    /// Address and port of the client.
     pub client: SocketAddr,
     /// Where the client sends to.
     pub vip: SocketAddr,
@@ -252,11 +252,11 @@ pub fn serves(listener: SocketAddr, address: IpAddr) -> bool {
 /// one as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Established TCP.
+    /// Established TCP connections; whole seconds.
     pub tcp: Duration,
     /// TCP after a FIN.
     pub tcp_fin: Duration,
-    /// UDP.
+    /// UDP; whole seconds.
     pub udp: Duration,
 }
 

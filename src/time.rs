@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Time(u64);
 
 impl Time {
-    /// The origin.
+    /// The origin of the clock: the start of the process or of the test.
     pub const ZERO: Self = Self(0);
 
     /// The time `ms` milliseconds after the origin.

@@ -13,7 +13,7 @@ use request::{Ask, ClientError};
 /// How an answer is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Tables and sentences, for people.
     Text,
     /// As the daemon said it, one JSON object a line.
     Json,

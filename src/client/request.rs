@@ -17,13 +17,13 @@ use crate::api::ErrorBody;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
+    /// No daemon listens at the socket.
     #[error(
         "no daemon answers at {}: {error}: start it (systemctl start ftpdirector), or name its socket with --socket",
         socket.display()
     )]
     Nobody {
-        /// Where.
+        /// Path of the admin socket.
         socket: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -31,7 +31,7 @@ pub enum ClientError {
     /// We may not connect.
     #[error("{}: {error}: run as root, or as a member of the socket's group", socket.display())]
     Permission {
-        /// Where.
+        /// Path of the admin socket.
         socket: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -42,9 +42,9 @@ pub enum ClientError {
     /// The connection broke, or what came makes no sense.
     #[error("{}: the daemon's answer: {why}", socket.display())]
     Broken {
-        /// Where.
+        /// Path of the admin socket.
         socket: PathBuf,
-        /// What is wrong.
+        /// What in the answer cannot be read.
         why: String,
     },
     /// The answer cannot be shown.
@@ -65,7 +65,7 @@ impl ClientError {
     }
 }
 
-/// What is asked.
+/// A request to the admin socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// `GET /status`

@@ -29,9 +29,9 @@ pub struct TopOptions {
     pub pages: Option<NonZeroU32>,
     /// Pages one after the other, as text, also on a terminal.
     pub batch: bool,
-    /// Only this cluster.
+    /// The only cluster that is shown; `None`: all.
     pub cluster: Option<String>,
-    /// Sorted by what.
+    /// The order of the servers.
     pub order: Order,
 }
 

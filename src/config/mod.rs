@@ -26,7 +26,7 @@ pub(crate) use value::unfit;
 /// A file that can be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// What it says.
+    /// The configuration of the file.
     pub config: Config,
     /// What a human should look at; warnings only.
     pub warnings: Vec<Problem>,

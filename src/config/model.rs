@@ -16,11 +16,11 @@ pub struct Config {
     pub limits: Limits,
     /// The numbers it owns in the kernel.
     pub kernel: Kernel,
-    /// The metrics endpoint.
+    /// `metrics`: the HTTP endpoint.
     pub metrics: Metrics,
-    /// The admin socket.
+    /// `admin`: the Unix socket.
     pub admin: Admin,
-    /// Logging.
+    /// `log`: level and format.
     pub log: Log,
 }
 
@@ -114,7 +114,7 @@ impl RealServer {
 pub enum Advertise {
     /// The VIP that the client came to.
     Vip,
-    /// This address.
+    /// An IPv4 address, as written.
     Address(Ipv4Addr),
     /// The first IPv4 address of this interface, followed when it changes.
     Interface(String),
@@ -166,7 +166,7 @@ impl ClientMatch {
 /// What becomes of control packets while no daemon listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// They pass unread.
+    /// Control packets pass unread.
     Bypass,
     /// They are dropped, so that TCP repeats them until a daemon is back.
     Hold,
@@ -177,14 +177,14 @@ pub enum OnFailure {
 pub enum NoServers {
     /// They go to the servers last known good.
     Keep,
-    /// They are refused.
+    /// New sessions are refused: no server gets any.
     Reject,
 }
 
 /// Takes new sessions while every server of the cluster is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SorryServer {
-    /// Its address.
+    /// Address of the sorry server, of the family of a VIP.
     pub address: IpAddr,
     /// Its control port; `None`: the port that the client used.
     pub port: Option<u16>,
@@ -203,7 +203,7 @@ pub struct HealthCheck {
     pub rise: u32,
     /// Bad probes in a row that take it down; ≥ 1.
     pub fall: u32,
-    /// Who logs in.
+    /// The user name for USER.
     pub user: String,
     /// Where the password stands; absolute.
     pub password_file: Option<PathBuf>,
@@ -214,13 +214,13 @@ pub struct HealthCheck {
 /// How far a probe goes; each kind does what the ones before it do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthCheckKind {
-    /// No probes.
+    /// No health checks; the server is never down.
     None,
-    /// A TCP connection.
+    /// A TCP connection to the control port.
     Tcp,
-    /// The 220.
+    /// … and a 220 in it.
     Banner,
-    /// USER and PASS.
+    /// … and a login with USER and PASS.
     Login,
     /// A passive data connection.
     Transfer,
@@ -254,27 +254,27 @@ pub struct Kernel {
     /// Data marks start here, tags at +0x10000, persistence at +0x20000, control marks at +0x30000. Not 0; the low 18
     /// bits are 0.
     pub fwmark_base: u32,
-    /// The NFQUEUE number.
+    /// The NFQUEUE number and NFLOG group, 0 to 65535.
     pub queue: u16,
     /// IPVS's own timeouts, one setting per network namespace; `None`: left alone.
     pub timeouts: Option<Timeouts>,
 }
 
-/// The metrics endpoint.
+/// The keys of `metrics`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
-    /// Where it listens.
+    /// Address and port of the HTTP endpoint.
     pub listen: SocketAddr,
 }
 
-/// The admin socket.
+/// The keys of `admin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Its path; absolute.
+    /// Absolute path of the socket, at most 90 bytes.
     pub socket: PathBuf,
 }
 
-/// Logging.
+/// The keys of `log`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// The least important level that is written.
@@ -286,22 +286,22 @@ pub struct Log {
 /// The importance of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Something failed.
+    /// Errors alone: something failed.
     Error,
     /// A human should look.
     Warn,
     /// A change of state.
     Info,
-    /// Sessions.
+    /// … and sessions.
     Debug,
-    /// Packets.
+    /// … and packets.
     Trace,
 }
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// One line of text for each event, for people.
     Text,
     /// One object a line.
     Json,

@@ -30,9 +30,9 @@ pub struct Problem {
     pub column: usize,
     /// `clusters[1].real_servers[0].address`; empty where no key is meant.
     pub path: String,
-    /// What is wrong.
+    /// What is wrong with the value.
     pub what: String,
-    /// What to do.
+    /// What to write instead.
     pub cure: String,
     /// The source line.
     source: String,

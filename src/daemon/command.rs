@@ -11,16 +11,16 @@ pub enum DaemonCommand {
     Reload(oneshot::Sender<Result<(), String>>),
     /// Drains a server (`true`: it gets no new sessions) or ends the drain.
     Drain {
-        /// Which.
+        /// The server to drain or undrain.
         server: ServerName,
         /// Whether it drains from now on.
         drained: bool,
-        /// What went wrong.
+        /// Answered when it is done: nothing, or why it was refused.
         answer: oneshot::Sender<Result<(), String>>,
     },
     /// A server's health checks fail (`true`), or succeed again: what holds stands in the `HealthView`.
     Down {
-        /// Which.
+        /// The server that was checked.
         server: ServerName,
         /// Whether it is down from now on.
         down: bool,
@@ -34,6 +34,6 @@ pub enum DaemonCommand {
 pub enum OnExit {
     /// Every row: established transfers go on, and with disjoint ranges new ones too.
     KeepRows,
-    /// Nothing.
+    /// No row: the kernel is as before `run`.
     Flush,
 }

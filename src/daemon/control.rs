@@ -49,7 +49,7 @@ const COPY: u32 = 65531;
 /// How long a start waits for the first answers of name servers.
 const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The running daemon.
+/// The running daemon: its threads, and the configuration in force.
 pub struct Daemon {
     /// What the file says. (The view's is that with what quiesces.)
     config: Config,

@@ -15,15 +15,15 @@ pub enum RunError {
     /// The metrics endpoint cannot listen.
     #[error("metrics.listen: {address}: {error}: is another ftpdirector running, or another program on that port?")]
     Listen {
-        /// Where.
+        /// `metrics.listen` of the file.
         address: SocketAddr,
-        /// Why not.
+        /// The error of bind(2) or listen(2).
         error: io::Error,
     },
     /// The admin socket's path is taken.
     #[error("admin.socket: {}: {why}", socket.display())]
     Admin {
-        /// Where.
+        /// `admin.socket` of the file.
         socket: PathBuf,
         /// By whom or what, and what to do.
         why: String,
@@ -31,9 +31,9 @@ pub enum RunError {
     /// The operating system refuses a thread, a descriptor or a signal handler.
     #[error("{what}: {error}")]
     System {
-        /// What we tried.
+        /// What was to be started or opened.
         what: &'static str,
-        /// What it said.
+        /// The error of the system.
         error: io::Error,
     },
 }

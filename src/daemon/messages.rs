@@ -15,7 +15,7 @@ use crate::kernel::wait::Wake;
 pub enum Message {
     /// The rows of a ticket stand, or were refused.
     RowsDone {
-        /// Whose.
+        /// The ticket of the packet that waits for the rows.
         ticket: u64,
         /// Whether the kernel refused one.
         refused: bool,
@@ -38,11 +38,11 @@ pub enum Message {
     Listen(Listener),
     /// Someone wants to know whether the thread still runs.
     Ping(oneshot::Sender<()>),
-    /// Another configuration.
+    /// The configuration from now on, after a reload or a drain.
     Configure(Box<Setup>),
     /// Someone flushed the dynamic rows.
     RowsLost,
-    /// The end.
+    /// Ends the packet thread.
     Stop,
 }
 

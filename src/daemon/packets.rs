@@ -24,15 +24,15 @@ use crate::time::Time;
 
 /// What the thread works with.
 pub struct Thread {
-    /// Control packets.
+    /// The NFQUEUE that control packets wait in.
     pub queue: Queue,
     /// Data connections that landed.
     pub log: LandingLog,
-    /// The core.
+    /// The director: owned by this thread alone.
     pub director: Director,
     /// What it is told.
     pub inbox: Receiver<Message>,
-    /// What wakes it.
+    /// Wakes the thread for messages and rows that are written.
     pub wake: Wake,
     /// Where rows are written.
     pub rows: Sender<Job>,

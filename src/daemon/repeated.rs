@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// From one line to the next.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// One warning.
+/// A warning that may be due often: it is given once a minute.
 #[derive(Debug, Default)]
 pub struct Repeated {
     said: Option<Instant>,

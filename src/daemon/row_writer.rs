@@ -19,7 +19,7 @@ use crate::steer::RowChange;
 pub struct Job {
     /// For the answer; `None`: nobody waits.
     pub ticket: Option<u64>,
-    /// In this order.
+    /// The changes, written in this order.
     pub changes: Vec<RowChange>,
 }
 

@@ -13,7 +13,7 @@ pub const BEHIND: usize = 4096;
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TraceLine {
-    /// Something happened.
+    /// An event of a session.
     Event {
         /// When, seconds since the epoch.
         at: f64,
@@ -24,7 +24,7 @@ pub enum TraceLine {
     Lost(u64),
 }
 
-/// Someone who listens.
+/// One `ftpdirector trace`.
 #[derive(Debug)]
 pub struct Listener {
     filter: Filter,
@@ -59,18 +59,18 @@ impl Listener {
     }
 }
 
-/// All who listen.
+/// Every `ftpdirector trace` that is connected.
 #[derive(Debug, Default)]
 pub struct Listeners(Vec<Listener>);
 
 impl Listeners {
-    /// Whether nobody listens.
+    /// Whether no trace is connected.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// One more.
+    /// Adds a trace; the director tells events from now on.
     pub fn add(&mut self, listener: Listener, director: &mut Director) {
         self.0.push(listener);
         self.tell(director);

@@ -13,9 +13,9 @@ use crate::plan::mark_index::Indexes;
 pub struct View {
     /// The configuration in force: the file's, with what quiesces.
     pub config: Config,
-    /// Its indexes.
+    /// The mark indexes of its servers and ports.
     pub indexes: Indexes,
-    /// Drains and failures.
+    /// Drained servers, and those that fail their health checks.
     pub availability: Availability,
     /// What the health checks found.
     pub health: HealthView,

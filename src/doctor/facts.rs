@@ -30,7 +30,7 @@ pub struct Facts {
     pub ruleset: Ruleset,
     /// `iptables-legacy-save` and its IPv6 sister.
     pub legacy: Vec<String>,
-    /// Interfaces.
+    /// The interfaces of this network namespace.
     pub links: Vec<Link>,
     /// `ip route get`, of VIPs and real servers; what has no route is not in it.
     pub routes: BTreeMap<IpAddr, Route>,
@@ -53,9 +53,9 @@ pub struct Facts {
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Its name.
+    /// Its name, as `ip link` shows it.
     pub name: String,
-    /// Bytes.
+    /// Its MTU in bytes.
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
@@ -66,7 +66,7 @@ pub struct Link {
 /// The way to an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The interface.
+    /// The name of the outgoing interface.
     pub device: String,
     /// The router; `None`: on-link.
     pub gateway: Option<IpAddr>,
@@ -86,11 +86,11 @@ pub struct RoutingRule {
 /// What a check looks at, and may not be able to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// The clusters.
+    /// A configuration that can be used.
     Configuration,
-    /// The ruleset.
+    /// `nft list ruleset`
     Rules,
-    /// IPVS's services.
+    /// `ipvsadm -L -n`
     Services,
     /// Interfaces, addresses and routes.
     Network,
@@ -105,9 +105,9 @@ pub enum Need {
 pub struct Unseen {
     /// What the checks lack for it; `None`: nothing that decides.
     pub need: Option<Need>,
-    /// What was tried.
+    /// The command or file that could not be read.
     pub tried: String,
-    /// Why it failed.
+    /// The error of the system or program.
     pub why: String,
 }
 

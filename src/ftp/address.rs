@@ -13,7 +13,7 @@ use super::verb::ActiveForm;
 /// The host that a possibly unfinished argument names, once no further byte can change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Host {
-    /// This address.
+    /// The address that the command names.
     Address(IpAddr),
     /// A spelling that some server's resolver would take for a host, but not a plain address: `10.200`, `012.0.0.1`, a name.
     Obscure,

@@ -47,7 +47,7 @@ pub(super) struct Overflow;
 /// What a final reply was to EPSV ALL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EpsvAllReply {
-    /// It accepts it.
+    /// 2xx: the server takes EPSV only from now on.
     EpsvAll,
     /// It has nothing to do with it.
     Other,
@@ -59,7 +59,7 @@ impl Count {
         self.sent.wrapping_sub(self.answered)
     }
 
-    /// Another command.
+    /// Counts another command of the client.
     pub(super) fn command(&mut self, verb: Verb) -> Result<(), Overflow> {
         self.opening = match (self.opening, verb) {
             // these are answered by a 220 too (RFC 7151 §3.1, RFC 959 §5.4)
@@ -137,7 +137,7 @@ impl Count {
         self.open = self.open.saturating_sub(1);
     }
 
-    /// A complete reply.
+    /// Counts a complete reply of the server, and matches it to a command.
     pub(super) fn reply(&mut self, code: u16) -> EpsvAllReply {
         let greets = self.awaits_greeting() && matches!(code, 120 | 220 | 421);
         if code != 120 {

@@ -235,7 +235,7 @@ impl Session {
         CommandFate::Overwrite(Extent::First)
     }
 
-    /// A complete line.
+    /// Reads a complete line, its end included.
     fn command(&mut self, turn: &mut Turn<'_>, line: &[u8]) -> CommandFate {
         let mut scratch = Scratch::default();
         let (word, argument) = split(clean(line, &mut scratch));

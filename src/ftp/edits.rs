@@ -24,7 +24,7 @@ pub(super) enum CommandFate {
 pub(super) enum Extent {
     /// The first that can be overwritten.
     First,
-    /// More of it.
+    /// Bytes behind those that were overwritten before.
     Rest,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Extent {
 struct Edit {
     seq: u32,
     length: Length,
-    /// Seconds, modulo 2¹⁶.
+    /// When it was made, seconds modulo 2¹⁶.
     made: u16,
 }
 

@@ -10,17 +10,17 @@ use super::Verb;
 pub enum Event {
     /// A complete command.
     Command {
-        /// Its verb.
+        /// The verb; `Other` if it is not in the table.
         verb: Verb,
     },
     /// A complete reply; of several lines: the last.
     Reply {
-        /// Its code.
+        /// The three-digit reply code.
         code: u16,
     },
     /// The server will connect to the client at this address: after PORT, EPRT or LPRT.
     ExpectActive {
-        /// The command.
+        /// The command that it is about.
         verb: Verb,
         /// Where the data connection goes to.
         address: SocketAddr,
@@ -29,7 +29,7 @@ pub enum Event {
     },
     /// The client asked for a port to connect to. Where replies are not seen this is all there will be.
     AskPassive {
-        /// The command.
+        /// The command that it is about.
         verb: Verb,
     },
     /// The server named the port that the client will connect to.
@@ -45,24 +45,24 @@ pub enum Event {
     },
     /// A transfer begins: the pending expectation's deadline starts again.
     Transfer {
-        /// The command.
+        /// The command that it is about.
         verb: Verb,
     },
     /// The pending expectation ends.
     Cancel {
-        /// Why.
+        /// The cause, by the name that metrics and traces use.
         reason: CancelReason,
     },
     /// A command or reply that must open nothing.
     Refuse {
-        /// The command.
+        /// The command that it is about.
         verb: Verb,
-        /// Why.
+        /// The cause, by the name that metrics and traces use.
         reason: RefuseReason,
     },
     /// A reply was rewritten.
     Rewrite {
-        /// Its code.
+        /// The three-digit reply code.
         code: u16,
         /// What the server said.
         from: Endpoint,
@@ -71,28 +71,28 @@ pub enum Event {
     },
     /// A reply's text leaves no room for all that it should say: it passes with the server's own port, or as it was.
     NoRoom {
-        /// Its code.
+        /// The three-digit reply code.
         code: u16,
     },
     /// What follows makes no sense, or is encrypted. Where a line begins that names an address, it is read even so.
     Blind {
-        /// Why.
+        /// The cause, by the name that metrics and traces use.
         reason: BlindReason,
     },
     /// It can be read again.
     Sighted,
     /// A command that could not be understood; it passed untouched.
     UnparsedCommand {
-        /// Its verb.
+        /// The verb; `Other` if it is not in the table.
         verb: Verb,
-        /// Why.
+        /// The cause, by the name that metrics and traces use.
         reason: UnparsedReason,
     },
     /// A reply that could not be understood; it passed untouched.
     UnparsedReply {
         /// Its code; 0 where it has none.
         code: u16,
-        /// Why.
+        /// The cause, by the name that metrics and traces use.
         reason: UnparsedReason,
     },
     /// The connection is closed, or another one took its place.
@@ -113,7 +113,7 @@ pub enum Source {
 pub struct Endpoint {
     /// The address; `None` in a 229 (RFC 2428 §3).
     pub address: Option<IpAddr>,
-    /// The port.
+    /// The port, 1 to 65535.
     pub port: u16,
 }
 

@@ -75,11 +75,11 @@ pub enum Direction {
 pub struct Segment<'a> {
     /// Which way it travels.
     pub direction: Direction,
-    /// Sequence number.
+    /// TCP sequence number of the first byte of `payload`.
     pub seq: u32,
     /// Acknowledgement number; counts with [`Flags::ACK`].
     pub ack: u32,
-    /// Control bits.
+    /// TCP control bits.
     pub flags: Flags,
     /// The payload, where it lies in the packet.
     pub payload: &'a mut [u8],
@@ -110,7 +110,7 @@ pub struct Policy {
     pub replies: Replies,
     /// The address that a 227 shall carry; `None` leaves the server's.
     pub advertise: Option<Ipv4Addr>,
-    /// Third-party PORT.
+    /// What becomes of a PORT to a third party.
     pub bounce: Bounce,
     /// The longest command line, in bytes (`limits.line`).
     pub line_limit: usize,
@@ -121,9 +121,9 @@ pub struct Policy {
 /// What is known about a segment's session from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The current time.
+    /// The current time, of the monotonic clock.
     pub now: Time,
-    /// The session's policy.
+    /// What holds for its virtual service and real server.
     pub policy: &'a Policy,
     /// The client's end of the control connection.
     pub client: SocketAddr,
@@ -135,7 +135,7 @@ pub struct Context<'a> {
 /// connection that is followed are somebody's who does not know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syn {
-    /// None came lately.
+    /// None passed within the last minute.
     Unseen,
     /// One did; it may be that of the connection that is followed.
     Seen,

@@ -11,7 +11,7 @@ pub(super) struct Number {
     pub range: Range<usize>,
     /// Its value, never wrapped.
     pub value: u32,
-    /// What follows it.
+    /// What stands behind the number.
     pub then: Then,
 }
 
@@ -39,7 +39,7 @@ impl<'a> List<'a> {
         Self { text, at, over: false }
     }
 
-    /// Where reading stopped.
+    /// Offset of the first byte that was not read.
     pub(super) const fn end(&self) -> usize {
         self.at
     }

@@ -80,7 +80,7 @@ impl Session {
     }
 }
 
-/// Seconds, modulo 2¹⁶.
+/// `now` in seconds modulo 2¹⁶, as edits keep it.
 fn stamp(now: Time) -> u16 {
     u16::try_from(now.as_millis().wrapping_div(1000) & u64::from(u16::MAX)).unwrap_or(0)
 }

@@ -29,7 +29,7 @@ pub(crate) fn named_port(code: u16, line: &[u8]) -> Option<u16> {
 pub(super) struct Spelling {
     /// The address and where its text stands; `None` in a plain 229.
     pub address: Option<(IpAddr, Range<usize>)>,
-    /// The port.
+    /// The port that the line names, 1 to 65535.
     pub port: u16,
     /// Where its text stands.
     pub port_at: Range<usize>,
@@ -55,23 +55,23 @@ pub(super) enum LineProgress {
     PortOnly,
     /// The first bytes of an IPv4 address in commas, from `at` on.
     Address {
-        /// Where it begins.
+        /// Offset of its first digit in the line.
         at: usize,
         /// How many of its numbers are there, the last perhaps in part.
         numbers: usize,
     },
     /// The address is complete and the port has not begun, or has.
     Port {
-        /// The address's text.
+        /// Where its text stands in the line.
         address: Range<usize>,
         /// Where the port begins.
         port_from: usize,
     },
     /// Something that the next bytes decide.
     Unsettled,
-    /// All of it.
+    /// Address and port are complete.
     Done(Spelling),
-    /// It names nothing.
+    /// The line names no port.
     Failed(UnparsedReason),
 }
 

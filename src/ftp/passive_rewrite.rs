@@ -12,7 +12,7 @@ use super::{Endpoint, Policy};
 /// A port that a reply names.
 #[derive(Debug)]
 pub(super) struct NamedPort {
-    /// Where and how.
+    /// Where it stands in the line, and how it is written.
     pub spelling: Spelling,
     /// The port that the client shall be told.
     pub port: u16,

@@ -26,7 +26,7 @@ pub(super) enum Class {
     Between(u16),
     /// `227 …`.
     Last(u16),
-    /// Not a reply.
+    /// A line without a code where a reply should begin.
     NoCode,
 }
 
@@ -191,7 +191,7 @@ impl Session {
         Ok(())
     }
 
-    /// A complete reply.
+    /// Takes a complete reply into account.
     fn replied(&mut self, turn: &mut Turn<'_>, code: u16) {
         self.multiline = 0;
         self.told = None;

@@ -21,7 +21,7 @@ pub(super) struct Wanted<'a> {
 /// The first bytes of a line that left before the line was complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Released {
-    /// As they left.
+    /// The bytes as they left.
     pub bytes: Vec<u8>,
     /// Where the new address begins in them, if it does.
     pub address_at: Option<usize>,
@@ -116,7 +116,7 @@ pub(super) fn extend(
 /// What may be said before the port is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Filler {
-    /// Nothing.
+    /// Nothing: what is held may wait on.
     Nothing,
     /// Its leading zeros: the last resort, when what is held must leave.
     Zeros,

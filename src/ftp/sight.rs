@@ -21,7 +21,7 @@ enum Candidate {
     Active(usize),
     /// None up to here.
     More(usize),
-    /// None.
+    /// No line that could name an address.
     Nothing,
 }
 

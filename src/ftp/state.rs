@@ -102,7 +102,7 @@ impl Session {
     }
 }
 
-/// One direction.
+/// What is known of one direction of the control connection.
 #[derive(Debug, Default)]
 pub(super) struct Half {
     /// The sequence number behind everything that was read.
@@ -122,7 +122,7 @@ pub(super) struct Half {
 /// What is done with the bytes of an unfinished line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum LineMode {
-    /// There is none.
+    /// No line has begun.
     #[default]
     Start,
     /// They are kept: what the line is, is not known yet.
@@ -167,15 +167,15 @@ pub(super) enum Auth {
 /// What a session needs now and then.
 #[derive(Default)]
 pub(super) struct Heap {
-    /// The unfinished command.
+    /// The beginning of an unfinished command line.
     pub command: Vec<u8>,
-    /// The unfinished reply.
+    /// What is known of an unfinished reply.
     pub reply: Option<Unfinished>,
     /// Commands that came too early.
     pub ahead: Ahead,
-    /// Edits of commands.
+    /// What was overwritten in commands, for retransmissions.
     pub edits: Edits,
-    /// Edits of replies.
+    /// What was rewritten in replies, for retransmissions.
     pub reply_patches: Patches,
     /// The lowest sequence number of the replies that are held because others are missing before them.
     pub held: Option<u32>,

@@ -52,7 +52,7 @@ impl Ahead {
         self.pieces.iter().fold(0, |total, (_, piece)| total.saturating_add(piece.capacity()))
     }
 
-    /// Keeps a copy.
+    /// Keeps a copy of a segment that came before its turn.
     pub(super) fn keep(&mut self, seq: u32, payload: &[u8]) -> Result<(), Full> {
         if self.pieces.iter().any(|(at, piece)| *at == seq && piece.len() >= payload.len()) {
             return Ok(());
@@ -127,7 +127,7 @@ impl Patches {
         self.0.iter().fold(0, |total, (_, bytes)| total.saturating_add(bytes.len()).saturating_add(24))
     }
 
-    /// Remembers an edit.
+    /// Remembers the bytes that a retransmission of `seq` must carry.
     pub(super) fn push(&mut self, seq: u32, bytes: &[u8]) {
         self.0.push((seq, bytes.into()));
     }

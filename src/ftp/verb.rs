@@ -5,13 +5,13 @@ use std::fmt;
 /// What a command means for data connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
-    /// Nothing.
+    /// No effect on data connections.
     Plain,
     /// Names an address that the server shall connect to.
     Active(ActiveForm),
     /// Asks for a port that the client shall connect to.
     Passive,
-    /// Starts a transfer.
+    /// Starts a transfer on the expected data connection.
     Transfer,
     /// Ends the transfer (RFC 959 §4.1.3).
     Abort,
@@ -41,7 +41,7 @@ macro_rules! verbs {
         #[repr(u8)]
         pub enum Verb {
             $($(#[$doc])* $variant,)*
-            /// Any other.
+            /// A verb that is not in this table.
             #[default]
             Other,
         }

@@ -60,7 +60,7 @@ impl Script {
     }
 }
 
-/// What happened.
+/// What happened to the connections of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeEvent<'a> {
     /// The control connection is open.
@@ -85,7 +85,7 @@ pub enum ProbeEvent<'a> {
     OurTrouble(String),
 }
 
-/// What to do.
+/// What the caller does for a probe, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeAction {
     /// Send this on the control connection.
@@ -114,7 +114,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// At the beginning.
+    /// A probe whose control connection is being opened.
     #[must_use]
     pub fn new(script: Script) -> Self {
         Self {

@@ -7,19 +7,19 @@ use std::time::Duration;
 pub enum Step {
     /// The control connection opens.
     Connect,
-    /// The 220.
+    /// The greeting, a 220.
     Banner,
-    /// USER.
+    /// USER and its reply.
     User,
     /// PASS, and the file that the password stands in.
     Password,
-    /// PASV.
+    /// PASV and its 227.
     Pasv,
     /// The data connection to the port of the 227 opens.
     PasvConnect,
     /// LIST or RETR over it, until the 226.
     PasvTransfer,
-    /// EPSV.
+    /// EPSV and its 229.
     Epsv,
     /// The data connection to the port of the 229 opens.
     EpsvConnect,
@@ -52,9 +52,9 @@ impl Step {
 /// What a probe says of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// It serves.
+    /// The server serves, as far as the check goes.
     Good,
-    /// It does not.
+    /// The server failed a step.
     Bad,
     /// Nothing: the trouble is ours (no descriptors left, no password file).
     Unsure,

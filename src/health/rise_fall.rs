@@ -21,9 +21,9 @@ use crate::time::Time;
 pub enum HealthState {
     /// Neither passed nor failed yet; takes sessions.
     Unknown,
-    /// Takes sessions.
+    /// Gets new sessions.
     Up,
-    /// Takes no new sessions.
+    /// Gets no new sessions.
     Down,
 }
 
@@ -42,7 +42,7 @@ impl HealthState {
 /// What a probe changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// Nothing.
+    /// No change of state.
     None,
     /// A good server failed, for the first time in a row.
     Faltered,
@@ -91,7 +91,7 @@ impl RiseFall {
         self.standing
     }
 
-    /// Since when.
+    /// When the state began.
     #[must_use]
     pub const fn since(&self) -> Time {
         self.since

@@ -28,7 +28,7 @@ const DUMPS: usize = 8;
 pub struct ListedAddress {
     /// The number of its interface.
     pub index: u32,
-    /// The address.
+    /// The address, without its prefix length.
     pub address: IpAddr,
     /// Whether it is ours.
     pub ours: bool,

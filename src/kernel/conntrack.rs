@@ -22,9 +22,9 @@ const TRIED: &str = "conntrack -L";
 /// Where the packets of one direction come from and go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple {
-    /// The sender.
+    /// Address and port of the sender.
     pub source: SocketAddr,
-    /// The receiver.
+    /// Address and port of the receiver.
     pub destination: SocketAddr,
 }
 

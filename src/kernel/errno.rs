@@ -10,13 +10,13 @@ pub struct Errno(pub i32);
 impl Errno {
     /// No such file or directory: for a set element or a service, "not there".
     pub const ENOENT: Self = Self(libc::ENOENT);
-    /// Already there.
+    /// The object exists already.
     pub const EEXIST: Self = Self(libc::EEXIST);
     /// Operation not permitted.
     pub const EPERM: Self = Self(libc::EPERM);
     /// Device or resource busy.
     pub const EBUSY: Self = Self(libc::EBUSY);
-    /// Try again.
+    /// Nothing to read at present.
     pub const EAGAIN: Self = Self(libc::EAGAIN);
     /// No such process: IPVS's word for an unknown service.
     pub const ESRCH: Self = Self(libc::ESRCH);

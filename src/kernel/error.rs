@@ -13,7 +13,7 @@ pub enum KernelError {
     /// A program, a version of a program or a version of the kernel is missing.
     #[error("{what}: {cure}")]
     Missing {
-        /// What is missing.
+        /// What is missing, with the version that was found.
         what: String,
         /// What to install or change.
         cure: String,
@@ -25,7 +25,7 @@ pub enum KernelError {
     Permission {
         /// What we tried, in ipvsadm or nft words.
         tried: String,
-        /// EPERM or EACCES.
+        /// What the kernel said: EPERM or EACCES.
         errno: Errno,
     },
     /// Someone else holds what we need.
@@ -51,7 +51,7 @@ pub enum KernelError {
     /// `nft` refused a text.
     #[error("{tried}: {said}")]
     Nft {
-        /// The command.
+        /// The nft command, with its arguments.
         tried: String,
         /// What it wrote to its standard error.
         said: String,
@@ -59,7 +59,7 @@ pub enum KernelError {
     /// An answer of the kernel that we cannot read.
     #[error("{tried}: the kernel's answer cannot be parsed: {why}")]
     Garbled {
-        /// What we asked.
+        /// The question, as a command.
         tried: String,
         /// What is wrong with the answer.
         why: String,

@@ -66,7 +66,7 @@ pub enum Dumped {
 pub struct Acknowledgement {
     /// 0, or a positive error number.
     pub errno: Errno,
-    /// The kernel's words.
+    /// The text of the kernel's extended acknowledgement.
     pub said: Option<String>,
 }
 
@@ -233,7 +233,7 @@ impl Writer {
         self.bytes[open.0..open.0 + 4].copy_from_slice(&len.to_ne_bytes());
     }
 
-    /// What was written.
+    /// The messages that were written, ready to be sent.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -307,7 +307,7 @@ impl Netfilter {
         set_option(&self.socket, libc::SO_RCVTIMEO, &wait)
     }
 
-    /// The socket.
+    /// The socket below, for poll(2).
     #[must_use]
     pub const fn socket(&self) -> &Socket {
         &self.socket

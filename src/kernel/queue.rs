@@ -72,7 +72,7 @@ impl Verdicts {
         self.give(id, NF_ACCEPT, mark, payload.filter(|_| !id.truncated));
     }
 
-    /// Drops a packet.
+    /// Drops the packet `id`.
     pub fn drop(&mut self, id: PacketId) {
         self.give(id, NF_DROP, None, None);
     }

@@ -15,7 +15,7 @@ const SUBSYS: u16 = NFNL_SUBSYS_NFTABLES << 8;
 /// A set or map that stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedSet {
-    /// Its name.
+    /// The name of the set, like `open4`.
     pub name: String,
     /// nft's number for the type of its key.
     pub key: u32,

@@ -17,7 +17,7 @@ pub type ServerName = (String, String);
 pub struct Availability {
     /// `ftpdirector drain CLUSTER/SERVER`.
     pub drained: BTreeSet<ServerName>,
-    /// Failed health checks.
+    /// Servers that are down by their health checks.
     pub down: BTreeSet<ServerName>,
 }
 

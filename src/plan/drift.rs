@@ -25,7 +25,7 @@ pub enum Repair<'a> {
     Rules(&'a [String]),
     /// Drift: so many elements are gone, with the table.
     Flushed(usize),
-    /// Drift: a row.
+    /// Drift: this row was missing or changed.
     Row(&'a Change),
     /// Its interface exists now.
     InterfaceCame(&'a Change),

@@ -15,9 +15,9 @@ use crate::state::{Change, LocalAddress, Rules, State, diff};
 /// The kernel and the machine, as they were seen at one look.
 #[derive(Clone, Debug)]
 pub struct Seen<'a> {
-    /// Our rows.
+    /// The rows of ours that are in the kernel.
     pub actual: &'a State,
-    /// Our table.
+    /// What is known of table `inet ftpdirector`.
     pub table: SeenTable,
     /// `VIP:PORT` of IPVS's services that we did not make.
     pub others: &'a [SocketAddr],

@@ -13,14 +13,14 @@ pub(super) struct Frame<'a> {
     pub time: Time,
     /// Its link type (`LINKTYPE_…`).
     pub link: i32,
-    /// Its bytes.
+    /// The captured bytes, from the link header on.
     pub data: &'a [u8],
 }
 
 /// One interface of a pcapng section.
 struct Interface {
     link: i32,
-    /// Ticks a second.
+    /// Ticks of its timestamps in a second.
     resolution: u64,
 }
 

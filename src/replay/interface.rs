@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 
 use crate::lvs::ForwardingMethod;
 
-/// How to replay.
+/// How a capture is replayed.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
     /// How the captured connections are taken to be forwarded: decides which half the inspector sees.
     pub forwarding: ForwardingMethod,
-    /// How to print.
+    /// The format of the report.
     pub format: ReportFormat,
-    /// Control ports.
+    /// The control ports; 990 is implicit TLS.
     pub ports: Vec<u16>,
 }
 
@@ -33,9 +33,9 @@ pub struct Summary {
     pub packets: u64,
     /// Packets of control connections.
     pub control: u64,
-    /// Control connections.
+    /// Control connections in the capture.
     pub sessions: u64,
-    /// Fragments: not reassembled.
+    /// IP fragments; they are not reassembled.
     pub fragments: u64,
     /// Packets of which the capture holds only the beginning.
     pub truncated: u64,

@@ -10,9 +10,9 @@ pub const PROTOCOL: u8 = 0x46;
 /// A VIP on an interface: /32 or /128.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalAddress {
-    /// The interface's name.
+    /// Name of the interface, at most 15 bytes.
     pub interface: String,
-    /// The VIP.
+    /// The VIP that the interface gets.
     pub address: IpAddr,
 }
 

@@ -14,7 +14,7 @@ const LINE: usize = 500;
 /// A row as it goes into a set that was made a moment ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its key.
+    /// The key of the element.
     pub key: Key,
     /// Its value; empty in a set.
     pub value: Key,

@@ -18,9 +18,9 @@ pub struct DestinationState {
 /// A virtual service and its real servers, by address and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// The service.
+    /// Key, scheduler and persistence.
     pub service: VirtualService,
-    /// Its real servers.
+    /// Its real servers, by address and port.
     pub destinations: BTreeMap<std::net::SocketAddr, DestinationState>,
 }
 
@@ -36,7 +36,7 @@ pub struct State {
 }
 
 impl State {
-    /// Adds an element.
+    /// Adds an element to a static set; `value` is empty for a set.
     pub fn element(&mut self, set: Set, key: Key, value: Key) {
         self.elements.entry(set).or_default().insert(key, value);
     }

@@ -22,7 +22,7 @@ pub struct Placement {
     pub index: u16,
     /// Position of the cluster in the configuration.
     pub cluster: usize,
-    /// The VIP.
+    /// The VIP that clients of this placement connect to.
     pub vip: IpAddr,
     /// Position of the real server in its cluster.
     pub server: usize,
@@ -64,11 +64,11 @@ impl Placement {
 /// A dynamic row: it makes one expectation true.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
-    /// The map.
+    /// The set or map that it is an element of.
     pub set: Set,
-    /// Its key.
+    /// The key of the element, field by field.
     pub key: Key,
-    /// Its value.
+    /// The value of the element; empty in a set.
     pub value: Key,
 }
 

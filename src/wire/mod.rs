@@ -29,7 +29,7 @@ pub use unreadable::Unreadable;
 /// The addresses of an IP-in-IP tunnel around a packet (RFC 2003, RFC 2473).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// The tunnel's entry.
+    /// Source address of the outer header: the tunnel's entry.
     pub source: IpAddr,
     /// The tunnel's exit: in an IPVS tunnel the real server.
     pub destination: IpAddr,

@@ -55,7 +55,7 @@ pub struct Tcp {
     pub seq: u32,
     /// Acknowledgement number.
     pub ack: u32,
-    /// Control bits.
+    /// Control bits, in the order of the header.
     pub flags: Flags,
     /// Urgent pointer: the payload's bytes up to and including the urgent one (RFC 6093).
     pub urgent: u16,

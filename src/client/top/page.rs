@@ -44,13 +44,13 @@ impl Order {
 /// How a piece of text is painted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// As everything else.
+    /// Ordinary text.
     Plain,
     /// Black on white, or whatever the terminal has for that.
     Reverse,
-    /// A cluster.
+    /// The heading of a cluster.
     Bold,
-    /// Wrong.
+    /// Misdirected data connections, servers that are down, errors: red.
     Alarm,
     /// Not as usual, and meant so.
     Notice,
@@ -62,20 +62,20 @@ pub type Line = Vec<(Paint, String)>;
 /// What the user chose to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageView {
-    /// Only this cluster.
+    /// The only cluster that is shown; `None`: all.
     pub cluster: Option<String>,
-    /// Sorted by what.
+    /// The order of the servers.
     pub order: Order,
     /// The first line of the list.
     pub first: usize,
 }
 
-/// What is known.
+/// What a page is made of.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
-    /// The last answer.
+    /// The latest answer of the daemon.
     pub now: &'a Sample,
-    /// The one before.
+    /// The answer before, for rates; `None` on the first page.
     pub before: Option<&'a Sample>,
     /// Why there is none that is newer.
     pub lost: Option<&'a str>,
@@ -301,7 +301,7 @@ fn row(name: &str, cells: &[String; 9], width: usize) -> String {
     text
 }
 
-/// Exactly so wide.
+/// `text` cut or padded to `width` columns.
 fn fit(text: &str, width: usize) -> String {
     format!("{:width$}", clip(text, width))
 }

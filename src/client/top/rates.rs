@@ -9,14 +9,14 @@ use crate::api::{Server, Status};
 pub struct Sample {
     /// Seconds since any fixed moment.
     pub at: f64,
-    /// The answer.
+    /// The daemon's answer to `GET /status`.
     pub status: Status,
 }
 
 /// What happens on one server each second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
-    /// New control connections.
+    /// New control connections a second.
     pub sessions: f64,
     /// Data connections, wherever they went.
     pub data: f64,

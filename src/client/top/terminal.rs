@@ -63,7 +63,7 @@ impl Screen {
         self.take()
     }
 
-    /// Columns and lines.
+    /// Size of the terminal: columns and lines.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         match tcgetwinsize(io::stdout()) {
@@ -127,21 +127,21 @@ fn put(text: &str) -> io::Result<()> {
 pub enum Keystroke {
     /// A character as typed; Ctrl-C is `'\x03'`.
     Char(char),
-    /// A line up.
+    /// Cursor up: scroll one line up.
     Up,
-    /// A line down.
+    /// Cursor down: scroll one line down.
     Down,
-    /// A page up.
+    /// Page up: scroll one page up.
     PageUp,
-    /// A page down.
+    /// Page down: scroll one page down.
     PageDown,
-    /// To the beginning.
+    /// Home: scroll to the first line.
     Home,
-    /// To the end.
+    /// End: scroll to the last line.
     End,
 }
 
-/// What is typed.
+/// The keys that are typed, in order.
 #[derive(Debug)]
 pub struct Keys(mpsc::Receiver<Vec<Keystroke>>);
 

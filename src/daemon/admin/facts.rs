@@ -18,9 +18,9 @@ use crate::state::sets::Set;
 pub struct Belief {
     /// The configuration in force.
     pub config: Config,
-    /// Its indexes.
+    /// The mark indexes of its servers and ports.
     pub indexes: Indexes,
-    /// Drains and failures.
+    /// Drained servers, and those that fail their health checks.
     pub availability: Availability,
     /// What the health checks found.
     pub health: Vec<ServerHealth>,

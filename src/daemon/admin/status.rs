@@ -41,7 +41,7 @@ impl<'a> Sources<'a> {
         Self { belief, snapshot, counted, listed }
     }
 
-    /// Everything.
+    /// The answer to `GET /status`.
     #[must_use]
     pub fn status(&self, file: &str, uptime_seconds: u64) -> Status {
         let Self { belief, snapshot, counted, .. } = self;
@@ -80,7 +80,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// One server.
+    /// One server of `GET /status`, with IPVS's and the director's counts.
     #[must_use]
     pub fn server(&self, cluster: &config::Cluster, server: &RealServer) -> Server {
         let Self { belief, snapshot, counted, .. } = self;

@@ -11,7 +11,7 @@ use crate::ftp::{Event, Source};
 use crate::state::sets::Value as Field;
 use crate::steer::{Row, RowChange};
 
-/// One line.
+/// One line of `GET /trace`.
 #[must_use]
 pub fn line(heard: &TraceLine) -> Trace {
     let (at, event) = match heard {

@@ -34,7 +34,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// From one attempt to listen to rtnetlink to the next.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// What is known.
+/// The addresses of all sources that are followed, shared with the daemon.
 #[derive(Clone, Default)]
 pub struct Followed(Arc<Mutex<Advertised>>);
 
@@ -135,7 +135,7 @@ impl Follower {
         Ok(Self { followed, addresses, names: BTreeMap::new(), commands, heard: Arc::default() })
     }
 
-    /// What is known.
+    /// A copy of what is known now.
     #[must_use]
     pub fn followed(&self) -> Followed {
         self.followed.clone()

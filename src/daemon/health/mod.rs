@@ -29,9 +29,9 @@ use crate::time::Time;
 /// What is known of a server's health.
 #[derive(Clone, Debug)]
 pub struct ServerHealth {
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: String,
-    /// The server's name.
+    /// Name of the real server, unique in its cluster.
     pub server: String,
     /// Where it is probed.
     pub address: SocketAddr,
@@ -137,7 +137,7 @@ impl Health {
         })
     }
 
-    /// What is known.
+    /// The results so far, shared with who asks.
     #[must_use]
     pub fn view(&self) -> HealthView {
         self.view.clone()

@@ -96,7 +96,7 @@ impl Links {
     }
 }
 
-/// One connection.
+/// The control or the data connection of a probe.
 enum Peer {
     None,
     Opening(std::pin::Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),

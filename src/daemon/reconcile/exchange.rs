@@ -20,7 +20,7 @@ enum Which {
     /// All but those of sessions' rows that are declared as ours: packets write some of them, between our look and our
     /// transaction too.
     Different,
-    /// All.
+    /// Every set of the table.
     All,
 }
 

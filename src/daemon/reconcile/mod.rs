@@ -48,9 +48,9 @@ pub struct Look {
     /// Address services of others.
     others: Vec<SocketAddr>,
     timeouts: Timeouts,
-    /// Everybody's.
+    /// All addresses of the machine, those of other programs too.
     addresses: Vec<ListedAddress>,
-    /// Our table.
+    /// Table `inet ftpdirector` as the kernel has it.
     table: TableDump,
     right: Option<Fingerprint>,
     unstamped: bool,

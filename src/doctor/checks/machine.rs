@@ -45,7 +45,7 @@ pub fn unseen(facts: &Facts) -> Vec<Finding> {
     facts.unseen.iter().map(finding).collect()
 }
 
-/// Kernel and nft.
+/// Linux and nft are at least the oldest that work (6.1, 1.0.6).
 pub fn versions(facts: &Facts) -> Vec<Finding> {
     let finding = |(what, cure): &(String, String)| {
         Finding::fatal(what.clone())

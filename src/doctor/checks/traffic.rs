@@ -21,7 +21,7 @@ const FIN: &[&str] = &["fin", "ack"];
 
 /// One kind of packet and the hooks that it passes before IPVS takes it, or after.
 pub struct Leg {
-    /// The packet.
+    /// The packets that must pass.
     pub packet: PacketClass,
     /// Hook and the priorities below which its chains count.
     pub hooks: &'static [(&'static str, i64)],

@@ -7,7 +7,7 @@ use crate::lvs::PortRange;
 
 /// What an extension is to a packet.
 pub enum Extension {
-    /// A match.
+    /// It decides whether the rule holds.
     Match(Holds),
     /// A target that ends the way, as the native statement.
     Verdict(&'static str),

@@ -42,15 +42,15 @@ pub struct PacketClass {
     pub what: String,
     /// What accepts it, as nft says it: `ip daddr 192.0.2.10 tcp dport`, and the ports.
     pub accept: (String, Option<PortRange>),
-    /// IPv6 or IPv4.
+    /// Whether it is IPv6; else IPv4.
     pub ipv6: bool,
-    /// `None`: a client's.
+    /// Source address; `None`: that of any client.
     pub source: Option<IpAddr>,
-    /// `None`: a client's.
+    /// Destination address; `None`: that of any client.
     pub destination: Option<IpAddr>,
-    /// `None`: any.
+    /// Source ports; `None`: any.
     pub source_ports: Option<PortRange>,
-    /// `None`: any.
+    /// Destination ports; `None`: any.
     pub destination_ports: Option<PortRange>,
     /// What conntrack says of it: `new`, `established`, `invalid`, `untracked`.
     pub state: &'static str,

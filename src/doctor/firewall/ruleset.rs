@@ -20,13 +20,13 @@ pub struct Ruleset {
 pub struct Chain {
     /// `inet`, `ip`, `ip6`, …
     pub family: String,
-    /// The table's name.
+    /// Name of its table.
     pub table: String,
-    /// Its own.
+    /// The name of the chain.
     pub name: String,
     /// Where it hangs; `None`: others jump to it.
     pub base: Option<Base>,
-    /// In order.
+    /// Its rules, in the order in which packets meet them.
     pub rules: Vec<Rule>,
 }
 
@@ -37,7 +37,7 @@ pub struct Base {
     pub kind: String,
     /// `input`, …
     pub hook: String,
-    /// Its priority.
+    /// Its priority: lower ones come first.
     pub priority: i64,
     /// Whether the policy is drop.
     pub drops: bool,
@@ -48,7 +48,7 @@ pub struct Base {
 pub struct Rule {
     /// nft's number of it.
     pub handle: u64,
-    /// Its statements.
+    /// Its matches and statements, as nft's JSON has them.
     pub expressions: Vec<Value>,
     /// As `nft list` shows it.
     pub text: String,
@@ -61,7 +61,7 @@ pub struct RulePlace {
     pub chain: String,
     /// The rule's number; `None`: the policy.
     pub handle: Option<u64>,
-    /// The rule's text.
+    /// The rule as nft prints it.
     pub text: String,
 }
 

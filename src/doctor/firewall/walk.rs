@@ -11,7 +11,7 @@ use super::{Base, Chain, Holds, PacketClass, Rule, RulePlace, Ruleset};
 pub enum PacketFate {
     /// It passes every chain.
     Passes,
-    /// This drops it.
+    /// This rule or policy drops it.
     Dropped(RulePlace),
     /// One of these may drop it.
     Unproved(Vec<RulePlace>),
@@ -20,15 +20,15 @@ pub enum PacketFate {
 /// What a rule on the way does to a packet, beside letting it pass or not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
-    /// The rule.
+    /// Where the rule stands.
     pub place: RulePlace,
     /// Whether the packet meets it.
     pub meets: Holds,
-    /// The statement.
+    /// The statement, as nft's JSON has it.
     pub statement: Value,
 }
 
-/// Fate and effects.
+/// How a packet fares in all chains on its way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Walked {
     /// What becomes of it.

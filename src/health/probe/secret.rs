@@ -7,7 +7,7 @@ use memchr::memmem;
 /// What stands for it in a quotation.
 const HIDDEN: &[u8] = b"***";
 
-/// A password.
+/// A password; neither `Debug` nor any error shows it.
 #[derive(Clone, Default)]
 pub(in crate::health) struct Secret(Vec<u8>);
 

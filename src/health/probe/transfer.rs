@@ -66,7 +66,7 @@ pub(super) fn outside(port: u16, range: PortRange) -> String {
 pub(super) struct Transfer {
     /// The port that the server named.
     pub port: u16,
-    /// Bytes that came.
+    /// Bytes received on the data connection.
     pub bytes: u64,
     /// The data connection is closed.
     pub closed: bool,

@@ -5,13 +5,13 @@ use crate::lvs::{Destination, VirtualService};
 /// Counters since the service or destination was made. IPVS publishes them up to 2 s late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Connections scheduled.
+    /// Connections scheduled since the service was made.
     pub connections: u64,
-    /// Packets from clients.
+    /// Packets from clients, since it was made.
     pub packets_in: u64,
     /// Packets from real servers (NAT only).
     pub packets_out: u64,
-    /// Bytes from clients.
+    /// Bytes from clients, IP headers included.
     pub bytes_in: u64,
     /// Bytes from real servers (NAT only).
     pub bytes_out: u64,
@@ -29,7 +29,7 @@ pub struct ListedDestination {
     pub active: u32,
     /// Connections in any other state.
     pub inactive: u32,
-    /// Persistence templates.
+    /// Persistence templates that point to it.
     pub persistent: u32,
     /// Its counters.
     pub traffic: Traffic,
@@ -38,7 +38,7 @@ pub struct ListedDestination {
 /// A virtual service as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedService {
-    /// What was configured.
+    /// Key, scheduler and persistence.
     pub service: VirtualService,
     /// `IP_VS_SVC_F_*` without HASHED.
     pub flags: u32,
@@ -46,6 +46,6 @@ pub struct ListedService {
     pub netmask: u8,
     /// Its counters.
     pub traffic: Traffic,
-    /// Its real servers.
+    /// Its real servers, in the kernel's order.
     pub destinations: Vec<ListedDestination>,
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// The table.
+/// Name of our table, of family inet.
 pub const TABLE: &str = "ftpdirector";
 
 /// One field of a key (or of the data of a `dnat` map).
@@ -51,7 +51,7 @@ pub enum Data {
 /// An element to be written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NftElement {
-    /// Set or map.
+    /// Name of the set or map.
     pub set: &'static str,
     /// As `key` builds it.
     pub key: Vec<u8>,
@@ -71,7 +71,7 @@ pub enum ElementChange {
     Replace(NftElement),
     /// `nft delete element`; success where it is not there.
     Delete {
-        /// Set or map.
+        /// Name of the set or map.
         set: &'static str,
         /// As `key` builds it.
         key: Vec<u8>,
@@ -109,23 +109,23 @@ pub struct Element {
     pub interval_end: bool,
     /// What the map holds.
     pub data: Option<Vec<u8>>,
-    /// Its timeout.
+    /// The timeout that it was given; `None`: it has none.
     pub timeout: Option<Duration>,
     /// How long it still lives.
     pub expires: Option<Duration>,
     /// Packets that matched, where elements have counters.
     pub packets: u64,
-    /// Bytes that matched.
+    /// Bytes that matched, IP headers included.
     pub bytes: u64,
 }
 
 /// A named counter of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
-    /// Its name.
+    /// The name of the counter.
     pub name: String,
-    /// Packets.
+    /// Packets counted since the table was made.
     pub packets: u64,
-    /// Bytes.
+    /// Bytes counted since the table was made.
     pub bytes: u64,
 }
