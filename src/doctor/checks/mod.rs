@@ -83,7 +83,7 @@ pub const ALL: &[Check] = &[
     },
     Check {
         name: "occupied",
-        good: "nobody else serves a passive port at the VIPs",
+        good: "nobody else serves a port of data connections at the VIPs",
         needs: SERVICES,
         run: occupied::ports,
     },
