@@ -1,6 +1,6 @@
 //! From the configuration to the rows that stand as long as it does: services, and elements of the static sets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -75,6 +75,7 @@ pub fn rows(config: &Config, indexes: &Indexes, availability: &Availability) -> 
             Vip { cluster, vip, marks: marks(config), indexes, availability }.rows(&mut state);
         }
     }
+    calling_ports(config, indexes, &mut state);
     for placement in &indexes.placements {
         server_rows(config, placement, indexes, &mut state);
         let cluster = config.clusters.get(placement.cluster);
@@ -107,8 +108,9 @@ impl Vip<'_> {
             state.element(Set::of(Name::Tags, self.vip), vec![vip, Value::Port(port)], vec![tag]);
             state.element(Set::of(Name::Controls, self.vip), vec![vip, Value::Port(port)], vec![]);
             state.element(Set::once(Name::Unexpected), vec![tag], vec![]);
-            state.element(Set::once(Name::Fragments), vec![tag], vec![]);
-            state.element(Set::once(Name::OverConnections), vec![tag], vec![]);
+            for name in [Name::Fragments, Name::SynData, Name::OverConnections, Name::BucketsFull] {
+                state.element(Set::once(name), vec![tag], vec![]);
+            }
             match self.cluster.unexpected_data {
                 UnexpectedData::Drop => {}
                 UnexpectedData::Reject => state.element(Set::once(Name::RejectTags), vec![tag], vec![]),
@@ -189,18 +191,40 @@ impl Vip<'_> {
     /// The passive ports that someone wrote down, without overlaps (an interval set holds none).
     fn declared_ranges(&self) -> Vec<PortRange> {
         let servers = self.cluster.servers(self.vip).map(|(_, server)| server.passive_ports);
-        let mut ranges: Vec<_> = servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect();
-        ranges.sort_unstable();
-        let mut merged: Vec<PortRange> = Vec::new();
-        for range in ranges {
-            match merged.last_mut() {
-                Some(last) if last.overlaps(range) => {
-                    *last = PortRange::new(last.first(), last.last().max(range.last())).unwrap_or(*last);
-                }
-                _ => merged.push(range),
+        merged(servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect())
+    }
+}
+
+/// The same ports in ranges that do not overlap, in order.
+fn merged(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
+    ranges.sort_unstable();
+    let mut merged: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.overlaps(range) => {
+                *last = PortRange::new(last.first(), last.last().max(range.last())).unwrap_or(*last);
             }
+            _ => merged.push(range),
         }
-        merged
+    }
+    merged
+}
+
+/// The ports that servers call from, with the tag of the VIP's first such cluster: clusters at one VIP may share them.
+fn calling_ports(config: &Config, indexes: &Indexes, state: &mut State) {
+    let mut at_vip: BTreeMap<IpAddr, (Value, Vec<PortRange>)> = BTreeMap::new();
+    for cluster in config.clusters.iter().filter(|cluster| cluster.forwarding != ForwardingMethod::Nat) {
+        for &vip in &cluster.vips {
+            let ports = cluster.servers(vip).filter_map(|(_, server)| server.active_ports);
+            let tag = tag(marks(config), indexes, vip, cluster.ports.first().copied().unwrap_or_default());
+            at_vip.entry(vip).or_insert((tag, Vec::new())).1.extend(ports);
+        }
+    }
+    for (vip, (tag, ranges)) in at_vip {
+        for range in merged(ranges) {
+            let key = vec![Value::Address(vip), Value::Ports(range)];
+            state.element(Set::of(Name::CallingPorts, vip), key, vec![tag]);
+        }
     }
 }
 
@@ -220,8 +244,9 @@ fn server_rows(config: &Config, placement: &Placement, indexes: &Indexes, state:
     let data = Value::Mark(data);
     state.element(Set::of(Name::Landed, placement.vip), vec![data, server], vec![]);
     state.element(Set::once(Name::Misdirected), vec![data], vec![]);
-    state.element(Set::once(Name::OverConnection), vec![control], vec![]);
-    state.element(Set::once(Name::OverClient), vec![control], vec![]);
+    for name in [Name::OverConnection, Name::OverClient, Name::BucketsFull] {
+        state.element(Set::once(name), vec![control], vec![]);
+    }
     if let Some(range) = placement.own_range {
         state.element(Set::of(Name::Ranges, placement.vip), vec![vip, Value::Ports(range)], vec![control]);
         let mask = netmask(placement.vip, placement.client_prefix);

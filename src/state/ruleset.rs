@@ -163,6 +163,8 @@ impl Rules {
         let class = |bits: u32| FirewallMark(self.marks.base | bits).to_string();
         let over = |rate: u32| format!("limit rate over {rate}/second burst {} packets", rate.saturating_mul(2));
         template
+            // A bucket is full again after two seconds, as good as forgotten: see `over`.
+            .replace("$refilled", "3s")
             // A client that opens one port again and again, and one that opens all of a range: see `landed`.
             .replace("$over_port", "limit rate over 10/second burst 50 packets")
             .replace("$over_landings", "limit rate over 1000/second burst 2000 packets")

@@ -60,8 +60,9 @@ pub enum Kind {
     Timeout,
     /// Written by packets (`update @set { … }`); each element carries a timeout.
     Dynamic,
-    /// As [`Kind::Dynamic`], but only for the rules themselves: a token bucket, or that something was seen. The daemon neither
-    /// reads it nor keeps it when tables are exchanged.
+    /// As [`Kind::Dynamic`], but only for the rules themselves: a token bucket, or that a SYN was seen. The daemon neither reads
+    /// it nor keeps it when tables are exchanged. Where one is full packets pass without, and are counted: a stranger's many
+    /// addresses must not stop anybody.
     Bucket,
 }
 
@@ -90,6 +91,8 @@ pub enum Name {
     ActivePorts,
     /// data mark . VIP's ports that the server calls from (`active_ports`, DR, TUN).
     ActiveRanges,
+    /// VIP . ports that any of its servers calls from (`active_ports`, DR, TUN) → tag; a SYN to them is unexpected.
+    CallingPorts,
     /// server . active port → tag (NAT); a SYN from it that nobody expects would leak its private source.
     NatActive,
     /// VIP . server → data mark (NAT): what the source translation made of an active data connection.
@@ -120,6 +123,10 @@ pub enum Name {
     OverConnections,
     /// tags; counts fragments to a control port.
     Fragments,
+    /// tags; counts SYNs with data to a control port.
+    SynData,
+    /// tags and control marks; counts packets that passed because the set of a token bucket, or `begun`, was full.
+    BucketsFull,
     /// control mark . netmask: servers whose doors let the client's whole network in (`client_match`). No element: the
     /// client alone.
     Networks,
@@ -140,8 +147,6 @@ pub enum Name {
     Active,
     /// client . client port . VIP → data mark: the same where the server calls from any of its `active_ports`.
     ActiveAny,
-    /// client . client port . VIP . VIP's port: SYN-ACKs that `active_any` let in. Where the server called from, nobody calls.
-    Answered,
     /// server . client . client port → VIP: the source of an active data connection (NAT).
     ActiveNat,
     /// client . client port . server's end . its port: control connections under TLS, which need not be queued.
@@ -158,7 +163,7 @@ pub enum Name {
     TunnelConnectionPackets,
     /// client (IPv6: its /64): a token bucket for its control packets.
     ClientPackets,
-    /// As [`Name::ClientPackets`], for the SYNs of control connections.
+    /// client (IPv6: its /64) . VIP . control port: the same for the SYNs of control connections.
     ClientConnections,
     /// As [`Name::ClientPackets`], for tunnelled control packets.
     TunnelClientPackets,
@@ -225,6 +230,7 @@ pub const SETS: &[Spec] = &[
     both!(PersistentActive, "persistent_active", &[Address, Port], &[Address], Static),
     both!(ActivePorts, "active_ports", &[Address, Port], &[Mark], Static),
     Spec { key: &[Mark, Port], ..once(Name::ActiveRanges, "active_ranges", Interval) },
+    both!(CallingPorts, "calling_ports", &[Address, Port], &[Mark], Interval),
     both!(NatActive, "nat_active", &[Address, Port], &[Mark], Static),
     both!(ActiveServers, "active_servers", &[Address, Address], &[Mark], Static),
     both!(NatServers, "nat_servers", &[Address, Port], &[], Static),
@@ -240,6 +246,8 @@ pub const SETS: &[Spec] = &[
     both!(OverClientReplies, "over_client_replies", &[Address, Port], &[], Counted),
     once(Name::OverConnections, "over_connections", Counted),
     once(Name::Fragments, "fragments", Counted),
+    once(Name::SynData, "syn_data", Counted),
+    once(Name::BucketsFull, "buckets_full", Counted),
     both!(Networks, "networks", &[Mark, Address], &[], Static),
     once(Name::Drained, "drained", Static),
     once(Name::Version, "version", Stamp),
@@ -249,7 +257,6 @@ pub const SETS: &[Spec] = &[
     both!(Translated, "translated", &[Address, Address, Port], &[Address, Port], Timeout),
     both!(Active, "active", &[Address, Port, Address, Port], &[Mark], Timeout),
     both!(ActiveAny, "active_any", &[Address, Port, Address], &[Mark], Timeout),
-    both!(Answered, "answered", &[Address, Port, Address, Port], &[], Bucket),
     both!(ActiveNat, "active_nat", &[Address, Address, Port], &[Address], Timeout),
     both!(Blind, "blind", &[Address, Port, Address, Port], &[], Dynamic),
     both!(ActiveTls, "active_tls", &[Address, Address, Port], &[Mark], Timeout),
@@ -258,7 +265,7 @@ pub const SETS: &[Spec] = &[
     both!(ConnectionPackets, "connection_packets", &[Address, Port, Address, Port], &[], Bucket),
     both!(TunnelConnectionPackets, "tunnel_connection_packets", &[Address, Mark], &[], Bucket),
     both!(ClientPackets, "client_packets", &[Address], &[], Bucket),
-    both!(ClientConnections, "client_connections", &[Address], &[], Bucket),
+    both!(ClientConnections, "client_connections", &[Address, Address, Port], &[], Bucket),
     both!(TunnelClientPackets, "tunnel_client_packets", &[Address], &[], Bucket),
     both!(ConnectionReplies, "connection_replies", &[Address, Port, Address, Port], &[], Bucket),
     both!(ClientReplies, "client_replies", &[Address], &[], Bucket),
@@ -363,9 +370,9 @@ impl Set {
             Interval => " flags interval;",
             Counted => " counter;",
             Timeout => " size 1048576; flags timeout;",
-            Dynamic => " size 1048576; flags timeout,dynamic;",
-            // Where one is full its packets pass without it: a stranger's many addresses must not stop anybody.
-            Bucket => " size 65536; flags timeout,dynamic;",
+            // Only what stays for a minute needs so many.
+            Bucket if spec.name != Name::Begun => " size 262144; flags timeout,dynamic;",
+            Dynamic | Bucket => " size 1048576; flags timeout,dynamic;",
         };
         format!("{noun} {self} {{ {key}{value};{flags} }}")
     }

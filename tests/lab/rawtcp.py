@@ -32,6 +32,17 @@ def fragments(packet, first=8, ident=77):
     return _ipv4(ends, tcp[:first], ident, more), _ipv4(ends, tcp[first:], ident, first // 8)
 
 
+def with_option(packet, option):
+    """The same IPv4 packet with an IP option, of a multiple of four bytes."""
+    header = bytearray(packet[:20])
+    header[0] += len(option) // 4
+    header[2:4] = struct.pack("!H", len(packet) + len(option))
+    header[10:12] = bytes(2)
+    header += option
+    header[10:12] = struct.pack("!H", checksum(bytes(header)))
+    return bytes(header) + packet[20:]
+
+
 @functools.cache
 def _packed(address):
     return ipaddress.ip_address(address).packed

@@ -20,7 +20,7 @@ pub struct ServerCounters {
     pub data: Traffic,
 }
 
-/// A cluster's name, a limit's, and how many packets were over it.
+/// A cluster's name, a limit's, and how many packets were over it (`full`: passed because its set was full).
 pub type Limited = (String, &'static str, u64);
 
 /// What the kernel counted.
@@ -34,6 +34,8 @@ pub struct KernelCounters {
     pub limited: Vec<Limited>,
     /// Fragments to control ports, by cluster.
     pub fragments: Vec<(String, u64)>,
+    /// SYNs with data to control ports, by cluster.
+    pub syn_data: Vec<(String, u64)>,
     /// Control packets that the queue lost: it was full, or our socket's buffer was.
     pub queue_dropped: u64,
     /// Control packets that found no room for their door.

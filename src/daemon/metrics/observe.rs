@@ -28,7 +28,7 @@ pub struct Observer {
     full: Tally<&'static str, &'static str, 1>,
     limited: Tally<(Name, Key), (String, &'static str), 1>,
     fragments: Tally<Key, String, 1>,
-    connections: Tally<Key, String, 1>,
+    syn_data: Tally<Key, String, 1>,
     traffic: Tally<(ServiceKey, SocketAddr), Owner, 5>,
 }
 
@@ -56,7 +56,7 @@ impl Observer {
             full: Tally::default(),
             limited: Tally::default(),
             fragments: Tally::default(),
-            connections: Tally::default(),
+            syn_data: Tally::default(),
             traffic: Tally::default(),
         })
     }
@@ -72,11 +72,12 @@ impl Observer {
         let unexpected = self.follow_unexpected(config, indexes)?;
         let limited = self.follow_limited(config, indexes)?;
         let fragments = self.follow_fragments(config, indexes)?;
+        let syn_data = self.follow_syn_data(config, indexes)?;
         let queue_dropped = queue::stats(config.kernel.queue)
             .map_or(0, |stats| u64::from(stats.queue_dropped) + u64::from(stats.user_dropped));
         let servers = servers(config).into_iter().map(|name| self.server(name)).collect();
         let doors_full = self.follow_full()?;
-        let counters = KernelCounters { servers, unexpected, limited, fragments, queue_dropped, doors_full };
+        let counters = KernelCounters { servers, unexpected, limited, fragments, syn_data, queue_dropped, doors_full };
         Ok(Observed { services, counters })
     }
 
@@ -145,7 +146,13 @@ impl Observer {
         Ok(by_cluster(&mut self.fragments, &counted, config, indexes))
     }
 
-    /// What the token buckets dropped: control packets by the server's mark, replies by its address and port.
+    fn follow_syn_data(&mut self, config: &Config, indexes: &Indexes) -> Result<Vec<(String, u64)>, KernelError> {
+        let counted = packets(&mut self.elements, Set::once(Name::SynData))?;
+        Ok(by_cluster(&mut self.syn_data, &counted, config, indexes))
+    }
+
+    /// What the token buckets dropped, or had no place for: control packets by the server's mark, replies by its address and
+    /// port, SYNs by the tag.
     fn follow_limited(&mut self, config: &Config, indexes: &Indexes) -> Result<Vec<Limited>, KernelError> {
         let marks = mark_index::marks(config);
         for (name, limit) in BUCKETS {
@@ -166,6 +173,10 @@ impl Observer {
                 });
                 self.limited.follow(rows);
             }
+            for (cluster, key) in tags(config, indexes) {
+                let row = counted.get(&key).map(|&count| ((name, key), (cluster.to_owned(), limit), [count]));
+                self.limited.follow(row);
+            }
         }
         let known = |(name, _): &(String, &str)| config.clusters.iter().any(|cluster| cluster.name == *name);
         self.limited.retain(known);
@@ -173,23 +184,31 @@ impl Observer {
             let [count] = self.limited.of(&(cluster.to_owned(), limit));
             (cluster.to_owned(), limit, count)
         };
-        let limits = ["connection_packets", "client_packets"];
+        let limits = ["connection_packets", "client_packets", "client_connections", "full"];
         let clusters = config.clusters.iter().map(|cluster| cluster.name.as_str());
-        let mut limited: Vec<Limited> = clusters.flat_map(|cluster| limits.map(|limit| of(cluster, limit))).collect();
-        let counted = packets(&mut self.elements, Set::once(Name::OverConnections))?;
-        let begun = by_cluster(&mut self.connections, &counted, config, indexes);
-        limited.extend(begun.into_iter().map(|(cluster, count)| (cluster, "client_connections", count)));
-        Ok(limited)
+        Ok(clusters.flat_map(|cluster| limits.map(|limit| of(cluster, limit))).collect())
     }
 }
 
-/// The sets that count what was over a limit.
-const BUCKETS: [(Name, &str); 4] = [
+/// The sets that count what was over a limit, or passed because there was no place to count it.
+const BUCKETS: [(Name, &str); 6] = [
     (Name::OverConnection, "connection_packets"),
     (Name::OverReplies, "connection_packets"),
     (Name::OverClient, "client_packets"),
     (Name::OverClientReplies, "client_packets"),
+    (Name::OverConnections, "client_connections"),
+    (Name::BucketsFull, "full"),
 ];
+
+/// Each cluster's name with the key of each of its tags.
+fn tags<'a>(config: &'a Config, indexes: &'a Indexes) -> impl Iterator<Item = (&'a str, Key)> {
+    let marks = mark_index::marks(config);
+    config.clusters.iter().flat_map(move |cluster| {
+        let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
+        let key = move |place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]);
+        places.filter_map(key).map(|key| (cluster.name.as_str(), key))
+    })
+}
 
 /// What is counted by tag, by cluster.
 fn by_cluster(
@@ -198,13 +217,8 @@ fn by_cluster(
     config: &Config,
     indexes: &Indexes,
 ) -> Vec<(String, u64)> {
-    let marks = mark_index::marks(config);
-    for cluster in &config.clusters {
-        let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
-        let keys = places.filter_map(|place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]));
-        let rows = keys.filter_map(|key| counted.get(&key).map(|&count| (key, cluster.name.clone(), [count])));
-        tally.follow(rows);
-    }
+    let rows = |(cluster, key): (&str, Key)| counted.get(&key).map(|&count| (key, cluster.to_owned(), [count]));
+    tally.follow(tags(config, indexes).filter_map(rows));
     tally.retain(|name| config.clusters.iter().any(|cluster| cluster.name == *name));
     let of = |name: &String| {
         let [count] = tally.of(name);

@@ -171,7 +171,7 @@ impl Scrape<'_> {
         let expectations = make("ftpdirector_expectations_total", help, &["cluster", "mode", "result"])?;
         let help = "Replies whose address or port was rewritten.";
         let rewritten = make("ftpdirector_replies_rewritten_total", help, &["cluster"])?;
-        let help = "Lines that were passed on without being understood.";
+        let help = "Lines that were passed on without being understood; SYNs with data (syn_data), dropped.";
         let unparsed = make("ftpdirector_unparsed_total", help, &["cluster", "reason"])?;
         let help = "Sessions whose control connection could no longer be read.";
         let blind = make("ftpdirector_blind_sessions_total", help, &["cluster", "reason"])?;
@@ -192,6 +192,9 @@ impl Scrape<'_> {
             for reason in BlindReason::ALL {
                 blind.with_label_values(&[cluster.name.as_str(), reason.name()]);
             }
+        }
+        for (cluster, count) in &self.kernel.syn_data {
+            unparsed.with_label_values(&[cluster.as_str(), "syn_data"]).inc_by(*count);
         }
         for (cluster, counted) in &self.snapshot.clusters {
             rewritten.with_label_values(&[cluster]).inc_by(counted.rewritten);
@@ -238,7 +241,7 @@ impl Scrape<'_> {
     }
 
     fn limited(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory).";
+        let help = "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory); packets that passed because a limit had no place left to count them (full).";
         let limited = counters(registry, "ftpdirector_limited_total", help, &["cluster", "limit"])?;
         for cluster in &self.servers.config.clusters {
             for limit in ["client_sessions", "memory"] {

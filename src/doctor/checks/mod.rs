@@ -88,7 +88,7 @@ pub const ALL: &[Check] = &[
     },
     Check {
         name: "occupied",
-        good: "no other service uses a passive port at the VIPs",
+        good: "no other service uses a port of data connections at the VIPs",
         needs: SERVICES,
         run: occupied::ports,
     },

@@ -1,22 +1,44 @@
-//! Others at the ports of passive data connections. (At `active_ports` nobody is in the way: only answers to a server's call
-//! are steered there.)
+//! Others at the ports of data connections: passive ranges, and `active_ports`, where nobody may call.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::RealServer;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
-use crate::lvs::{PortRange, ServiceKey, serves};
+use crate::lvs::{ForwardingMethod, PortRange, ServiceKey, serves};
 
 const MEANS: &str = "it gets no connections at the VIP: what comes to this port is dropped, unless a session of that server \
                      expects it";
+
+/// A range of ports that a server needs for itself.
+struct Range<'a> {
+    vip: IpAddr,
+    server: &'a RealServer,
+    /// What it is called in the configuration.
+    field: &'static str,
+    ports: PortRange,
+}
+
+impl Range<'_> {
+    fn what(&self, who: &str, port: u16) -> String {
+        let Self { vip, server, field, .. } = self;
+        format!("{who} at port {port} of {vip}, inside the {field} of {}", server.name)
+    }
+}
+
+impl fmt::Display for Range<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.server.name, self.field, self.ports)
+    }
+}
 
 /// Sockets and virtual services of others inside of a declared range; each once, with the first server that has its port.
 pub fn ports(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for listener in facts.listening.iter().collect::<BTreeSet<_>>() {
-        let Some((vip, server)) = ranged(facts, *listener, |vip| serves(*listener, vip)) else { continue };
+        let Some(range) = ranged(facts, *listener, |vip| serves(*listener, vip)) else { continue };
         let port = listener.port();
         // Who listens on all addresses may not mean this one.
         let finding = if listener.ip().is_unspecified() { Finding::note } else { Finding::warning };
@@ -24,22 +46,19 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
             "ss -ltnp 'sport = :{port}'\nnames it: give it a port outside of the range, or the server another range"
         );
         findings.push(
-            finding(what("a program of this machine listens", vip, port, server))
-                .seen(format!("ss -ltn: {listener}; {}: passive_ports {}", server.name, server.passive_ports))
+            finding(range.what("a program of this machine listens", port))
+                .seen(format!("ss -ltn: {listener}; {range}"))
                 .means(MEANS)
                 .cure(cure),
         );
     }
     for listed in &facts.foreign {
         let ServiceKey::Tcp(at) = listed.service.key else { continue };
-        let Some((vip, server)) = ranged(facts, at, |vip| vip == at.ip()) else { continue };
+        let Some(range) = ranged(facts, at, |vip| vip == at.ip()) else { continue };
         let scheduler = &listed.service.scheduler;
         findings.push(
-            Finding::warning(what("another program has a virtual service", vip, at.port(), server))
-                .seen(format!(
-                    "ipvsadm -L -n: TCP {at} {scheduler}; {}: passive_ports {}",
-                    server.name, server.passive_ports
-                ))
+            Finding::warning(range.what("another program has a virtual service", at.port()))
+                .seen(format!("ipvsadm -L -n: TCP {at} {scheduler}; {range}"))
                 .means(MEANS)
                 .cure("another port for it, or another range for the server"),
         );
@@ -47,19 +66,19 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// The first server whose declared range has this port, at a VIP that it is served at.
-fn ranged(facts: &Facts, at: SocketAddr, serves: impl Fn(IpAddr) -> bool) -> Option<(IpAddr, &RealServer)> {
+/// The first range that has this port, at a VIP that it is declared for.
+fn ranged(facts: &Facts, at: SocketAddr, serves: impl Fn(IpAddr) -> bool) -> Option<Range<'_>> {
     facts.clusters().iter().find_map(|cluster| {
         cluster.vips.iter().filter(|vip| serves(**vip)).find_map(|&vip| {
-            let mut servers = cluster.real_servers.iter().filter(|server| server.address.is_ipv6() == vip.is_ipv6());
-            let has = |server: &&RealServer| {
-                server.passive_ports != PortRange::UNPRIVILEGED && server.passive_ports.contains(at.port())
-            };
-            Some((vip, servers.find(has)?))
+            let servers = cluster.real_servers.iter().filter(|server| server.address.is_ipv6() == vip.is_ipv6());
+            let ranges = servers.flat_map(|server| {
+                let passive = Some(server.passive_ports).filter(|ports| *ports != PortRange::UNPRIVILEGED);
+                // In NAT the director sees the server's own SYN.
+                let active = server.active_ports.filter(|_| cluster.forwarding != ForwardingMethod::Nat);
+                let range = |field, ports: Option<PortRange>| Some(Range { vip, server, field, ports: ports? });
+                [range("passive_ports", passive), range("active_ports", active)]
+            });
+            ranges.flatten().find(|range| range.ports.contains(at.port()))
         })
     })
-}
-
-fn what(who: &str, vip: IpAddr, port: u16, server: &RealServer) -> String {
-    format!("{who} at port {port} of {vip}, inside the passive range of {}", server.name)
 }

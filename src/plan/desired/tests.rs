@@ -39,6 +39,25 @@ fn dr_watches_the_active_port_of_the_vip() {
 }
 
 #[test]
+fn ports_that_servers_call_from_are_nobodys_to_call() {
+    let mut config = sample::config(ForwardingMethod::Dr);
+    // Other servers' overlapping ranges, and another cluster at the same VIP: an interval set holds no overlaps.
+    for (server, last) in config.clusters[0].real_servers.iter_mut().zip([60999, 61999]) {
+        server.active_ports = PortRange::new(last - 1000, last);
+    }
+    let mut other = config.clusters[0].clone();
+    other.ports = vec![990];
+    other.real_servers[0].active_ports = PortRange::new(60500, 62500);
+    config.clusters.push(other);
+    let words = words(&config);
+    let made: Vec<_> = words.iter().filter(|word| word.contains("calling_ports4")).collect();
+    assert_eq!(made, ["nft add element inet ftpdirector calling_ports4 { 192.0.2.10 . 59999-62500 : 0x0f710000 }"]);
+    let mut config = sample::config(ForwardingMethod::Nat);
+    config.clusters[0].real_servers[0].active_ports = PortRange::new(32768, 60999);
+    assert!(!self::words(&config).concat().contains("calling_ports4"));
+}
+
+#[test]
 fn shared_ranges_are_declared_once_and_belong_to_nobody() {
     let mut config = sample::config(ForwardingMethod::Nat);
     for (server, (first, last)) in config.clusters[0].real_servers.iter_mut().zip([(100, 200), (150, 300), (100, 200)])

@@ -5,6 +5,7 @@ import ftplib
 import re
 import socket
 
+from flooder import Flood
 from ftpload import Session, load, session_at
 from hosts import poll
 from lenient import lenient
@@ -114,6 +115,34 @@ def active_ports_of_a_server(forwarding):
             send(net.client1, segment((own, OWN), (net.vip, SECRET), SYN | ACK))
             assert (OWN, SECRET) not in connections(net)
             assert not reaches(net, net.vip, SECRET, OWN)
+
+
+def test_dr_nobody_calls_where_a_server_calls_from():
+    """However much a client has been let in there before: each SYN-ACK has left an entry in IPVS, more than any set of ours holds."""
+    calls_from, first = range(32768, 61000), OWN - 3
+    with Topology("dr", ranges=[(21000, 21999)], servers=1, kinds=["pyftpdlib"]) as net:
+        daemon = net.start_daemon(net.config(["pinhole_timeout: 5m"])).wait_ready()
+        own = net.client1.address
+        sessions = []
+        for port in range(first, OWN + 1):
+            with net.client1.enter():
+                sessions.append(Session(net.vip))
+            sessions[-1].putcmd(port_command(own, port))
+            poll(lambda: any(str(port) in key for key in rows(net, "active_any4")), what="the row")
+        packets = [segment((own, port), (net.vip, to), SYN | ACK) for port in range(first, OWN) for to in calls_from]
+        flood = Flood(net.client1, packets, 0)
+        poll(lambda: flood.over(within=1), deadline=240, what="the end of the SYN-ACKs")
+        taken = calls_from[-1]
+        with services(net.servers[0], taken):
+            send(net.client1, segment((own, OWN), (net.vip, taken), SYN | ACK))
+            assert (OWN, taken) in connections(net)
+            assert not reaches(net, net.vip, taken, OWN), f"the client reached port {taken} of the real server"
+        assert daemon.metrics().sum("ftpdirector_unexpected_data_total") > 0, daemon.metrics()
+        # Others' active transfers, and its own.
+        for client in (net.client1, net.client2):
+            with client.enter():
+                session = Session(net.vip)
+                assert session.fetch(session.announce("PORT")).decode().strip() == session.server
 
 
 RANGES = ("disjoint", "shared", "none")

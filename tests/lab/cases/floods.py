@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flooder import Flood, stream, syns, tls_connections
 from ftpload import Load, Session, load
 from hosts import poll
-from rawtcp import ACK, PSH, SYN, ends, numbers, segment, send
+from rawtcp import ACK, PSH, SYN, ends, numbers, segment, send, with_option
 from rows import resident, rows
 from selection import long
 from topology import IPVSADM_FLAG, Topology
@@ -249,6 +249,48 @@ def test_dr_forged_tls_connections_hold_nothing():
             return daemon.metrics().sum(SESSIONS)
 
         poll(lambda: not held() and sessions() == 0, what=lambda: f"their end: {len(held())} rows, {sessions():g} sessions")
+
+
+def test_tun_options_make_no_new_bucket():
+    """Of one connection, each with another IP option where the ports would stand: one bucket is empty soon."""
+    with Topology("tun", servers=1) as net:
+        daemon = net.start_daemon(net.config() + "limits: {connection_packets: 50, client_packets: 5000}\n").wait_ready()
+        control = connection(net)
+        (packet, *_), _ = stream(control, b"R")
+        packets = [with_option(packet, bytes([0x5E, 8]) + n.to_bytes(2, "big") + bytes(4)) for n in range(1000)]
+        flood = Flood(net.client2, packets, 0, pace=2000)
+        poll(lambda: flood.over(within=1), what="the end of the flood")
+        poll(lambda: daemon.metrics().sum(LIMITED, limit="connection_packets") > 500, what=lambda: f"500 dropped: {daemon.metrics()}")
+
+
+def test_dr_full_buckets_stop_nobody():
+    """Somebody has filled both sets of a client's buckets: who is not in them works on, and it shows."""
+    with Topology("dr", servers=1) as net:
+        daemon = net.start_daemon().wait_ready()
+        for name, more in (("client_packets4", ""), ("client_connections4", f" . {net.vip} . 21")):
+            size = int(net.director.run(["nft", "list", "set", "inet", "ftpdirector", name]).stdout.split("size ")[1].split()[0])
+            addresses = (f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}{more} timeout 10m" for n in range(size))
+            net.director.nft(f"add element inet ftpdirector {name} {{ {', '.join(addresses)} }}\n")
+        report = load(net.client1, net.vip, sessions=2, rounds=1)
+        assert report.right == report.total == 8, report
+        poll(lambda: daemon.metrics().sum(LIMITED, limit="full") >= 4, what=lambda: f"its count: {daemon.metrics()}")
+        # The other buckets are there: they are each of another set.
+        assert daemon.metrics().sum(LIMITED, limit="connection_packets") == 0
+
+
+def test_dr_a_forged_flood_spends_the_share_of_one_port():
+    """SYNs in another's name, to one VIP: at the other VIP its sessions begin as ever."""
+    with Topology("dr", servers=1, vips=2) as net:
+        daemon = net.start_daemon(net.config() + "limits: {client_connections: 1}\n").wait_ready()
+        flooded, other = net.vips
+        flood = Flood(net.client2, syns(net.client1.address, (flooded, 21)), MINUTE, pace=500)
+        poll(lambda: daemon.metrics().sum(LIMITED, limit="client_connections") > 1000, what="a spent share")
+        with net.client1.enter():
+            session = Session(other)
+            assert session.fetch(session.announce("EPSV")).decode().strip() == session.server
+        assert not flood.over(), "the flood was over before the transfer"
+        flood.process.kill()
+        flood.process.wait()
 
 
 def test_dr_landings_are_counted_and_not_told():

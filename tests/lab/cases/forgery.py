@@ -8,7 +8,7 @@ from hosts import poll
 from lenient import lenient
 from rawtcp import ACK, FIN, PSH, RST, SYN, ends, fragments, next_segment, numbers, segment, send
 from realserver import TLS, make_certificate
-from rows import rows
+from rows import connections, rows
 from topology import Topology
 
 # Far from every number that the connection is at.
@@ -112,6 +112,33 @@ def test_dr_a_command_in_fragments():
             except ftplib.error_temp as error:
                 assert str(error).startswith("425 Use PORT"), error
         assert daemon.metrics().sum("ftpdirector_fragments_dropped_total") >= 2, daemon.metrics()
+
+
+def test_dr_data_in_a_syn():
+    data_in_a_syn("dr")
+
+
+def test_nat_data_in_a_syn():
+    data_in_a_syn("nat")
+
+
+def data_in_a_syn(forwarding):
+    """Nobody reads it, so it does not get through (TCP Fast Open). TCP sends the SYN again without, and the session is like any."""
+    with Topology(forwarding, servers=1) as net:
+        daemon = net.start_daemon().wait_ready()
+        nobody = (net.client2.address, 50000)
+        send(net.client2, segment(nobody, (net.vip, 21), SYN, payload=b"PASV\r\n"))
+        poll(lambda: daemon.metrics().sum("ftpdirector_unparsed_total", reason="syn_data") == 1, what="its count")
+        assert (nobody[1], 21) not in connections(net)
+        # A client without a cookie (ip-sysctl: 0x4) that has something to say at once.
+        net.client1.sysctl(ipv4__tcp_fastopen=5)
+        with net.client1.enter(), socket.socket() as control:
+            control.settimeout(20)
+            control.sendto(b"USER anonymous\r\n", socket.MSG_FASTOPEN, (net.vip, 21))
+            lines = control.makefile("r", newline="\r\n", encoding="latin-1")
+            assert (lines.readline()[:3], lines.readline()[:3]) == ("220", "331")
+        assert daemon.metrics().sum("ftpdirector_unparsed_total", reason="syn_data") == 2, "the client's SYN had no data"
+        assert daemon.metrics().sum("ftpdirector_commands_total", verb="USER") == 1, daemon.metrics()
 
 
 GARBAGE = bytes(range(1, 10)) + bytes(range(128, 255)) + b"\r\n"

@@ -273,6 +273,17 @@ pub const ROWS: &[Row] = &[
         "TCP 192.0.2.10:32999 wlc; rs2: passive_ports",
         "another port",
     ),
+    (
+        "occupied",
+        sample::dr,
+        |f| {
+            cluster(f).real_servers[1].active_ports = PortRange::new(40000, 60999);
+            f.listening = [socket("192.0.2.10:50000")].into();
+        },
+        Severity::Warning,
+        "ss -ltn: 192.0.2.10:50000; rs2: active_ports 40000-60999",
+        "sport = :50000",
+    ),
     ("tls", sample::nat, share_ranges, Severity::Warning, "rs1, rs2, rs3", "passive_ports"),
     (
         "conn-reuse",
