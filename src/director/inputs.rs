@@ -6,7 +6,8 @@ use super::effects::{Effects, rows_of};
 use super::expectation::{Mode, Outcome};
 use super::held::SoFar;
 use super::interface::{Action, Decision, Hook, Packet};
-use super::table::{Key, Slot};
+use super::shares::Share;
+use super::table::{self, Key, Slot};
 use super::trace::What;
 use super::{Director, unread};
 use crate::ftp::{Context, Direction, Syn};
@@ -259,7 +260,7 @@ impl Director {
         // What was not read to its end comes again.
         actions.extend(self.held.take_rests(slot).into_iter().map(|segment| Action::Drop { id: segment.id }));
         if let Some(entry) = self.table.remove(slot) {
-            self.heap = self.heap.saturating_sub(entry.heap);
+            self.held.shares.give(table::client_of(&entry.key), Share::bytes(entry.heap));
         }
     }
 }

@@ -14,6 +14,7 @@ mod listing;
 mod pinholes;
 mod reading;
 mod reserved;
+mod shares;
 mod silent;
 mod table;
 mod trace;
@@ -49,8 +50,6 @@ pub struct Director {
     reserved: Reserved,
     greetings: Greetings,
     held: Held,
-    /// Bytes that the sessions own beside the table.
-    heap: usize,
     /// Servers whose passive range was complained of, by index.
     complained: BTreeSet<u16>,
     snapshot: Snapshot,
@@ -74,7 +73,6 @@ impl Director {
             reserved: Reserved::default(),
             greetings: Greetings::default(),
             held: Held::default(),
-            heap: 0,
             complained: BTreeSet::new(),
             snapshot: Snapshot::default(),
             events: Vec::new(),
@@ -112,8 +110,8 @@ impl Director {
             }
         }
         snapshot.pinholes = self.pinholes.len();
-        snapshot.held = self.held.len();
-        snapshot.memory = self.heap.saturating_add(self.held.bytes());
+        let kept = self.held.shares.all();
+        (snapshot.held, snapshot.memory) = (kept.packets(), kept.bytes);
         snapshot
     }
 

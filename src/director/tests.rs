@@ -11,6 +11,7 @@ use crate::wire;
 
 mod hostile;
 mod late;
+mod shares;
 mod silent;
 mod trace;
 

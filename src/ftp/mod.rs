@@ -47,6 +47,7 @@ mod stream;
 mod telling;
 #[cfg(test)]
 mod testing;
+mod unread;
 mod verb;
 mod window;
 
