@@ -2,6 +2,7 @@
 //!
 //! **Rows before verdict**: a packet whose lines made a row is held until the kernel has acknowledged it.
 
+mod claims;
 mod counters;
 mod effects;
 mod events;

@@ -9,6 +9,7 @@ use crate::state::sets::Name;
 use crate::steer::{RowChange, range};
 use crate::wire;
 
+mod claims;
 mod hostile;
 mod late;
 mod shares;

@@ -17,7 +17,7 @@ const YOUNG: u32 = 60;
 
 /// Whose segment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Belonging {
+pub enum Belonging {
     /// This connection's.
     Own,
     /// The first of another on the same ports.
@@ -29,7 +29,9 @@ pub(super) enum Belonging {
 }
 
 impl Session {
-    pub(super) fn belonging(&self, context: &Context<'_>, segment: &Segment<'_>) -> Belonging {
+    /// Whose a segment is, at `now`, by what was seen of a SYN.
+    #[must_use]
+    pub fn belonging(&self, now: Time, syn: Syn, segment: &Segment<'_>) -> Belonging {
         let (half, other) = self.halves(segment.direction);
         if segment.flags.has(Flags::SYN) {
             let own = !half.known || (!self.closed && !is_elsewhere(segment.seq.wrapping_add(1), half.next));
@@ -42,7 +44,7 @@ impl Session {
         if ack && (!half.known || !is_elsewhere(segment.seq, half.next)) {
             return Belonging::Own;
         }
-        if self.may_be_replaced(context) && !segment.payload.is_empty() {
+        if syn == Syn::Seen && self.may_be_replaced(now) && !segment.payload.is_empty() {
             return Belonging::Another;
         }
         // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
@@ -54,9 +56,18 @@ impl Session {
     }
 
     /// Whether a SYN that was seen can be that of another connection.
-    fn may_be_replaced(&self, context: &Context<'_>) -> bool {
-        let age = seconds(context.now).wrapping_sub(self.since);
-        context.syn == Syn::Seen && (self.closed || self.heard != Heard::More || age >= YOUNG)
+    fn may_be_replaced(&self, now: Time) -> bool {
+        self.closed || self.heard != Heard::More || seconds(now).wrapping_sub(self.since) >= YOUNG
+    }
+
+    /// Whether both numbers of a segment are near those of this connection, as far as they are known: who sent it has seen it.
+    #[must_use]
+    pub fn knows(&self, segment: &Segment<'_>) -> bool {
+        let (half, other) = self.halves(segment.direction);
+        !self.closed
+            && segment.flags.has(Flags::ACK)
+            && (half.known && !is_elsewhere(segment.seq, half.next))
+            && (!other.known || !is_elsewhere(segment.ack, other.next))
     }
 
     pub(super) const fn halves(&self, direction: Direction) -> (&Half, &Half) {
