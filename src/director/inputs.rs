@@ -6,8 +6,9 @@ use super::effects::{Effects, rows_of};
 use super::expectation::{Mode, Outcome};
 use super::held::SoFar;
 use super::interface::{Action, Decision, Hook, Packet};
+use super::key::{Key, client_of};
 use super::shares::Share;
-use super::table::{self, Key, Slot};
+use super::table::Slot;
 use super::trace::What;
 use super::{Director, unread};
 use crate::ftp::{Context, Direction, Session, Syn};
@@ -267,7 +268,7 @@ impl Director {
         // What was not read to its end comes again.
         actions.extend(self.held.take_rests(slot).into_iter().map(|segment| Action::Drop { id: segment.id }));
         if let Some(entry) = self.table.remove(slot) {
-            self.held.shares.give(table::client_of(&entry.key), Share::bytes(entry.heap));
+            self.held.shares.give(client_of(&entry.key), Share::bytes(entry.heap));
         }
     }
 }

@@ -11,6 +11,7 @@ mod greeting;
 mod held;
 mod inputs;
 mod interface;
+mod key;
 mod listing;
 mod pinholes;
 mod reading;

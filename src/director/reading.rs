@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use super::effects::Effects;
 use super::held::{self, SoFar};
 use super::interface::{Action, Decision, Hook, OutOfRange, Packet};
+use super::key::client_of;
 use super::pinholes::Place;
 use super::shares::Share;
-use super::table::{self, Slot};
+use super::table::Slot;
 use super::{Director, unread};
 use crate::ftp::{Context, Direction, Segment, Syn, Told, UnparsedReason, Verdict};
 use crate::steer::{Placement, RowChange, range};
@@ -169,7 +170,7 @@ impl Director {
     /// The bytes that the session owns may have changed. What is over its client's part of `limits.memory` is not kept.
     pub(super) fn weigh(&mut self, slot: Slot) {
         let Some(entry) = self.table.entry_mut(slot) else { return };
-        let (client, had, mut has) = (table::client_of(&entry.key), entry.heap, entry.ftp.heap_bytes());
+        let (client, had, mut has) = (client_of(&entry.key), entry.heap, entry.ftp.heap_bytes());
         let over = has > had && !self.held.shares.may_own(client, has.saturating_sub(had), self.setup.limits.memory);
         if over {
             self.events.clear();
@@ -198,7 +199,7 @@ impl Director {
 
     /// The client of a session: its address, or its /64.
     fn client(&self, slot: Slot) -> Option<IpAddr> {
-        self.table.entry(slot).map(|entry| table::client_of(&entry.key))
+        self.table.entry(slot).map(|entry| client_of(&entry.key))
     }
 
     /// Reads on in a packet that holds more lines than are read in one go. One go; to be called while

@@ -2,65 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::expectation::Expectation;
+use super::key::{Key, client_of};
 use crate::ftp::{Session, Verb};
-use crate::lvs::network;
 use crate::steer::Row;
 use crate::time::Time;
-
-/// One end of a connection in 18 bytes, so that a million keys stay small; IPv4 is kept mapped (RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct End {
-    address: [u8; 16],
-    port: u16,
-}
-
-impl End {
-    fn of(end: SocketAddr) -> Self {
-        let address = match end.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        Self { address, port: end.port() }
-    }
-
-    fn socket(self) -> SocketAddr {
-        SocketAddr::new(IpAddr::from(self.address).to_canonical(), self.port)
-    }
-}
-
-/// A control connection as both hooks see it: the client, and the server's end (the VIP in DR and TUN, the real server
-/// in NAT).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    client: End,
-    server: End,
-}
-
-impl Key {
-    /// The connection between these two.
-    #[must_use]
-    pub fn new(client: SocketAddr, server: SocketAddr) -> Self {
-        Self { client: End::of(client), server: End::of(server) }
-    }
-
-    /// The client's end.
-    #[must_use]
-    pub fn client(&self) -> SocketAddr {
-        self.client.socket()
-    }
-
-    /// The server's end.
-    #[must_use]
-    pub fn server(&self) -> SocketAddr {
-        self.server.socket()
-    }
-}
 
 /// The rows of a session under TLS.
 pub struct Standing {
@@ -140,12 +91,6 @@ pub struct Table {
     clients: HashMap<IpAddr, u32>,
     /// How many are under TLS, and IPVS was never seen to have them.
     unconfirmed: usize,
-}
-
-/// What counts as one client: an IPv4 address, an IPv6 /64 (who has one of its addresses has them all).
-pub fn client_of(key: &Key) -> IpAddr {
-    let address = key.client().ip();
-    if address.is_ipv4() { address } else { network(address, 64) }
 }
 
 impl Table {

@@ -1,8 +1,8 @@
 //! One client, or many together, who fill what is bounded: places for packets, and bytes.
 
 use super::*;
+use crate::director::key::{Key, client_of};
 use crate::director::shares::{Share, Shares};
-use crate::director::table::{Key, client_of};
 
 const MANY: usize = 17;
 
