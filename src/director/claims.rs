@@ -33,11 +33,14 @@ impl Director {
         if belonging == Belonging::Own {
             return Some(slot);
         }
-        let knows = |&slot: &Slot| self.table.entry(slot).is_some_and(|entry| entry.ftp.knows(&segment));
-        let known = self.table.pair(&key).skip(1).find(knows);
-        if let Some(known) = known {
-            self.table.prefer(known);
-            return Some(known);
+        let entries = || self.table.pair(&key).filter_map(|slot| Some((slot, &self.table.entry(slot)?.ftp)));
+        let known = entries().find(|(_, ftp)| ftp.is_known_to(&segment)).map(|(slot, _)| slot);
+        // Nor may it lie in the server's buffer until its turn comes on one of the connections.
+        let beyond = |ftp: &Session| ftp.belonging(now, syn, &segment) == Belonging::Beyond;
+        let theirs = known.or_else(|| entries().find(|(_, ftp)| beyond(ftp)).map(|(slot, _)| slot));
+        if let Some(theirs) = theirs {
+            self.table.prefer(theirs);
+            return Some(theirs);
         }
         if belonging != Belonging::Another || closed || segment.flags.has(Flags::RST) {
             return Some(slot);

@@ -44,15 +44,19 @@ impl Session {
         if ack && (!half.known || !is_elsewhere(segment.seq, half.next)) {
             return Belonging::Own;
         }
-        if syn == Syn::Seen && self.may_be_replaced(now) && !segment.payload.is_empty() {
-            return Belonging::Another;
-        }
         // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
         // (No server's buffer reaches further; and who was made to follow the wrong numbers by a forged first segment must not
         // drop what is right.)
         let ahead =
             segment.direction == Direction::ToServer && (1..=FURTHEST).contains(&distance(segment.seq, half.next));
-        if ack && ahead && !self.ciphered && !self.closed { Belonging::Beyond } else { Belonging::Nobody }
+        let beyond = ack && ahead && !self.ciphered && !self.closed;
+        if beyond && other.known {
+            return Belonging::Beyond;
+        }
+        if syn == Syn::Seen && self.may_be_replaced(now) && !segment.payload.is_empty() {
+            return Belonging::Another;
+        }
+        if beyond { Belonging::Beyond } else { Belonging::Nobody }
     }
 
     /// Whether a SYN that was seen can be that of another connection.
@@ -60,14 +64,17 @@ impl Session {
         self.closed || self.heard != Heard::More || seconds(now).wrapping_sub(self.since) >= YOUNG
     }
 
-    /// Whether both numbers of a segment are near those of this connection, as far as they are known: who sent it has seen it.
+    /// Whether who sent a segment has seen this connection: both numbers are near, as far as they are known, or it is a RST with
+    /// the very next.
     #[must_use]
-    pub fn knows(&self, segment: &Segment<'_>) -> bool {
+    pub fn is_known_to(&self, segment: &Segment<'_>) -> bool {
         let (half, other) = self.halves(segment.direction);
-        !self.closed
-            && segment.flags.has(Flags::ACK)
-            && (half.known && !is_elsewhere(segment.seq, half.next))
-            && (!other.known || !is_elsewhere(segment.ack, other.next))
+        let near = (half.known || other.known)
+            && (!half.known || !is_elsewhere(segment.seq, half.next))
+            && (!other.known || !is_elsewhere(segment.ack, other.next));
+        let next = half.next.wrapping_add(u32::from(half.fin));
+        let ends = segment.flags.has(Flags::RST) && half.known && (segment.seq == half.next || segment.seq == next);
+        !self.closed && (ends || (near && segment.flags.has(Flags::ACK)))
     }
 
     pub(super) const fn halves(&self, direction: Direction) -> (&Half, &Half) {

@@ -137,3 +137,26 @@ fn what_ipvs_has_is_of_all_on_a_pair() {
     let (decision, ..) = wire.says(&mut director, at(2000), PORT);
     assert_eq!(decision, Decision::Held, "it is still where it was");
 }
+
+#[test]
+fn a_client_that_claims_a_connection_hides_no_command() {
+    let (mut director, mut wire) = with_a_pinhole(ForwardingMethod::Dr);
+    for step in 0..2 {
+        let _ = forged(&mut director, at(61), &wire, ASTRAY + step * 6, "NOOP\r\n");
+    }
+    // On the connection that the server has: in its turn, and further ahead than anything is kept.
+    let (_, bytes, _) = wire.says(&mut director, at(61), "PORT 10,0,0,99,200,10\r\n");
+    assert_eq!(payload(&bytes), "XXXX XXXXXXXXXXXXXXXX\r\n");
+    let (decision, _) = forged(&mut director, at(61), &wire, wire.sent + (1 << 19), "RT 10,0,0,99,200,10\r\n");
+    assert_eq!(decision, Decision::Drop);
+}
+
+#[test]
+fn a_bare_reset_ends_the_connection_that_it_is_next_of() {
+    let (mut director, wire) = with_a_pinhole(ForwardingMethod::Dr);
+    let _ = forged(&mut director, at(61), &wire, ASTRAY, "NOOP\r\n");
+    let mut wire = wire;
+    let mut rst = tcp(wire.client, wire.far_end(), wire.sent, 0x04, b"");
+    let (_, _, actions) = wire.offer(&mut director, at(62), Hook::Postrouting, &mut rst);
+    assert_eq!((deletes(&actions), director.table.len()), (1, 1));
+}
