@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::interface::Setup;
-use super::table::Key;
+use super::key::Key;
 use crate::ftp::{Context, Direction, Policy, Segment, Session, Syn, Told, UnparsedReason, Verdict};
 use crate::time::Time;
 use crate::wire::Packet;

@@ -7,18 +7,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::interface::Hook;
+use super::shares::{Share, Shares};
 use super::table::Slot;
 use crate::ftp::Direction;
 use crate::time::Time;
 
-/// How many packets may wait at once.
-const MOST: usize = 4096;
-
 /// How many rows' acknowledgements one session may wait for.
 const MOST_TICKETS: usize = 8;
-
-/// How many the sessions of one client may wait for: a flood must leave places for others.
-const MOST_TICKETS_OF_CLIENT: usize = 512;
 
 /// How many packets of one session may stand behind one that is read in several goes.
 const MOST_RESTS: usize = 16;
@@ -37,6 +32,12 @@ pub struct Packet {
     pub bytes: Option<Vec<u8>>,
 }
 
+impl Packet {
+    fn share(&self) -> Share {
+        Share::waiting(self.bytes.as_ref().map_or(0, Vec::len))
+    }
+}
+
 /// One direction of a session.
 pub type Way = (Slot, Direction);
 
@@ -49,6 +50,8 @@ struct Ticket {
 
 /// A packet that is offered to the inspector again.
 pub struct Segment {
+    /// Whose it is.
+    pub client: IpAddr,
     /// As the caller names it.
     pub id: u64,
     /// Where it was queued.
@@ -64,10 +67,10 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// A copy of a packet: its id, where it was queued and its mark.
+    /// A copy of a client's packet: its id, where it was queued and its mark.
     #[must_use]
-    pub fn new((id, hook, mark): (u64, Hook, u32), seq: u32, bytes: &[u8], so_far: SoFar) -> Self {
-        Self { id, hook, mark, seq, bytes: bytes.to_vec(), so_far }
+    pub fn new(client: IpAddr, (id, hook, mark): (u64, Hook, u32), seq: u32, bytes: &[u8], so_far: SoFar) -> Self {
+        Self { client, id, hook, mark, seq, bytes: bytes.to_vec(), so_far }
     }
 }
 
@@ -93,37 +96,17 @@ pub struct Held {
     rests: HashMap<Way, VecDeque<Segment>>,
     /// Whose turn it is, and when.
     turns: BTreeSet<(Time, Way)>,
-    /// How many tickets of each session are open, and of each client.
+    /// How many tickets of each session are open.
     open: HashMap<Slot, usize>,
-    open_of_client: HashMap<IpAddr, usize>,
-    count: usize,
-    bytes: usize,
+    /// What the clients have of all this, and of the bytes that sessions own.
+    pub shares: Shares,
 }
 
 impl Held {
-    /// How many packets wait.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// How many bytes of packets are kept.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether no more can be held.
-    #[must_use]
-    pub fn full(&self) -> bool {
-        self.count >= MOST
-    }
-
     /// Whether a session, or its client with all its sessions, has asked for rows faster than they are written.
     #[must_use]
     pub fn asks_too_much(&self, slot: Slot, client: IpAddr) -> bool {
-        self.open.get(&slot).is_some_and(|open| *open >= MOST_TICKETS)
-            || self.open_of_client.get(&client).is_some_and(|open| *open >= MOST_TICKETS_OF_CLIENT)
+        self.open.get(&slot).is_some_and(|open| *open >= MOST_TICKETS) || self.shares.asks_too_much(client)
     }
 
     /// The row that a session waits for: what it sends meanwhile waits too, lest a retransmission overtake the row.
@@ -135,7 +118,7 @@ impl Held {
     /// A session waits for `ticket` from now on.
     pub fn open(&mut self, ticket: u64, slot: Slot, client: IpAddr, now: Time) {
         self.tickets.insert(ticket, Ticket { slot, client, since: now, packets: Vec::new() });
-        *self.open_of_client.entry(client).or_default() += 1;
+        self.shares.take(client, Share::ticket());
         self.oldest.push_back((now, ticket));
         self.latest.insert(slot, ticket);
         *self.open.entry(slot).or_default() += 1;
@@ -144,9 +127,8 @@ impl Held {
     /// A packet waits for `ticket`.
     pub fn hold(&mut self, ticket: u64, packet: Packet) {
         if let Some(ticket) = self.tickets.get_mut(&ticket) {
-            self.bytes = self.bytes.saturating_add(packet.bytes.as_ref().map_or(0, Vec::len));
+            self.shares.take(ticket.client, packet.share());
             ticket.packets.push(packet);
-            self.count = self.count.saturating_add(1);
         }
     }
 
@@ -163,15 +145,9 @@ impl Held {
             self.latest.remove(&done.slot);
         }
         one_less(&mut self.open, done.slot);
-        one_less(&mut self.open_of_client, done.client);
-        self.let_go(&done.packets);
+        self.shares.give(done.client, Share::ticket());
+        done.packets.iter().for_each(|packet| self.shares.give(done.client, packet.share()));
         done.packets
-    }
-
-    fn let_go(&mut self, packets: &[Packet]) {
-        let bytes: usize = packets.iter().filter_map(|packet| packet.bytes.as_ref()).map(Vec::len).sum();
-        self.count = self.count.saturating_sub(packets.len());
-        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// The packets whose rows did not come in time. Their tickets stay open: what TCP repeats waits for the row too.
@@ -186,18 +162,12 @@ impl Held {
                 break;
             }
             ticket.since = now;
+            ticket.packets.iter().for_each(|packet| self.shares.give(ticket.client, packet.share()));
             overdue.append(&mut ticket.packets);
             self.oldest.pop_front();
             self.oldest.push_back((now, number));
         }
-        self.let_go(&overdue);
         overdue
-    }
-
-    /// Whether no more rows can be waited for: their thread is behind.
-    #[must_use]
-    pub fn behind(&self) -> bool {
-        self.tickets.len() >= MOST
     }
 
     /// When the oldest ticket is overdue.
@@ -213,14 +183,12 @@ impl Held {
     }
 
     fn keep(&mut self, segment: &Segment) {
-        self.count = self.count.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(segment.bytes.len());
+        self.shares.take(segment.client, Share::later(segment.bytes.len()));
     }
 
     fn lose<'a>(&mut self, segments: impl IntoIterator<Item = &'a Segment>) {
         for segment in segments {
-            self.count = self.count.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(segment.bytes.len());
+            self.shares.give(segment.client, Share::later(segment.bytes.len()));
         }
     }
 

@@ -6,10 +6,12 @@ use super::effects::{Effects, rows_of};
 use super::expectation::{Mode, Outcome};
 use super::held::SoFar;
 use super::interface::{Action, Decision, Hook, Packet};
-use super::table::{Key, Slot};
+use super::key::{Key, client_of};
+use super::shares::Share;
+use super::table::Slot;
 use super::trace::What;
 use super::{Director, unread};
-use crate::ftp::{Context, Direction, Syn};
+use crate::ftp::{Context, Direction, Session, Syn};
 use crate::lvs::{FirewallMark, ForwardingMethod, network};
 use crate::state::Marks;
 use crate::state::sets::Name;
@@ -53,12 +55,14 @@ impl Director {
             // A connection's own first packet is not queued; beside FIN or RST it begins none (RFC 9293 §3.10.7.4).
             return unmarked(hook);
         }
-        let syn = if mark & Marks::BEGUN == 0 { Syn::Unseen } else { Syn::Seen };
+        let begun = hook == Hook::Postrouting && mark & Marks::BEGUN != 0;
+        let syn = if begun { Syn::Seen } else { Syn::Unseen };
         let mark = mark & !Marks::BEGUN;
         let Some((slot, direction)) = self.session_of(now, hook, mark, (&parsed, bytes), actions) else {
             // The end of a connection that is not known asks for nothing.
             return if parsed.payload.is_empty() { unmarked(hook) } else { unread() };
         };
+        let Some(slot) = self.whose(now, (slot, direction, syn), (&parsed, bytes), actions) else { return unread() };
         let again = self.held.segments(slot) > 0;
         let packet = Packet { id, hook, mark, bytes, truncated };
         let decision = self.segment(now, (slot, direction, syn), packet, (&parsed, SoFar::default()), actions);
@@ -90,25 +94,30 @@ impl Director {
         let index = self.setup.marks.control_index(FirewallMark(mark))?;
         let placement = *self.placements.get(&index)?;
         let key = Key::new(packet.source, packet.destination);
-        if let Some(slot) = self.table.find(&key) {
+        while let Some(slot) = self.table.find(&key) {
             if self.table.entry(slot).is_some_and(|entry| entry.index == index) {
                 return Some((slot, Direction::ToServer));
             }
-            // The same pair of ports on another real server is another connection: IPVS has forgotten the first.
+            // The same pair of ports on another real server is another connection: IPVS has forgotten what was before.
             self.remove(now, slot, actions);
         }
         if packet.payload.is_empty() || !self.has_room(now, placement, &key, actions) {
             return None;
         }
         let ftp = self.greetings.take(&key).unwrap_or_default();
+        Some((self.begin(now, key, index, ftp), Direction::ToServer))
+    }
+
+    /// A session that nobody had seen.
+    pub(super) fn begin(&mut self, now: Time, key: Key, index: u16, ftp: Session) -> Slot {
         let slot = self.table.insert(now, key, index, ftp);
         self.count_connection(index);
         self.note_open(slot);
-        Some((slot, Direction::ToServer))
+        slot
     }
 
     /// Whether one more session of this client may be read. When the table is full, one that IPVS has forgotten makes room.
-    fn has_room(&mut self, now: Time, placement: usize, key: &Key, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn has_room(&mut self, now: Time, placement: usize, key: &Key, actions: &mut Vec<Action>) -> bool {
         let Some((placement, _)) = self.setup.placements.get(placement) else { return false };
         if self.table.of_client(key) >= self.setup.limits.client_sessions {
             let cluster = placement.cluster;
@@ -259,7 +268,7 @@ impl Director {
         // What was not read to its end comes again.
         actions.extend(self.held.take_rests(slot).into_iter().map(|segment| Action::Drop { id: segment.id }));
         if let Some(entry) = self.table.remove(slot) {
-            self.heap = self.heap.saturating_sub(entry.heap);
+            self.held.shares.give(client_of(&entry.key), Share::bytes(entry.heap));
         }
     }
 }

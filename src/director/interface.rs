@@ -127,7 +127,7 @@ pub struct Limits {
     pub sessions: usize,
     /// Sessions of one client: an IPv4 address, an IPv6 /64. More pass unread.
     pub client_sessions: u32,
-    /// Bytes for what is held and kept beside the sessions. What is over goes unread.
+    /// Bytes for what is held and kept beside the sessions; one client gets an eighth. What is over goes unread.
     pub memory: usize,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! **Rows before verdict**: a packet whose lines made a row is held until the kernel has acknowledged it.
 
+mod claims;
 mod counters;
 mod effects;
 mod events;
@@ -10,10 +11,12 @@ mod greeting;
 mod held;
 mod inputs;
 mod interface;
+mod key;
 mod listing;
 mod pinholes;
 mod reading;
 mod reserved;
+mod shares;
 mod silent;
 mod table;
 mod trace;
@@ -49,8 +52,6 @@ pub struct Director {
     reserved: Reserved,
     greetings: Greetings,
     held: Held,
-    /// Bytes that the sessions own beside the table.
-    heap: usize,
     /// Servers whose passive range was complained of, by index.
     complained: BTreeSet<u16>,
     snapshot: Snapshot,
@@ -74,7 +75,6 @@ impl Director {
             reserved: Reserved::default(),
             greetings: Greetings::default(),
             held: Held::default(),
-            heap: 0,
             complained: BTreeSet::new(),
             snapshot: Snapshot::default(),
             events: Vec::new(),
@@ -112,8 +112,8 @@ impl Director {
             }
         }
         snapshot.pinholes = self.pinholes.len();
-        snapshot.held = self.held.len();
-        snapshot.memory = self.heap.saturating_add(self.held.bytes());
+        let kept = self.held.shares.all();
+        (snapshot.held, snapshot.memory) = (kept.packets(), kept.bytes);
         snapshot
     }
 

@@ -1,10 +1,14 @@
 //! How a packet is read: offered to its session, in one go or several, held, and let go when its rows stand.
 
+use std::net::IpAddr;
+
 use super::effects::Effects;
 use super::held::{self, SoFar};
 use super::interface::{Action, Decision, Hook, OutOfRange, Packet};
+use super::key::client_of;
 use super::pinholes::Place;
-use super::table::{self, Slot};
+use super::shares::Share;
+use super::table::Slot;
 use super::{Director, unread};
 use crate::ftp::{Context, Direction, Segment, Syn, Told, UnparsedReason, Verdict};
 use crate::steer::{Placement, RowChange, range};
@@ -23,16 +27,19 @@ impl Director {
     ) -> Decision {
         // The row thread is a flood behind, or this session asks for more rows than are written. TCP repeats what is dropped
         // before anyone has read it; what the session knew already would get no row when it comes again.
-        if !parsed.payload.is_empty() && (self.held.behind() || self.asks_too_much(slot)) {
+        if !parsed.payload.is_empty() && (self.held.shares.behind() || self.asks_too_much(slot)) {
             return self.drop_held();
         }
         if self.held.has_rest((slot, direction)) {
             let Packet { id, hook, mark, bytes, .. } = packet;
-            let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
-            if self.has_no_room(segment.bytes.len()) || self.held.hold_behind((slot, direction), segment).is_err() {
+            let Some(client) = self.client(slot).filter(|client| self.may_come_later(*client, bytes)) else {
                 return self.drop_held();
-            }
-            return Decision::Held;
+            };
+            let segment = held::Segment::new(client, (id, hook, mark), parsed.tcp.seq, bytes, so_far);
+            return match self.held.hold_behind((slot, direction), segment) {
+                Ok(()) => Decision::Held,
+                Err(_) => self.drop_held(),
+            };
         }
         self.read(now, (slot, direction, syn), packet, (parsed, so_far), actions)
     }
@@ -60,25 +67,58 @@ impl Director {
         };
         match verdict {
             Verdict::Drop => self.drop_held(),
-            Verdict::Hold | Verdict::More if self.has_no_room(bytes.len()) => {
+            Verdict::Pass | Verdict::Edited => self.accept(now, slot, (id, hook, bytes), (so_far, effects), actions),
+            Verdict::Hold | Verdict::More => {
                 // What was read is not read again.
                 self.write_rows(now, slot, effects, actions);
-                self.drop_held()
-            }
-            Verdict::Hold => {
-                let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
-                self.held.hold_segment(slot, segment);
+                let Some(client) = self.client(slot).filter(|client| self.may_come_later(*client, bytes)) else {
+                    let packet = Packet { id, hook, mark, bytes, truncated };
+                    return self.read_no_further(now, (slot, direction), packet, (parsed, so_far), actions);
+                };
+                let segment = held::Segment::new(client, (id, hook, mark), parsed.tcp.seq, bytes, so_far);
+                if verdict == Verdict::Hold {
+                    self.held.hold_segment(slot, segment);
+                } else {
+                    let turn = self.turn(now, slot);
+                    self.held.hold_rest((slot, direction), segment, turn);
+                }
                 Decision::Held
             }
-            Verdict::More => {
-                self.write_rows(now, slot, effects, actions);
-                let segment = held::Segment::new((id, hook, mark), parsed.tcp.seq, bytes, so_far);
-                let turn = self.turn(now, slot);
-                self.held.hold_rest((slot, direction), segment, turn);
-                Decision::Held
-            }
-            Verdict::Pass | Verdict::Edited => self.accept(now, slot, (id, hook, bytes), (so_far, effects), actions),
         }
+    }
+
+    /// There is no room to keep a packet until it can be read: the rest of it goes unread, if it may.
+    fn read_no_further(
+        &mut self,
+        now: Time,
+        (slot, direction): (Slot, Direction),
+        packet: Packet<'_>,
+        (parsed, mut so_far): (&wire::Packet, SoFar),
+        actions: &mut Vec<Action>,
+    ) -> Decision {
+        let Packet { id, hook, bytes, truncated, .. } = packet;
+        let Some(entry) = self.table.entry_mut(slot) else { return unread() };
+        let at = self.placements.get(&entry.index);
+        let Some((placement, policies)) = at.and_then(|&at| self.setup.placements.get(at)) else { return unread() };
+        let (policy, client) = (policies.of(entry.key.server().port()), entry.key.client());
+        let (cluster, context) = (placement.cluster, Context { now, policy, client, syn: Syn::Unseen });
+        self.events.clear();
+        let before = parsed.payload_sum(bytes);
+        let mut segment = segment_of(direction, parsed, bytes);
+        let verdict = entry.ftp.pass_unread(&context, &mut segment, &mut self.events);
+        if verdict == Verdict::Drop {
+            return self.drop_held();
+        }
+        if verdict == Verdict::Edited {
+            parsed.amend(bytes, before);
+            so_far.edited |= !truncated;
+        }
+        self.count_limited(cluster, "memory");
+        self.note_events(slot, None);
+        let effects = self.apply_events(now, slot);
+        self.weigh(slot);
+        so_far.keep_mark |= effects.keep_mark;
+        self.accept(now, slot, (id, hook, bytes), (so_far, effects), actions)
     }
 
     /// What the session makes of a segment.
@@ -107,9 +147,7 @@ impl Director {
         let context = Context { now, policy: policies.of(entry.key.server().port()), client, syn };
         self.events.clear();
         let before = parsed.payload_sum(bytes);
-        let tcp = &parsed.tcp;
-        let mut segment =
-            Segment { direction, seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, payload: parsed.payload_mut(bytes) };
+        let mut segment = segment_of(direction, parsed, bytes);
         let verdict = entry.ftp.segment(&context, &mut segment, &mut ports, &mut self.events);
         if matches!(verdict, Verdict::Edited | Verdict::More) {
             parsed.amend(bytes, before);
@@ -129,20 +167,22 @@ impl Director {
         first.then_some(Action::OutOfRange(OutOfRange { cluster, server, port, declared }))
     }
 
-    /// The bytes that the session owns have changed. What is over `limits.memory` is not kept.
+    /// The bytes that the session owns may have changed. What is over its client's part of `limits.memory` is not kept.
     pub(super) fn weigh(&mut self, slot: Slot) {
-        let (held, limit) = (self.held.bytes(), self.setup.limits.memory);
         let Some(entry) = self.table.entry_mut(slot) else { return };
-        let mut bytes = entry.ftp.heap_bytes();
-        let others = self.heap.saturating_sub(entry.heap);
-        let over = bytes > entry.heap && others.saturating_add(bytes).saturating_add(held) > limit;
+        let (client, had, mut has) = (client_of(&entry.key), entry.heap, entry.ftp.heap_bytes());
+        let over = has > had && !self.held.shares.may_own(client, has.saturating_sub(had), self.setup.limits.memory);
         if over {
             self.events.clear();
             entry.ftp.give_up_memory(&mut self.events);
-            bytes = entry.ftp.heap_bytes();
+            has = entry.ftp.heap_bytes();
+        }
+        if has != had {
+            entry.heap = has;
+            self.held.shares.give(client, Share::bytes(had));
+            self.held.shares.take(client, Share::bytes(has));
         }
         let index = entry.index;
-        (entry.heap, self.heap) = (bytes, others.saturating_add(bytes));
         if over && let Some(placement) = self.placement(index).copied() {
             self.count_limited(placement.cluster, "memory");
             self.note_events(slot, None);
@@ -152,10 +192,14 @@ impl Director {
         }
     }
 
-    /// Whether no packet of so many bytes can be kept.
-    fn has_no_room(&self, bytes: usize) -> bool {
-        let kept = self.heap.saturating_add(self.held.bytes()).saturating_add(bytes);
-        self.held.full() || kept > self.setup.limits.memory
+    /// Whether a packet of this client may be kept to be read later.
+    fn may_come_later(&self, client: IpAddr, bytes: &[u8]) -> bool {
+        self.held.shares.may_come_later(client, bytes.len(), self.setup.limits.memory)
+    }
+
+    /// The client of a session: its address, or its /64.
+    fn client(&self, slot: Slot) -> Option<IpAddr> {
+        self.table.entry(slot).map(|entry| client_of(&entry.key))
     }
 
     /// Reads on in a packet that holds more lines than are read in one go. One go; to be called while
@@ -199,8 +243,7 @@ impl Director {
     }
 
     fn asks_too_much(&self, slot: Slot) -> bool {
-        let client = self.table.entry(slot).map(|entry| table::client_of(&entry.key));
-        client.is_some_and(|client| self.held.asks_too_much(slot, client))
+        self.client(slot).is_some_and(|client| self.held.asks_too_much(slot, client))
     }
 
     /// The packet goes on, at once or when its rows stand.
@@ -224,7 +267,7 @@ impl Director {
         }
         self.write_rows(now, slot, effects, actions);
         let Some(ticket) = self.held.waits_for(slot) else { return Decision::Accept { mark, edited } };
-        if self.has_no_room(bytes.len()) {
+        if !self.client(slot).is_some_and(|client| self.held.shares.may_wait(client)) {
             return self.drop_held();
         }
         self.held.hold(ticket, held::Packet { id, mark, bytes: edited.then(|| bytes.to_vec()) });
@@ -245,7 +288,7 @@ impl Director {
 
     /// Rows that what the session sends from now on waits for.
     pub(super) fn open_ticket(&mut self, now: Time, slot: Slot, changes: Vec<RowChange>, actions: &mut Vec<Action>) {
-        let Some(client) = self.table.entry(slot).map(|entry| table::client_of(&entry.key)) else { return };
+        let Some(client) = self.client(slot) else { return };
         let ticket = self.number();
         self.held.open(ticket, slot, client, now);
         actions.push(Action::Rows { ticket: Some(ticket), changes });
@@ -284,4 +327,10 @@ impl Director {
         };
         self.settle(id, decision, bytes, actions);
     }
+}
+
+/// A packet as the inspector sees it.
+pub(super) fn segment_of<'a>(direction: Direction, parsed: &wire::Packet, bytes: &'a mut [u8]) -> Segment<'a> {
+    let tcp = &parsed.tcp;
+    Segment { direction, seq: tcp.seq, ack: tcp.ack, flags: tcp.flags, payload: parsed.payload_mut(bytes) }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Director;
 use super::effects::{Effects, rows_of};
 use super::interface::Action;
-use super::table::{Key, Slot};
+use super::key::Key;
+use super::table::{Entry, Slot};
 use super::trace::What;
 use crate::ftp::Verb;
 use crate::time::Time;
@@ -16,33 +17,38 @@ impl Director {
     /// is not known: it began before this process.
     #[must_use]
     pub fn may_transfer(&self, client: SocketAddr, far_end: SocketAddr) -> bool {
-        let session = self.table.find(&Key::new(client, far_end)).and_then(|slot| self.table.entry(slot));
-        let Some(entry) = session else { return true };
-        let Some(verb) = entry.verb.filter(|_| entry.ftp.blind().is_none()) else { return true };
-        // RFC 959 §4.1.3: STAT, ABOR and QUIT may be sent during a transfer; NOOP is sent by clients.
-        verb.transfers() || matches!(verb, Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit)
+        let key = Key::new(client, far_end);
+        let mut sessions = self.table.pair(&key).filter_map(|slot| self.table.entry(slot)).peekable();
+        sessions.peek().is_none() || sessions.any(may_transfer)
     }
 
     /// IPVS was made to remember a control connection that is silent; so do we.
     pub fn refreshed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr) {
-        let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };
-        self.table.touch(slot, now);
-        self.note(slot, What::Refreshed);
+        for slot in self.pair(client, far_end) {
+            self.table.touch(slot, now);
+            self.note(slot, What::Refreshed);
+        }
     }
 
     /// IPVS has this connection, established. One under TLS keeps its pinholes and its place for that, and only for that: its
     /// packets are mostly not queued, and anyone can forge the first.
     pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
-        let Some(slot) = self.table.find(&Key::new(client, far_end)) else { return };
         let review = now + self.confirmed_for();
-        let Some(rows) = self.table.confirm(slot, review) else { return };
-        // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
-        let wait = rows.iter().filter_map(|row| self.pinholes.refresh(row, now, self.setup.idle)).collect();
-        self.table.touch(slot, now);
-        let effects = Effects { wait, ..Effects::default() };
-        self.note_rows(slot, &effects);
-        actions.extend(rows_of(effects));
-        self.table.schedule(slot);
+        for slot in self.pair(client, far_end) {
+            let Some(rows) = self.table.confirm(slot, review) else { continue };
+            // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
+            let wait = rows.iter().filter_map(|row| self.pinholes.refresh(row, now, self.setup.idle)).collect();
+            self.table.touch(slot, now);
+            let effects = Effects { wait, ..Effects::default() };
+            self.note_rows(slot, &effects);
+            actions.extend(rows_of(effects));
+            self.table.schedule(slot);
+        }
+    }
+
+    /// IPVS has one connection on a pair of ports, and does not say which.
+    fn pair(&self, client: SocketAddr, far_end: SocketAddr) -> Vec<Slot> {
+        self.table.pair(&Key::new(client, far_end)).collect()
     }
 
     /// Whether a session under TLS waits to be confirmed for the first time.
@@ -61,4 +67,10 @@ impl Director {
         let standing = self.table.entry(slot).and_then(|entry| entry.standing.as_ref());
         standing.is_some_and(|standing| standing.review <= now)
     }
+}
+
+fn may_transfer(entry: &Entry) -> bool {
+    let Some(verb) = entry.verb.filter(|_| entry.ftp.blind().is_none()) else { return true };
+    // RFC 959 §4.1.3: STAT, ABOR and QUIT may be sent during a transfer; NOOP is sent by clients.
+    verb.transfers() || matches!(verb, Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit)
 }

@@ -2,65 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::expectation::Expectation;
+use super::key::{Key, client_of};
 use crate::ftp::{Session, Verb};
-use crate::lvs::network;
 use crate::steer::Row;
 use crate::time::Time;
-
-/// One end of a connection in 18 bytes, so that a million keys stay small; IPv4 is kept mapped (RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct End {
-    address: [u8; 16],
-    port: u16,
-}
-
-impl End {
-    fn of(end: SocketAddr) -> Self {
-        let address = match end.ip() {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        Self { address, port: end.port() }
-    }
-
-    fn socket(self) -> SocketAddr {
-        SocketAddr::new(IpAddr::from(self.address).to_canonical(), self.port)
-    }
-}
-
-/// A control connection as both hooks see it: the client, and the server's end (the VIP in DR and TUN, the real server
-/// in NAT).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    client: End,
-    server: End,
-}
-
-impl Key {
-    /// The connection between these two.
-    #[must_use]
-    pub fn new(client: SocketAddr, server: SocketAddr) -> Self {
-        Self { client: End::of(client), server: End::of(server) }
-    }
-
-    /// The client's end.
-    #[must_use]
-    pub fn client(&self) -> SocketAddr {
-        self.client.socket()
-    }
-
-    /// The server's end.
-    #[must_use]
-    pub fn server(&self) -> SocketAddr {
-        self.server.socket()
-    }
-}
 
 /// The rows of a session under TLS.
 pub struct Standing {
@@ -92,6 +43,8 @@ pub struct Entry {
     pub seen: Time,
     /// Bytes that it owns beside this, when last looked at.
     pub heap: usize,
+    /// Another session on the same pair of ports.
+    beside: Slot,
     /// Until when the goes that it had are paid for: see [`Entry::turn`].
     paid: Time,
     /// Who was seen before it, and after it.
@@ -140,20 +93,14 @@ pub struct Table {
     unconfirmed: usize,
 }
 
-/// What counts as one client: an IPv4 address, an IPv6 /64 (who has one of its addresses has them all).
-pub fn client_of(key: &Key) -> IpAddr {
-    let address = key.client().ip();
-    if address.is_ipv4() { address } else { network(address, 64) }
-}
-
 impl Table {
     /// How many sessions there are.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.index.len()
+    pub const fn len(&self) -> usize {
+        self.entries.len().saturating_sub(self.free.len())
     }
 
-    /// The session of this connection.
+    /// The session of this connection; of several on the pair of ports the one that was heard last.
     #[must_use]
     pub fn find(&self, key: &Key) -> Option<Slot> {
         let same = |&slot: &Slot| self.entry(slot).is_some_and(|entry| entry.key == *key);
@@ -171,12 +118,14 @@ impl Table {
         self.entries.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Adds a session; its key is not in the table.
+    /// Adds a session, beside those on the same pair of ports.
     pub fn insert(&mut self, now: Time, key: Key, index: u16, ftp: Session) -> Slot {
         let (standing, expectation, verb, due) = (None, None, None, None);
         let (older, newer, heap, paid) = (NOBODY, NOBODY, 0, Time::ZERO);
+        let before = self.find(&key);
+        let (born, seen, beside) = (now, now, before.unwrap_or(NOBODY));
         let entry =
-            Entry { key, ftp, index, standing, expectation, born: now, verb, seen: now, heap, paid, older, newer, due };
+            Entry { key, ftp, index, standing, expectation, born, verb, seen, heap, beside, paid, older, newer, due };
         *self.counts.entry(entry.index).or_default() += 1;
         *self.clients.entry(client_of(&key)).or_default() += 1;
         let slot = match self.free.pop() {
@@ -190,19 +139,70 @@ impl Table {
         if let Some(place) = self.entries.get_mut(slot as usize) {
             *place = Some(entry);
         }
+        match before {
+            Some(before) => self.lead(&key, before, slot),
+            None => self.enter(&key, slot),
+        }
+        self.append(slot);
+        slot
+    }
+
+    /// The first session of a pair of ports.
+    fn enter(&mut self, key: &Key, slot: Slot) {
         let Self { index, hasher, entries, .. } = self;
         let hash_of = |&slot: &Slot| {
             let key = entries.get(slot as usize).and_then(Option::as_ref).map(|entry| entry.key);
             key.map_or(0, |key| hasher.hash_one(key))
         };
         index.insert_unique(hasher.hash_one(key), slot, hash_of);
-        self.append(slot);
-        slot
+    }
+
+    /// What [`Table::find`] finds was `before` and is `slot` now.
+    fn lead(&mut self, key: &Key, before: Slot, slot: Slot) {
+        if let Some(found) = self.index.find_mut(self.hasher.hash_one(key), |&other| other == before) {
+            *found = slot;
+        }
+    }
+
+    /// The sessions on this pair of ports, the one that was heard last first.
+    pub fn pair(&self, key: &Key) -> impl Iterator<Item = Slot> {
+        std::iter::successors(self.find(key), |&slot| self.beside(slot))
+    }
+
+    fn beside(&self, slot: Slot) -> Option<Slot> {
+        self.entry(slot).map(|entry| entry.beside).filter(|&beside| beside != NOBODY)
+    }
+
+    /// Of the sessions on its pair of ports this one was heard last.
+    pub fn prefer(&mut self, slot: Slot) {
+        let Some(key) = self.entry(slot).map(|entry| entry.key) else { return };
+        let Some(first) = self.find(&key).filter(|&first| first != slot) else { return };
+        self.part(&key, slot);
+        self.lead(&key, first, slot);
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.beside = first;
+        }
+    }
+
+    /// Takes a session out of those on its pair of ports.
+    fn part(&mut self, key: &Key, slot: Slot) {
+        let (before, beside) = (self.pair(key).find(|&other| self.beside(other) == Some(slot)), self.beside(slot));
+        match (before.and_then(|before| self.entry_mut(before)), beside) {
+            (Some(before), beside) => before.beside = beside.unwrap_or(NOBODY),
+            (None, Some(beside)) => self.lead(key, slot, beside),
+            (None, None) => {
+                if let Ok(found) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == slot) {
+                    found.remove();
+                }
+            }
+        }
     }
 
     /// Takes a session out.
     pub fn remove(&mut self, slot: Slot) -> Option<Entry> {
         self.unlink(slot);
+        let key = self.entry(slot)?.key;
+        self.part(&key, slot);
         let entry = self.entries.get_mut(slot as usize)?.take()?;
         if let Some(count) = self.counts.get_mut(&entry.index) {
             *count = count.saturating_sub(1);
@@ -219,9 +219,6 @@ impl Table {
         }
         if let Some(due) = entry.due {
             self.calendar.remove(&(due, slot));
-        }
-        if let Ok(found) = self.index.find_entry(self.hasher.hash_one(entry.key), |&other| other == slot) {
-            found.remove();
         }
         self.free.push(slot);
         Some(entry)

@@ -9,8 +9,10 @@ use crate::state::sets::Name;
 use crate::steer::{RowChange, range};
 use crate::wire;
 
+mod claims;
 mod hostile;
 mod late;
+mod shares;
 mod silent;
 mod trace;
 

@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// Goes on reading behind bytes that are missing.
-    fn skip_commands(&mut self, to: u32, events: &mut Vec<Event>) {
+    pub(super) fn skip_commands(&mut self, to: u32, events: &mut Vec<Event>) {
         if distance(to, self.to_server.next) <= 0 {
             return;
         }

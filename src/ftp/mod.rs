@@ -47,6 +47,7 @@ mod stream;
 mod telling;
 #[cfg(test)]
 mod testing;
+mod unread;
 mod verb;
 mod window;
 
@@ -58,6 +59,7 @@ pub(crate) use passive::named_port;
 pub(crate) use replies::{Mark, code_of};
 pub use session::Session;
 pub use verb::Verb;
+pub use window::Belonging;
 
 use crate::time::Time;
 

@@ -43,15 +43,20 @@ impl Session {
         if !overdue && missing.saturating_add(segment.payload.len()) <= HELD_BYTES {
             return false;
         }
+        self.skip_replies(segment.seq, LineMode::Start);
+        true
+    }
+
+    /// Goes on reading at `to`, behind bytes that are missing or are not read.
+    pub(super) fn skip_replies(&mut self, to: u32, mode: LineMode) {
         let half = &mut self.to_client;
-        (half.next, half.lenient, half.mode) = (segment.seq, true, LineMode::Start);
+        (half.next, half.lenient, half.mode) = (to, true, mode);
         self.ends.settle();
         self.ends.skip();
         self.count.doubt();
         if let Some(heap) = &mut self.heap {
             (heap.reply, heap.held, heap.hold_until, heap.overdue) = (None, None, None, false);
         }
-        true
     }
 
     /// Whether bytes before `end` may still have to change.

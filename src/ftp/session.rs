@@ -27,7 +27,7 @@ impl Session {
             self.reset(segment, events);
             return Verdict::Pass;
         }
-        match self.belonging(context, segment) {
+        match self.belonging(context.now, context.syn, segment) {
             Belonging::Own => {}
             Belonging::Another => self.restart(events),
             Belonging::Nobody => return Verdict::Pass,

@@ -17,7 +17,7 @@ const YOUNG: u32 = 60;
 
 /// Whose segment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Belonging {
+pub enum Belonging {
     /// This connection's.
     Own,
     /// The first of another on the same ports.
@@ -29,7 +29,9 @@ pub(super) enum Belonging {
 }
 
 impl Session {
-    pub(super) fn belonging(&self, context: &Context<'_>, segment: &Segment<'_>) -> Belonging {
+    /// Whose a segment is, at `now`, by what was seen of a SYN.
+    #[must_use]
+    pub fn belonging(&self, now: Time, syn: Syn, segment: &Segment<'_>) -> Belonging {
         let (half, other) = self.halves(segment.direction);
         if segment.flags.has(Flags::SYN) {
             let own = !half.known || (!self.closed && !is_elsewhere(segment.seq.wrapping_add(1), half.next));
@@ -42,21 +44,37 @@ impl Session {
         if ack && (!half.known || !is_elsewhere(segment.seq, half.next)) {
             return Belonging::Own;
         }
-        if self.may_be_replaced(context) && !segment.payload.is_empty() {
-            return Belonging::Another;
-        }
         // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
         // (No server's buffer reaches further; and who was made to follow the wrong numbers by a forged first segment must not
         // drop what is right.)
         let ahead =
             segment.direction == Direction::ToServer && (1..=FURTHEST).contains(&distance(segment.seq, half.next));
-        if ack && ahead && !self.ciphered && !self.closed { Belonging::Beyond } else { Belonging::Nobody }
+        let beyond = ack && ahead && !self.ciphered && !self.closed;
+        if beyond && other.known {
+            return Belonging::Beyond;
+        }
+        if syn == Syn::Seen && self.may_be_replaced(now) && !segment.payload.is_empty() {
+            return Belonging::Another;
+        }
+        if beyond { Belonging::Beyond } else { Belonging::Nobody }
     }
 
     /// Whether a SYN that was seen can be that of another connection.
-    fn may_be_replaced(&self, context: &Context<'_>) -> bool {
-        let age = seconds(context.now).wrapping_sub(self.since);
-        context.syn == Syn::Seen && (self.closed || self.heard != Heard::More || age >= YOUNG)
+    fn may_be_replaced(&self, now: Time) -> bool {
+        self.closed || self.heard != Heard::More || seconds(now).wrapping_sub(self.since) >= YOUNG
+    }
+
+    /// Whether who sent a segment has seen this connection: both numbers are near, as far as they are known, or it is a RST with
+    /// the very next.
+    #[must_use]
+    pub fn is_known_to(&self, segment: &Segment<'_>) -> bool {
+        let (half, other) = self.halves(segment.direction);
+        let near = (half.known || other.known)
+            && (!half.known || !is_elsewhere(segment.seq, half.next))
+            && (!other.known || !is_elsewhere(segment.ack, other.next));
+        let next = half.next.wrapping_add(u32::from(half.fin));
+        let ends = segment.flags.has(Flags::RST) && half.known && (segment.seq == half.next || segment.seq == next);
+        !self.closed && (ends || (near && segment.flags.has(Flags::ACK)))
     }
 
     pub(super) const fn halves(&self, direction: Direction) -> (&Half, &Half) {

@@ -103,7 +103,7 @@ impl Scrape<'_> {
             ),
             (
                 "ftpdirector_kept_bytes",
-                "What is held and kept beside the sessions: packets that wait, beginnings of lines, edits. limits.memory bounds it.",
+                "What is held and kept beside the sessions: packets that wait, beginnings of lines, edits. limits.memory bounds all but rewritten packets that wait for a row.",
                 self.snapshot.memory,
             ),
         ] {

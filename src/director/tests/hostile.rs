@@ -338,7 +338,7 @@ fn a_packet_of_many_lines_is_read_in_turns_and_wholly() {
         .filter_map(|action| if let Action::Release { mark, .. } = action { Some(*mark) } else { None })
         .collect();
     assert_eq!(marks, [None, None]);
-    assert_eq!((director.snapshot().held, director.held.bytes()), (0, 0));
+    assert_eq!((director.snapshot().held, director.snapshot().memory), (0, 0));
 }
 
 #[test]

@@ -39,6 +39,8 @@ const PLACES: [([u8; 4], usize); SLOTS as usize] = {
     let (one, near, far) = ([203, 0, 113, 5], [203, 0, 113, 77], [198, 51, 100, 9]);
     [(one, 0), (one, 1), (one, 0), (near, 0), (near, 1), (far, 2), (one, 2), (near, 1)]
 };
+/// What is said on a connection that somebody pretends to begin.
+const CLAIMED: [&[u8]; 6] = [b"NOOP\r\n", b"QUIT\r\n", b"ABOR\r\n", b"USER a\r\n", b"NOOP\r\nREIN\r\n", b"STAT\r\n"];
 /// Outside every window: more than twice the 2¹⁸ bytes that a control connection can have in flight.
 const ELSEWHERE: u32 = 1 << 19;
 
@@ -329,7 +331,14 @@ impl Play {
             let templates = if side == Side::Client { SAID } else { HOSTILE };
             self.terms(id, cell.b).fill(templates[usize::from(cell.b) % templates.len()], &mut payload);
         }
+        let begun = cell.who & 0x20 != 0 && side == Side::Client && !self.world.ground.crowded;
+        if begun {
+            // behind a SYN that was forged too; it may ask for what is its own address's, but that is no finding
+            payload = CLAIMED[usize::from(cell.b) % CLAIMED.len()].into();
+        }
+        self.world.begun = begun;
         self.world.segment(Cause::Forged(id, side), seq, seq ^ 0x5555_5555, flags, &payload, cell.who & 0x80 != 0);
+        self.world.begun = false;
     }
 
     fn keep(&mut self, slot: usize) {

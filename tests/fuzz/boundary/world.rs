@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ftpdirector::facade::director::{Action, Decision, Director, Hook, Packet};
+use ftpdirector::facade::state::Marks;
 use ftpdirector::facade::state::sets::{Name, Set, Value};
 use ftpdirector::facade::steer::{Row, RowChange};
 use ftpdirector::facade::time::Time;
@@ -56,6 +57,8 @@ pub(super) struct World {
     packets: u32,
     /// Packets of somebody else.
     pub forged: u32,
+    /// Whether a SYN came before one.
+    pub begun: bool,
     /// Whether they made the kernel remember a session under TLS for longer.
     pub kept_alive: bool,
     /// What came of everything but those: a sum, because rows are written again in no order.
@@ -82,6 +85,7 @@ impl World {
             held: vec![],
             packets: 0,
             forged: 0,
+            begun: false,
             kept_alive: false,
             sum: 0,
             bytes: 0,
@@ -203,7 +207,8 @@ impl World {
     fn offer(&mut self, cause: Cause, hook: Hook, bytes: &mut [u8]) -> Decision {
         let (Cause::Own(id, _) | Cause::Forged(id, _)) = cause else { return Decision::Drop };
         let index = u16::try_from(self.talks[id].server).expect("few servers");
-        let mark = if hook == Hook::Postrouting { MARKS.control(index).0 } else { 0 };
+        let tag = if self.begun { Marks::BEGUN } else { 0 };
+        let mark = if hook == Hook::Postrouting { MARKS.control(index).0 | tag } else { 0 };
         let waited = self.is_held(id);
         let forged = matches!(cause, Cause::Forged(..));
         let number = if forged { u64::from(self.forged) << 32 } else { self.packets.into() };

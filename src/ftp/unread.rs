@@ -1,0 +1,55 @@
+//! What is let go without having been read to its end, because there is no room to keep it.
+
+use super::early::is_harmless;
+use super::state::{LineMode, Session};
+use super::stream::{Ahead, advance, distance};
+use super::{BlindReason, Context, Direction, Event, Flags, Segment, Verdict};
+
+impl Session {
+    /// In place of keeping a segment that is to be offered again ([`Verdict::Hold`], [`Verdict::More`]): what was not read of
+    /// it goes unread, and reading goes on behind it. [`Verdict::Drop`] where a refused command could be made of the rest:
+    /// TCP repeats it, and it is read on then.
+    pub fn pass_unread(
+        &mut self,
+        context: &Context<'_>,
+        segment: &mut Segment<'_>,
+        events: &mut Vec<Event>,
+    ) -> Verdict {
+        let end = advance(segment.seq, segment.payload.len());
+        match segment.direction {
+            Direction::ToServer if !self.may_skip_commands(context, segment) => return Verdict::Drop,
+            Direction::ToServer => {
+                self.dim(BlindReason::Memory, events);
+                self.skip_copies(end, events);
+                self.resumes = None;
+            }
+            Direction::ToClient => {
+                self.dim(BlindReason::Memory, events);
+                let read = distance(self.to_client.next, end) >= 0;
+                let whole = segment.payload.last().is_none_or(|last| *last == b'\n');
+                let mode = if whole { LineMode::Start } else { LineMode::Skip };
+                self.skip_replies(if read { self.to_client.next } else { end }, mode);
+            }
+        }
+        if segment.flags.has(Flags::FIN) {
+            self.finish(segment.direction, context.policy.replies, events);
+        }
+        let edited = self.repeat_edits(segment);
+        self.tidy();
+        if edited { Verdict::Edited } else { Verdict::Pass }
+    }
+
+    fn may_skip_commands(&self, context: &Context<'_>, segment: &Segment<'_>) -> bool {
+        let read = usize::try_from(distance(self.to_server.next, segment.seq)).unwrap_or(0);
+        let rest = segment.payload.get(read..).unwrap_or(&[]);
+        rest.is_empty() || (!self.ciphered && self.to_server.mode == LineMode::Start && is_harmless(context, rest))
+    }
+
+    /// Commands up to `end` are not read, nor the copies of others behind them. Those passed because they are harmless, so
+    /// that they may pass once more.
+    fn skip_copies(&mut self, end: u32, events: &mut Vec<Event>) {
+        let copies = self.heap.as_mut().map(|heap| std::mem::take(&mut heap.ahead));
+        let last = copies.as_ref().and_then(Ahead::last).filter(|last| distance(*last, end) > 0);
+        self.skip_commands(last.unwrap_or(end), events);
+    }
+}
