@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::interface::{Ends, Format, Summary};
+use crate::director::Mode;
 use crate::ftp::{Event, Source};
 use crate::lvs::ForwardingMethod;
 
@@ -33,7 +34,7 @@ enum Told<'a> {
         code: u16,
     },
     Expect {
-        mode: Mode,
+        mode: &'static str,
         verb: &'a str,
         address: IpAddr,
         port: Option<u16>,
@@ -68,13 +69,6 @@ enum Told<'a> {
     End,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Mode {
-    Passive,
-    Active,
-}
-
 impl<'a, W: Write + ?Sized> Report<'a, W> {
     pub(super) const fn new(format: Format, out: &'a mut W) -> Self {
         Self { format, out }
@@ -104,16 +98,19 @@ fn tell(ends: Ends, forwarding: ForwardingMethod, event: &Event) -> Option<Told<
     let told = match *event {
         Event::Command { verb } => Told::Command { verb: verb.name() },
         Event::Reply { code } => Told::Reply { code },
-        Event::ExpectActive { verb, address, source: Source::Command | Source::Default } => {
-            Told::Expect { mode: Mode::Active, verb: verb.name(), address: address.ip(), port: Some(address.port()) }
-        }
+        Event::ExpectActive { verb, address, source: Source::Command | Source::Default } => Told::Expect {
+            mode: Mode::Active.name(),
+            verb: verb.name(),
+            address: address.ip(),
+            port: Some(address.port()),
+        },
         // where replies are seen the expectation comes with the reply
         Event::AskPassive { .. } if forwarding == ForwardingMethod::Nat => return None,
         Event::AskPassive { verb } => {
-            Told::Expect { mode: Mode::Passive, verb: verb.name(), address: ends.server.ip(), port: None }
+            Told::Expect { mode: Mode::Passive.name(), verb: verb.name(), address: ends.server.ip(), port: None }
         }
         Event::ExpectPassive { verb, port, .. } => {
-            Told::Expect { mode: Mode::Passive, verb: verb.name(), address: ends.server.ip(), port: Some(port) }
+            Told::Expect { mode: Mode::Passive.name(), verb: verb.name(), address: ends.server.ip(), port: Some(port) }
         }
         Event::Transfer { verb } => Told::Transfer { verb: verb.name() },
         Event::Cancel { reason } => Told::Cancel { reason: reason.name() },
@@ -138,10 +135,6 @@ fn text(told: &Told<'_>) -> String {
         Told::Command { verb } => format!("command {verb}"),
         Told::Reply { code } => format!("reply {code}"),
         Told::Expect { mode, verb, address, port } => {
-            let mode = match mode {
-                Mode::Passive => "passive",
-                Mode::Active => "active",
-            };
             let port = port.map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
             format!("expect {mode} data connection to {address} {port} ({verb})")
         }

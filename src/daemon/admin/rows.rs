@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::facts::{Belief, Dump};
-use super::traced::{fields, mode_name};
+use super::traced::fields;
 use crate::api::{Expectation, Pinhole, Pinholes, Session, Sessions};
 use crate::director::{Expected, Holder, Listed};
 use crate::kernel::read_state;
@@ -91,7 +91,7 @@ fn session(listed: Listed) -> Session {
 
 fn expectation(expected: Expected) -> Expectation {
     Expectation {
-        mode: mode_name(expected.mode).to_owned(),
+        mode: expected.mode.name().to_owned(),
         port: expected.port,
         remaining_seconds: expected.remaining.as_secs_f64(),
         used: expected.used,
