@@ -78,7 +78,7 @@ pub mod facade {
     /// The daemon, and what the kernel is asked without it.
     pub mod daemon {
         pub use crate::daemon::health::{Health, ServerHealth};
-        pub use crate::daemon::{Command, Kernel, OnExit, RunError, flush, run};
+        pub use crate::daemon::{Command, Kernel, METRICS, Metric, OnExit, RunError, flush, run};
     }
 
     /// The pure core.
