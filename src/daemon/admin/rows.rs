@@ -61,8 +61,8 @@ fn names(belief: &Belief, key: &[Value], value: &[Value]) -> Option<(String, Str
     let fitting: Vec<&Placement> = belief.indexes.placements.iter().filter(fits).collect();
     let with_vip: Vec<_> = fitting.iter().filter(|placement| addresses.contains(&placement.vip)).copied().collect();
     let mut found = if with_vip.is_empty() { fitting } else { with_vip }.into_iter().map(|placement| {
-        let cluster = belief.config.clusters.get(placement.cluster)?;
-        Some((cluster.name.clone(), cluster.real_servers.get(placement.server)?.name.clone()))
+        let (cluster, server) = belief.config.at(placement)?;
+        Some((cluster.name.clone(), server.name.clone()))
     });
     let first = found.next().flatten()?;
     found.all(|other| other.as_ref() == Some(&first)).then_some(first)

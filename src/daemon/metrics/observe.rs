@@ -119,8 +119,7 @@ impl Observer {
         let misdirected = packets(&mut self.elements, Set::once(Name::Misdirected))?;
         let marks = mark_index::marks(config);
         for placement in &indexes.placements {
-            let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
-            let Some(server) = cluster.real_servers.get(placement.server) else { continue };
+            let Some((cluster, server)) = config.at(placement) else { continue };
             let name = (cluster.name.clone(), server.name.clone());
             let data = Value::Mark(marks.data(placement.index));
             let went = |counted: &BTreeMap<Key, u64>, key: Key| counted.get(&key).map(|&count| (key, [count]));
@@ -155,8 +154,7 @@ impl Observer {
                 counted.extend(packets(&mut self.elements, set)?);
             }
             for placement in &indexes.placements {
-                let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
-                let Some(server) = cluster.real_servers.get(placement.server) else { continue };
+                let Some((cluster, server)) = config.at(placement) else { continue };
                 let mark = vec![Value::Mark(marks.control(placement.index))];
                 let ports = cluster.ports.iter().map(|&port| Value::Port(server.port.unwrap_or(port)));
                 let keys = ports.map(|port| vec![Value::Address(server.address), port]).chain([mark]);
@@ -200,8 +198,7 @@ fn by_cluster(
 ) -> Vec<(String, u64)> {
     let marks = mark_index::marks(config);
     for cluster in &config.clusters {
-        let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
-        let keys = places.filter_map(|place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]));
+        let keys = cluster.places().filter_map(|place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]));
         let rows = keys.filter_map(|key| counted.get(&key).map(|&count| (key, cluster.name.clone(), [count])));
         tally.follow(rows);
     }
