@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lvs::Traffic;
+
 /// `GET /status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -141,21 +143,6 @@ pub struct Connections {
     pub active: u64,
     /// In any other state: closing, mostly.
     pub inactive: u64,
-}
-
-/// IPVS's counters. What comes from the real servers is seen in NAT only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// Connections scheduled.
-    pub connections: u64,
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Packets from real servers.
-    pub packets_out: u64,
-    /// Bytes from clients, with IP headers.
-    pub bytes_in: u64,
-    /// Bytes from real servers, with IP headers.
-    pub bytes_out: u64,
 }
 
 /// `GET /sessions`: the first 10,000, and how many there are.

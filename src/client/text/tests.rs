@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::{Health, Traffic};
+use crate::api::Health;
+use crate::lvs::Traffic;
 
 fn server(name: &str) -> Server {
     Server {

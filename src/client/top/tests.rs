@@ -1,5 +1,6 @@
 use super::*;
-use crate::api::{ConfigState, Connections, Health, Traffic};
+use crate::api::{ConfigState, Connections, Health};
+use crate::lvs::Traffic;
 
 fn server(cluster: &str, name: &str, times: u64) -> Server {
     Server {
