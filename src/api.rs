@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lvs::Traffic;
+
 /// `GET /status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -93,10 +95,10 @@ pub struct Server {
     pub data: Option<Connections>,
     /// What IPVS counted of its control connections; as the metrics it never goes back while the daemon runs.
     #[serde(default)]
-    pub control_traffic: Option<TrafficTotals>,
+    pub control_traffic: Option<Traffic>,
     /// What IPVS counted of its data connections (not the active ones in NAT, which are the connection tracking's).
     #[serde(default)]
-    pub data_traffic: Option<TrafficTotals>,
+    pub data_traffic: Option<Traffic>,
     /// First packets of data connections that went to it as they should.
     pub landed: Option<u64>,
     /// Those that went elsewhere.
@@ -141,21 +143,6 @@ pub struct Connections {
     pub active: u64,
     /// In any other state: closing, mostly.
     pub inactive: u64,
-}
-
-/// IPVS's counters. What comes from the real servers is seen in NAT only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrafficTotals {
-    /// Connections scheduled, since the service was made.
-    pub connections: u64,
-    /// Packets from clients, since the service was made.
-    pub packets_in: u64,
-    /// Packets from real servers.
-    pub packets_out: u64,
-    /// Bytes from clients, with IP headers.
-    pub bytes_in: u64,
-    /// Bytes from real servers, with IP headers.
-    pub bytes_out: u64,
 }
 
 /// `GET /sessions`: the first 10,000, and how many there are.

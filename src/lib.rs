@@ -78,7 +78,7 @@ pub mod facade {
     /// The daemon, and what the kernel is asked without it.
     pub mod daemon {
         pub use crate::daemon::health::{Health, ServerHealth};
-        pub use crate::daemon::{DaemonCommand, OnExit, Reconciler, RunError, flush, run};
+        pub use crate::daemon::{DaemonCommand, METRICS, Metric, OnExit, Reconciler, RunError, flush, run};
     }
 
     /// The pure core.

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How IPVS hands a packet to a real server (`ipvsadm -m`, `-g`, `-i`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ForwardingMethod {
@@ -246,6 +248,21 @@ pub fn serves(listener: SocketAddr, address: IpAddr) -> bool {
         own if own.is_unspecified() => address.is_ipv4(),
         own => own == address,
     }
+}
+
+/// IPVS's counters, up to 2 s late. What comes from real servers is seen in NAT only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Packets from real servers.
+    pub packets_out: u64,
+    /// Bytes from clients, with IP headers.
+    pub bytes_in: u64,
+    /// Bytes from real servers, with IP headers.
+    pub bytes_out: u64,
 }
 
 /// How long IPVS keeps idle connections of a network namespace: `ipvsadm --set TCP TCPFIN UDP`. Whole seconds; to set 0 leaves

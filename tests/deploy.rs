@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use ftpdirector::facade::config;
+use ftpdirector::facade::daemon::METRICS;
 
 const PAGE: &str = "deploy/man/ftpdirector.8.in";
 const FILE_PAGE: &str = "deploy/man/ftpdirector.yaml.5.in";
@@ -66,9 +67,7 @@ fn the_limits_are_those_of_the_program() {
 #[test]
 fn every_metric_is_described_and_no_other() {
     let described = metrics(&read(PAGE));
-    let mut served = metrics(&read("src/daemon/metrics/text.rs"));
-    served.extend(metrics(&read("src/daemon/metrics/servers.rs")));
-    assert!(served.len() > 25, "only {} metrics found: this test no longer sees the code", served.len());
+    let served = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
     assert_eq!(difference(&served, &described), [""; 0], "not in {PAGE}");
     assert_eq!(difference(&described, &served), [""; 0], "in {PAGE}, and not served");
     for user in ["deploy/prometheus/alerts.yaml", "deploy/prometheus/alerts.test.yaml", "deploy/grafana/dashboard.json"]
@@ -76,6 +75,19 @@ fn every_metric_is_described_and_no_other() {
         let used = metrics(&read(user));
         assert!(!used.is_empty(), "{user} uses no metric: this test no longer sees them");
         assert_eq!(difference(&used, &described), [""; 0], "{user} uses what is not in {PAGE}");
+    }
+}
+
+#[test]
+fn every_metric_is_described_with_its_labels() {
+    let page = read(PAGE);
+    for metric in METRICS {
+        let named =
+            |line: &&str| line.starts_with(".It Li ftpdirector_") && line.split(' ').any(|word| word == metric.name);
+        let item = page.lines().find(named).unwrap_or_else(|| panic!("{} is not in {PAGE}", metric.name));
+        let described: Vec<&str> =
+            item.split_once(" Brq ").map_or(Vec::new(), |(_, labels)| labels.split(" , ").collect());
+        assert_eq!(described, metric.labels, "{}", metric.name);
     }
 }
 

@@ -58,6 +58,7 @@ const IO: &[&str] = &[
     "Instant::now",
     "tokio",
     "libc",
+    "rustix",
     "TcpStream",
     "UdpSocket",
     "println!",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub use crate::ftp::Bounce;
 use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
+use crate::steer::Placement;
 
 /// A checked configuration file.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +93,21 @@ pub struct RealServer {
     pub mark: Option<u16>,
 }
 
+impl Config {
+    /// The cluster and the real server of a placement of this configuration.
+    #[must_use]
+    pub fn at(&self, placement: &Placement) -> Option<(&Cluster, &RealServer)> {
+        let cluster = self.clusters.get(placement.cluster)?;
+        Some((cluster, cluster.real_servers.get(placement.server)?))
+    }
+}
+
 impl Cluster {
+    /// Where clients connect to: every VIP with every control port.
+    pub fn places(&self) -> impl Iterator<Item = (IpAddr, u16)> {
+        self.vips.iter().flat_map(|&vip| self.ports.iter().map(move |&port| (vip, port)))
+    }
+
     /// The real servers that serve `vip`, with their positions: those of its family.
     pub fn servers(&self, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
         self.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())

@@ -170,6 +170,16 @@ fn a_problem_points_at_what_it_means() {
     assert!(shown.contains(&format!("| {}^^^^^\n", " ".repeat(17))), "{shown}");
 }
 
+/// Not where the value begins that it stands before.
+#[test]
+fn an_anchor_is_pointed_at_where_it_stands() {
+    let text = "limits: &all\n  # all\n  sessions: 1\nlog: *all\n";
+    let report = Collector::new("f", text);
+    tree::read(text, &report);
+    let found: Vec<_> = report.finish().unwrap_err().list.into_iter().map(|p| (p.line, p.column)).collect();
+    assert_eq!(found, [(1, 9), (4, 6)]);
+}
+
 #[test]
 fn a_byte_order_mark_is_no_problem() {
     assert_eq!(config(&format!("\u{feff}{SMALL}")), config(SMALL));

@@ -202,10 +202,8 @@ fn pause(took: Duration, tcp: Duration) -> Duration {
 
 /// The virtual services of each cluster.
 fn services(config: &Config) -> impl Iterator<Item = (SocketAddr, &Cluster)> {
-    config.clusters.iter().flat_map(|cluster| {
-        let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
-        places.map(move |place| (SocketAddr::from(place), cluster))
-    })
+    let of = |cluster| Cluster::places(cluster).map(move |place| (SocketAddr::from(place), cluster));
+    config.clusters.iter().flat_map(of)
 }
 
 /// The data connections that connection tracking translates: IPVS does not know them.

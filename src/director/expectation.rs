@@ -14,6 +14,20 @@ pub enum Mode {
     Active,
 }
 
+impl Mode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Passive, Self::Active];
+
+    /// As metrics, traces and listings have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passive => "passive",
+            Self::Active => "active",
+        }
+    }
+}
+
 /// How an expectation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
@@ -25,6 +39,22 @@ pub enum Outcome {
     Superseded,
     /// It was never believed: a third party, a privileged port.
     Refused,
+}
+
+impl Outcome {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Used, Self::Expired, Self::Superseded, Self::Refused];
+
+    /// As metrics and traces have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Used => "used",
+            Self::Expired => "expired",
+            Self::Superseded => "superseded",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// One pending per session.

@@ -4,15 +4,16 @@
 //! touched.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString};
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::net::UnixDatagram;
 
 use netlink_packet_core::{Emitable as _, Parseable as _};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressMessage, AddressProtocol, CacheInfo,
 };
+use rustix::net::netdevice::{index_to_name, name_to_index};
 
 use super::abi::nfnetlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
 use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR};
@@ -200,25 +201,18 @@ fn parse(body: &[u8]) -> Option<ListedAddress> {
 /// The number of an interface, if there is one of that name.
 #[must_use]
 pub fn index_of(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    #[expect(unsafe_code, reason = "if_nametoindex has no wrapper in std")]
-    // SAFETY: `name` is a NUL-terminated string that outlives the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    (index != 0).then_some(index)
+    name_to_index(any_socket()?, name).ok()
 }
 
 /// The name of an interface, if it still exists.
 #[must_use]
 pub fn name_of(index: u32) -> Option<String> {
-    let mut name = [0; libc::IF_NAMESIZE];
-    #[expect(unsafe_code, reason = "if_indextoname has no wrapper in std")]
-    // SAFETY: `name` has room for the IF_NAMESIZE bytes that the function writes at most.
-    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
-    if found.is_null() {
-        return None;
-    }
-    let bytes: Vec<u8> = name.iter().map(|&c| c.cast_unsigned()).collect();
-    Some(CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok()?.to_owned())
+    index_to_name(any_socket()?, index).ok()
+}
+
+/// netdevice(7): a socket of any family will do.
+fn any_socket() -> Option<UnixDatagram> {
+    UnixDatagram::unbound().ok()
 }
 
 /// Hears of IPv4 addresses that come and go.
@@ -247,5 +241,20 @@ impl AddressChanges {
         }
         self.0.drain();
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_has_a_number_and_a_name() {
+        let lo = index_of("lo").expect("every network namespace has one");
+        assert_eq!(name_of(lo).as_deref(), Some("lo"));
+        assert_eq!(name_of(u32::MAX), None);
+        for name in ["", "lo0123456789abcdef"] {
+            assert_eq!(index_of(name), None, "{name}");
+        }
     }
 }

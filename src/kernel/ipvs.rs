@@ -24,7 +24,7 @@ use crate::lvs::{Destination, ServiceKey, Timeouts, VirtualService};
 mod listed;
 mod wire;
 
-pub use listed::{ListedDestination, ListedService, Traffic};
+pub use listed::{ListedDestination, ListedService};
 
 use wire::Attributes;
 

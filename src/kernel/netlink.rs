@@ -418,7 +418,7 @@ impl AsFd for Netfilter {
 /// setsockopt(2) at SOL_SOCKET.
 pub(super) fn set_option<T>(fd: &impl AsRawFd, option: i32, value: &T) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    #[expect(unsafe_code, reason = "netlink-sys has neither the FORCE options nor the timeout")]
+    #[expect(unsafe_code, reason = "netlink-sys and rustix lack SO_SNDBUFFORCE, and neli's socket fits neither")]
     // SAFETY: `value` points to `len` readable bytes for the duration of the call.
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const *value).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use rustix::thread::{CapabilityFlags, capabilities};
+
 use super::abi::nf_tables::NFT_MSG_GETGEN;
 use super::abi::nfnetlink::{NFNL_SUBSYS_NFTABLES, NFNL_SUBSYS_QUEUE, NLM_F_ACK, NLM_F_REQUEST};
 use super::abi::nfnetlink_queue::NFQNL_MSG_CONFIG;
@@ -53,26 +55,12 @@ fn load() {
 /// # Errors
 /// `Permission`.
 pub fn net_admin() -> Result<(), KernelError> {
-    let lacking = KernelError::Permission { tried: "looking for CAP_NET_ADMIN".to_owned(), errno: Errno::EPERM };
-    if effective_capabilities()? & CAP_NET_ADMIN == 0 { Err(lacking) } else { Ok(()) }
-}
-
-const CAP_NET_ADMIN: u64 = 1 << 12;
-const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
-/// capget(2) of the calling thread.
-fn effective_capabilities() -> Result<u64, KernelError> {
-    // struct __user_cap_header_struct { u32 version; int pid; }, and two of
-    // struct __user_cap_data_struct { u32 effective, permitted, inheritable; }.
-    let mut header = [LINUX_CAPABILITY_VERSION_3, 0];
-    let mut data = [[0u32; 3]; 2];
-    #[expect(unsafe_code, reason = "libc has no capget")]
-    // SAFETY: version 3 reads the two words of the header and writes two sets of three words.
-    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) };
-    if result != 0 {
-        return Err(KernelError::io("capget", &std::io::Error::last_os_error()));
+    let tried = "looking for CAP_NET_ADMIN".to_owned();
+    match capabilities(None) {
+        Ok(ours) if ours.effective.contains(CapabilityFlags::NET_ADMIN) => Ok(()),
+        Ok(_) => Err(KernelError::Permission { tried, errno: Errno::EPERM }),
+        Err(error) => Err(KernelError::io(tried, &error.into())),
     }
-    Ok(u64::from(data[0][0]) | u64::from(data[1][0]) << 32)
 }
 
 /// Whether a part of nfnetlink answers an empty request: EINVAL when there is none. What it otherwise says does not

@@ -33,8 +33,8 @@ impl Availability {
             drained.is_some_and(|drained| drained.contains_key(&key))
         });
         let names = remembered.filter_map(|placement| {
-            let cluster = config.clusters.get(placement.cluster)?;
-            Some((cluster.name.clone(), cluster.real_servers.get(placement.server)?.name.clone()))
+            let (cluster, server) = config.at(placement)?;
+            Some((cluster.name.clone(), server.name.clone()))
         });
         let mut availability = Self { drained: names.collect(), down: BTreeSet::new() };
         for cluster in config.clusters.iter().filter(|cluster| cluster.health_check.kind != HealthCheckKind::None) {
@@ -100,8 +100,7 @@ impl Availability {
 
 /// Whether a server stands in its control services (with persistence: that of their mark) with weight 0.
 fn taken_out(config: &Config, indexes: &Indexes, (cluster, server): (&Cluster, &RealServer), actual: &State) -> bool {
-    let vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
-    let places = vips.flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
+    let places = cluster.places().filter(|(vip, _)| vip.is_ipv4() == server.address.is_ipv4());
     let mut weights = places.filter_map(|(vip, port)| {
         let (key, port) = if cluster.persistence.is_some() {
             (mark_index::persistence(config, indexes, cluster, vip), 0)

@@ -78,9 +78,7 @@ pub fn rows(config: &Config, indexes: &Indexes, availability: &Availability) -> 
     calling_ports(config, indexes, &mut state);
     for placement in &indexes.placements {
         server_rows(config, placement, indexes, &mut state);
-        let cluster = config.clusters.get(placement.cluster);
-        let server = cluster.and_then(|cluster| cluster.real_servers.get(placement.server));
-        if let (Some(cluster), Some(server)) = (cluster, server)
+        if let Some((cluster, server)) = config.at(placement)
             && availability.is_drained(cluster, server)
         {
             let data = Value::Mark(marks(config).data(placement.index));
@@ -255,8 +253,7 @@ fn server_rows(config: &Config, placement: &Placement, indexes: &Indexes, state:
             state.element(Set::of(Name::Networks, placement.vip), key, vec![]);
         }
     }
-    let Some(cluster) = config.clusters.get(placement.cluster) else { return };
-    let Some(real_server) = cluster.real_servers.get(placement.server) else { return };
+    let Some((cluster, real_server)) = config.at(placement) else { return };
     if cluster.on_failure == OnFailure::Hold {
         state.element(Set::once(Name::Hold), vec![control], vec![]);
     }

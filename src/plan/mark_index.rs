@@ -144,11 +144,7 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
 }
 
 fn tags(config: &Config, standing: &KnownIndexes) -> Result<BTreeMap<(IpAddr, u16), u16>, TooMany> {
-    let wanted = config
-        .clusters
-        .iter()
-        .flat_map(|cluster| cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port))));
-    let wanted: Vec<_> = wanted.collect();
+    let wanted: Vec<_> = config.clusters.iter().flat_map(Cluster::places).collect();
     let mut tags: BTreeMap<_, _> =
         wanted.iter().filter_map(|at| standing.tags.get(at).map(|&tag| (*at, tag))).collect();
     let mut taken: BTreeSet<u16> = tags.values().copied().collect();

@@ -74,8 +74,7 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
     let marks = mark_index::marks(inforce);
     let mut notes = Notes::default();
     for placement in &indexes.placements {
-        let Some(cluster) = inforce.clusters.get(placement.cluster) else { continue };
-        let Some(server) = cluster.real_servers.get(placement.server) else { continue };
+        let Some((cluster, server)) = inforce.at(placement) else { continue };
         let ports = cluster.ports.iter();
         let counts = ports.filter_map(|&port| connections(actual, marks, (placement.vip, port), placement.address));
         let left = counts.sum::<u64>();

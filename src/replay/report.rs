@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::interface::{Endpoints, ReportFormat, Summary};
+use crate::director::Mode;
 use crate::ftp::{Event, Source};
 use crate::lvs::ForwardingMethod;
 
@@ -33,7 +34,7 @@ enum EventLine<'a> {
         code: u16,
     },
     Expect {
-        mode: ToldMode,
+        mode: &'static str,
         verb: &'a str,
         address: IpAddr,
         port: Option<u16>,
@@ -68,13 +69,6 @@ enum EventLine<'a> {
     End,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum ToldMode {
-    Passive,
-    Active,
-}
-
 impl<'a, W: Write + ?Sized> Printer<'a, W> {
     pub(super) const fn new(format: ReportFormat, out: &'a mut W) -> Self {
         Self { format, out }
@@ -105,7 +99,7 @@ fn tell(ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> Option<
         Event::Command { verb } => EventLine::Command { verb: verb.name() },
         Event::Reply { code } => EventLine::Reply { code },
         Event::ExpectActive { verb, address, source: Source::Command | Source::Default } => EventLine::Expect {
-            mode: ToldMode::Active,
+            mode: Mode::Active.name(),
             verb: verb.name(),
             address: address.ip(),
             port: Some(address.port()),
@@ -113,10 +107,10 @@ fn tell(ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> Option<
         // where replies are seen the expectation comes with the reply
         Event::AskPassive { .. } if forwarding == ForwardingMethod::Nat => return None,
         Event::AskPassive { verb } => {
-            EventLine::Expect { mode: ToldMode::Passive, verb: verb.name(), address: ends.server.ip(), port: None }
+            EventLine::Expect { mode: Mode::Passive.name(), verb: verb.name(), address: ends.server.ip(), port: None }
         }
         Event::ExpectPassive { verb, port, .. } => EventLine::Expect {
-            mode: ToldMode::Passive,
+            mode: Mode::Passive.name(),
             verb: verb.name(),
             address: ends.server.ip(),
             port: Some(port),
@@ -144,10 +138,6 @@ fn text(told: &EventLine<'_>) -> String {
         EventLine::Command { verb } => format!("command {verb}"),
         EventLine::Reply { code } => format!("reply {code}"),
         EventLine::Expect { mode, verb, address, port } => {
-            let mode = match mode {
-                ToldMode::Passive => "passive",
-                ToldMode::Active => "active",
-            };
             let port = port.map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
             format!("expect {mode} data connection to {address} {port} ({verb})")
         }

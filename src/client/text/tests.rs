@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::{HealthStatus, TrafficTotals};
+use crate::api::HealthStatus;
+use crate::lvs::Traffic;
 
 fn server(name: &str) -> Server {
     Server {
@@ -14,7 +15,7 @@ fn server(name: &str) -> Server {
         sessions: 12,
         control: Some(Connections { active: 11, inactive: 3 }),
         data: Some(Connections { active: 1, inactive: 40 }),
-        control_traffic: Some(TrafficTotals {
+        control_traffic: Some(Traffic {
             connections: 60,
             packets_in: 900,
             packets_out: 800,

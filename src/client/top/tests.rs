@@ -1,5 +1,6 @@
 use super::*;
-use crate::api::{ConfigState, Connections, HealthStatus, TrafficTotals};
+use crate::api::{ConfigState, Connections, HealthStatus};
+use crate::lvs::Traffic;
 
 fn server(cluster: &str, name: &str, times: u64) -> Server {
     Server {
@@ -12,16 +13,8 @@ fn server(cluster: &str, name: &str, times: u64) -> Server {
         sessions: 12,
         control: Some(Connections { active: 11, inactive: 3 }),
         data: Some(Connections { active: 2, inactive: 40 }),
-        control_traffic: Some(TrafficTotals {
-            connections: 5 * times,
-            bytes_in: 1000 * times,
-            ..TrafficTotals::default()
-        }),
-        data_traffic: Some(TrafficTotals {
-            bytes_in: 99_000 * times,
-            bytes_out: 2_500_000 * times,
-            ..TrafficTotals::default()
-        }),
+        control_traffic: Some(Traffic { connections: 5 * times, bytes_in: 1000 * times, ..Traffic::default() }),
+        data_traffic: Some(Traffic { bytes_in: 99_000 * times, bytes_out: 2_500_000 * times, ..Traffic::default() }),
         landed: Some(201 * times),
         misdirected: Some(0),
         health: None,

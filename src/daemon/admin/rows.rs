@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::facts::{Belief, Dump};
-use super::traced::{fields, mode_name};
+use super::traced::fields;
 use crate::api::{ExpectationStatus, Pinhole, PinholeList, SessionStatus, Sessions};
 use crate::director::{Expected, Holder, Listed};
 use crate::kernel::read_state;
@@ -61,8 +61,8 @@ fn names(belief: &Belief, key: &[Value], value: &[Value]) -> Option<(String, Str
     let fitting: Vec<&Placement> = belief.indexes.placements.iter().filter(fits).collect();
     let with_vip: Vec<_> = fitting.iter().filter(|placement| addresses.contains(&placement.vip)).copied().collect();
     let mut found = if with_vip.is_empty() { fitting } else { with_vip }.into_iter().map(|placement| {
-        let cluster = belief.config.clusters.get(placement.cluster)?;
-        Some((cluster.name.clone(), cluster.real_servers.get(placement.server)?.name.clone()))
+        let (cluster, server) = belief.config.at(placement)?;
+        Some((cluster.name.clone(), server.name.clone()))
     });
     let first = found.next().flatten()?;
     found.all(|other| other.as_ref() == Some(&first)).then_some(first)
@@ -91,7 +91,7 @@ fn session(listed: Listed) -> SessionStatus {
 
 fn expectation(expected: Expected) -> ExpectationStatus {
     ExpectationStatus {
-        mode: mode_name(expected.mode).to_owned(),
+        mode: expected.mode.name().to_owned(),
         port: expected.port,
         remaining_seconds: expected.remaining.as_secs_f64(),
         used: expected.used,

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::Belief;
-use crate::api::{
-    AdvertiseStatus, ClusterStatus, ConfigState, Connections, HealthStatus, Server, ServerState, Status, TrafficTotals,
-};
+use crate::api::{AdvertiseStatus, ClusterStatus, ConfigState, Connections, HealthStatus, Server, ServerState, Status};
 use crate::config::{self, RealServer};
 use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;
@@ -13,7 +11,7 @@ use crate::daemon::metrics::ServerCounters;
 use crate::daemon::metrics::observe::Observed;
 use crate::daemon::metrics::owners::{Connection, Owner, Owners};
 use crate::director::Snapshot;
-use crate::kernel::ipvs::{self, ListedDestination};
+use crate::kernel::ipvs::ListedDestination;
 
 /// What `status` is made of.
 pub struct Sources<'a> {
@@ -107,8 +105,8 @@ impl<'a> Sources<'a> {
             sessions: snapshot.sessions.get(&names).copied().unwrap_or_default(),
             control: control.map(connections),
             data: data.map(connections),
-            control_traffic: counters.as_ref().map(|counters| traffic(&counters.control)),
-            data_traffic: counters.as_ref().map(|counters| traffic(&counters.data)),
+            control_traffic: counters.as_ref().map(|counters| counters.control),
+            data_traffic: counters.as_ref().map(|counters| counters.data),
             landed: counters.as_ref().map(|counters| counters.landed),
             misdirected: counters.as_ref().map(|counters| counters.misdirected),
             health: belief.health.iter().find(|of| of.cluster == names.0 && of.server == names.1).map(health),
@@ -125,11 +123,6 @@ impl<'a> Sources<'a> {
             ServerState::Up
         }
     }
-}
-
-const fn traffic(of: &ipvs::Traffic) -> TrafficTotals {
-    let &ipvs::Traffic { connections, packets_in, packets_out, bytes_in, bytes_out } = of;
-    TrafficTotals { connections, packets_in, packets_out, bytes_in, bytes_out }
 }
 
 fn health(of: &ServerHealth) -> HealthStatus {

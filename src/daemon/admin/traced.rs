@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::Trace;
 use crate::daemon::trace_subscribers::TraceLine;
-use crate::director::{Mode, Outcome, What};
+use crate::director::What;
 use crate::ftp::{Event, Source};
 use crate::state::sets::Value as Field;
 use crate::steer::{Row, RowChange};
@@ -53,7 +53,7 @@ fn tell(what: &What) -> (&'static str, Value) {
         What::Row(change) => ("row", row(change)),
         What::Opened { row, timeout } => ("row", with_row("opened", row, Some(timeout.as_secs_f64()))),
         What::Stand { refused } => ("rows", json!({ "refused": refused })),
-        What::Ended { mode, outcome } => (outcome_name(*outcome), json!({ "mode": mode_name(*mode) })),
+        What::Ended { mode, outcome } => (outcome.name(), json!({ "mode": mode.name() })),
         What::Refreshed => ("refreshed", json!({})),
         What::Closed => ("closed", json!({})),
     }
@@ -114,22 +114,4 @@ fn with_row(change: &str, row: &Row, timeout: Option<f64>) -> Value {
 #[must_use]
 pub fn fields(fields: &[Field]) -> String {
     fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(" . ")
-}
-
-/// As the metrics' label.
-#[must_use]
-pub const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Passive => "passive",
-        Mode::Active => "active",
-    }
-}
-
-const fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Used => "used",
-        Outcome::Expired => "expired",
-        Outcome::Superseded => "superseded",
-        Outcome::Refused => "refused",
-    }
 }

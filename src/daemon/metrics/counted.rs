@@ -1,6 +1,6 @@
 //! What the kernel counted.
 
-use crate::kernel::ipvs::Traffic;
+use crate::lvs::Traffic;
 
 /// What the kernel counted for one (cluster, server), over all its VIPs and ports. None of it goes back while we run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,33 +1,111 @@
-//! Metrics with labels, made for one scrape.
+//! Every metric: its name, its labels, its help.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{Error, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-/// Counters of this name; none yet.
-///
-/// # Errors
-/// When a name or label is not valid: a bug.
-pub(super) fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(counters.clone()))?;
-    Ok(counters)
+/// A metric as it is registered, and as the manual page describes it.
+pub struct Metric {
+    /// All of it.
+    pub name: &'static str,
+    /// In the order of their values.
+    pub labels: &'static [&'static str],
+    /// A sentence.
+    pub help: &'static str,
 }
 
-/// Gauges of this name; none yet.
+/// A constant for each row, and all of them in [`METRICS`].
+macro_rules! metrics {
+    ($($row:ident = $name:literal [$($label:literal),*] $help:literal;)+) => {
+        $(pub(super) const $row: Metric = Metric { name: $name, labels: &[$($label),*], help: $help };)+
+
+        /// Every metric but those of the process.
+        pub const METRICS: &[Metric] = &[$($row),+];
+    };
+}
+
+metrics! {
+    SESSIONS = "ftpdirector_sessions" ["cluster", "server"] "Control connections that are followed now.";
+    CONTROL_CONNECTIONS = "ftpdirector_control_connections_total" ["cluster", "server"]
+        "Control connections first seen by this process.";
+    COMMANDS = "ftpdirector_commands_total" ["cluster", "verb"] "FTP commands read.";
+    EXPECTATIONS = "ftpdirector_expectations_total" ["cluster", "mode", "result"]
+        "Data connections that were expected, by how that ended.";
+    DATA_CONNECTIONS = "ftpdirector_data_connections_total" ["cluster", "server", "result"]
+        "First packets of data connections, counted in the kernel by where they really went.";
+    UNEXPECTED_DATA = "ftpdirector_unexpected_data_total" ["cluster"]
+        "First packets of data connections that nobody expected.";
+    REPLIES_REWRITTEN = "ftpdirector_replies_rewritten_total" ["cluster"]
+        "Replies whose address or port was rewritten.";
+    UNPARSED = "ftpdirector_unparsed_total" ["cluster", "reason"] "Lines that were passed on without being understood; SYNs with data (syn_data), dropped.";
+    BLIND_SESSIONS = "ftpdirector_blind_sessions_total" ["cluster", "reason"]
+        "Sessions whose control connection could no longer be read.";
+    LIMITED = "ftpdirector_limited_total" ["cluster", "limit"]
+        "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory); packets that passed because a limit had no place left to count them (full).";
+    FRAGMENTS_DROPPED = "ftpdirector_fragments_dropped_total" ["cluster"]
+        "Fragments to a control port: dropped, since what comes in pieces cannot be read.";
+    LANDINGS_LOGGED = "ftpdirector_landings_logged_total" []
+        "First packets of data connections that the kernel told the daemon of: of many to one port it tells of some.";
+    VERDICT_SECONDS = "ftpdirector_verdict_seconds" []
+        "From a control packet's arrival in the daemon to its verdict, the kernel's acknowledgement of its rows included.";
+    QUEUE_DROPPED = "ftpdirector_queue_dropped_total" ["queue"]
+        "Control packets that the kernel dropped because the queue or its socket was full.";
+    PINHOLES = "ftpdirector_pinholes" [] "Dynamic rows of this process that stand now.";
+    HELD_PACKETS = "ftpdirector_held_packets" [] "Control packets that wait for a row or the rest of their line.";
+    KEPT_BYTES = "ftpdirector_kept_bytes" []
+        "What is held and kept beside the sessions: packets that wait, beginnings of lines, edits. limits.memory bounds all but rewritten packets that wait for a row.";
+    HELD_DROPPED = "ftpdirector_held_dropped_total" [] "Held control packets that were dropped; TCP repeats them.";
+    DOORS_FULL = "ftpdirector_doors_full_total" []
+        "PASV and EPSV that found no room for their row in open4 or its like: their data connections were not expected.";
+    LATE_VERDICTS = "ftpdirector_late_verdicts_total" []
+        "Verdicts for packets that the kernel had dropped: their interface or a base chain went away.";
+    LOG_OVERRUNS = "ftpdirector_log_overruns_total" []
+        "Times that the log of landed data connections overflowed: some then count as expired though they came.";
+    ROWS_FAILED = "ftpdirector_rows_failed_total" [] "Pinholes that the kernel refused.";
+    OVER_LIMIT = "ftpdirector_over_limit_total" [] "Control packets passed unread: limits.sessions was reached.";
+    UNREADABLE_PACKETS = "ftpdirector_unreadable_packets_total" []
+        "Queued packets that are not whole TCP segments, or whose checksum is wrong.";
+    SERVER_UP = "ftpdirector_server_up" ["cluster", "server"]
+        "1, or 0 while the server's health checks fail. Absent where there are none.";
+    SERVER_WEIGHT = "ftpdirector_server_weight" ["cluster", "server"]
+        "The weight in the control services: the configured one, or 0 (drained, or down).";
+    HEALTH_CHECK_SECONDS = "ftpdirector_health_check_seconds" ["cluster", "server", "step"]
+        "How long each step of the last health check took; the step that failed is the last.";
+    IPVS_CONNECTIONS = "ftpdirector_ipvs_connections_total" ["cluster", "server", "connection"]
+        "Connections that IPVS scheduled.";
+    IPVS_BYTES = "ftpdirector_ipvs_bytes_total" ["cluster", "server", "connection", "direction"]
+        "Bytes that IPVS forwarded, IP headers included; out (from the real server) in NAT only.";
+    IPVS_PACKETS = "ftpdirector_ipvs_packets_total" ["cluster", "server", "connection", "direction"]
+        "Packets that IPVS forwarded; out (from the real server) in NAT only.";
+    REFRESHED = "ftpdirector_refreshed_total" ["cluster"]
+        "Times that an idle control connection was kept alive in IPVS because its data connection lives.";
+    CONFIG_RELOAD_SUCCESS = "ftpdirector_config_reload_success" []
+        "1 if the last reload was good, 0 if the old configuration went on.";
+    CONFIG_RELOAD_TIMESTAMP = "ftpdirector_config_reload_timestamp_seconds" []
+        "When the configuration in force was read, seconds since the epoch.";
+    KERNEL_DRIFT = "ftpdirector_kernel_drift_total" [] "Rows found missing or changed by someone else and put right.";
+    BUILD_INFO = "ftpdirector_build_info" ["version"] "1, labelled with the version.";
+}
+
+/// For one scrape; no series yet.
 ///
 /// # Errors
 /// When a name or label is not valid: a bug.
-pub(super) fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(gauges.clone()))?;
-    Ok(gauges)
+impl Metric {
+    pub(super) fn counters(&self, to: &Registry) -> Result<IntCounterVec, Error> {
+        registered(to, IntCounterVec::new(Opts::new(self.name, self.help), self.labels))
+    }
+
+    pub(super) fn gauges(&self, to: &Registry) -> Result<IntGaugeVec, Error> {
+        registered(to, IntGaugeVec::new(Opts::new(self.name, self.help), self.labels))
+    }
+
+    pub(super) fn seconds(&self, to: &Registry) -> Result<GaugeVec, Error> {
+        registered(to, GaugeVec::new(Opts::new(self.name, self.help), self.labels))
+    }
+}
+
+fn registered<T: Collector + Clone + 'static>(to: &Registry, made: Result<T, Error>) -> Result<T, Error> {
+    let made = made?;
+    to.register(Box::new(made.clone()))?;
+    Ok(made)
 }

@@ -2,7 +2,7 @@
 
 mod counted;
 pub mod endpoint;
-mod families;
+pub mod families;
 pub mod observe;
 pub mod owners;
 pub mod scrape;

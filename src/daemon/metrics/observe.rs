@@ -7,10 +7,10 @@ use crate::config::Config;
 use crate::daemon::metrics::owners::{Connection, Owner, Owners};
 use crate::daemon::metrics::tally::Tally;
 use crate::daemon::metrics::{KernelCounters, Limited, ServerCounters};
-use crate::kernel::ipvs::{Ipvs, ListedService, Traffic};
+use crate::kernel::ipvs::{Ipvs, ListedService};
 use crate::kernel::nftables::Elements;
 use crate::kernel::{Errno, KernelError, queue, read_state};
-use crate::lvs::ServiceKey;
+use crate::lvs::{ServiceKey, Traffic};
 use crate::plan::availability::ServerName;
 use crate::plan::mark_index;
 use crate::plan::mark_index::Indexes;
@@ -120,8 +120,7 @@ impl Observer {
         let misdirected = packets(&mut self.elements, Set::once(Name::Misdirected))?;
         let marks = mark_index::marks(config);
         for placement in &indexes.placements {
-            let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
-            let Some(server) = cluster.real_servers.get(placement.server) else { continue };
+            let Some((cluster, server)) = config.at(placement) else { continue };
             let name = (cluster.name.clone(), server.name.clone());
             let data = Value::Mark(marks.data(placement.index));
             let went = |counted: &BTreeMap<Key, u64>, key: Key| counted.get(&key).map(|&count| (key, [count]));
@@ -162,8 +161,7 @@ impl Observer {
                 counted.extend(packets(&mut self.elements, set)?);
             }
             for placement in &indexes.placements {
-                let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
-                let Some(server) = cluster.real_servers.get(placement.server) else { continue };
+                let Some((cluster, server)) = config.at(placement) else { continue };
                 let mark = vec![Value::Mark(marks.control(placement.index))];
                 let ports = cluster.ports.iter().map(|&port| Value::Port(server.port.unwrap_or(port)));
                 let keys = ports.map(|port| vec![Value::Address(server.address), port]).chain([mark]);
@@ -204,9 +202,8 @@ const BUCKETS: [(Name, &str); 6] = [
 fn tags<'a>(config: &'a Config, indexes: &'a Indexes) -> impl Iterator<Item = (&'a str, Key)> {
     let marks = mark_index::marks(config);
     config.clusters.iter().flat_map(move |cluster| {
-        let places = cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| (vip, port)));
         let key = move |place| Some(vec![Value::Mark(marks.tag(*indexes.tags.get(&place)?))]);
-        places.filter_map(key).map(|key| (cluster.name.as_str(), key))
+        cluster.places().filter_map(key).map(|key| (cluster.name.as_str(), key))
     })
 }
 

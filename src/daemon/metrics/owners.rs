@@ -46,8 +46,7 @@ impl Owners {
         let marks = mark_index::marks(config);
         let mut owners = Self::default();
         for placement in &indexes.placements {
-            let Some(cluster) = config.clusters.get(placement.cluster) else { continue };
-            let Some(server) = cluster.real_servers.get(placement.server) else { continue };
+            let Some((cluster, server)) = config.at(placement) else { continue };
             let name = (cluster.name.clone(), server.name.clone());
             let key = ServiceKey::Mark { mark: marks.data(placement.index), ipv6: placement.vip.is_ipv6() };
             let address = SocketAddr::new(placement.address, 0);

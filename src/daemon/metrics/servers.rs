@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use prometheus::{GaugeVec, Opts, Registry};
+use prometheus::Registry;
 
-use super::families::gauges;
+use super::families as metric;
 use crate::config::Config;
 use crate::daemon::health::ServerHealth;
 use crate::health::HealthState;
@@ -26,8 +26,7 @@ impl Servers<'_> {
     /// # Errors
     /// When a name or label is not valid: a bug.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "The weight in the control services: the configured one, or 0 (drained, or down).";
-        let weights = gauges(registry, "ftpdirector_server_weight", help, &["cluster", "server"])?;
+        let weights = metric::SERVER_WEIGHT.gauges(registry)?;
         let mut seen = BTreeSet::new();
         for cluster in &self.config.clusters {
             for server in &cluster.real_servers {
@@ -43,13 +42,9 @@ impl Servers<'_> {
                 weights.with_label_values(&[&cluster.name, &server.name]).set(i64::from(weight));
             }
         }
-        let help = "1, or 0 while the server's health checks fail. Absent where there are none.";
-        let up = gauges(registry, "ftpdirector_server_up", help, &["cluster", "server"])?;
+        let up = metric::SERVER_UP.gauges(registry)?;
         // Of the last probe, as blackbox_exporter does: a histogram per step and server would be thousands of series.
-        let help = "How long each step of the last health check took; the step that failed is the last.";
-        let labels = ["cluster", "server", "step"];
-        let seconds = GaugeVec::new(Opts::new("ftpdirector_health_check_seconds", help), &labels)?;
-        registry.register(Box::new(seconds.clone()))?;
+        let seconds = metric::HEALTH_CHECK_SECONDS.seconds(registry)?;
         for health in self.health {
             let (cluster, server) = (health.cluster.as_str(), health.server.as_str());
             up.with_label_values(&[cluster, server]).set(i64::from(health.state != HealthState::Down));

@@ -2,10 +2,10 @@
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, Histogram, HistogramOpts, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Histogram, HistogramOpts, Registry, TextEncoder};
 
 use super::counted::KernelCounters;
-use super::families::{counters, gauges};
+use super::families as metric;
 use super::owners::Connection;
 use super::servers::Servers;
 use crate::daemon::view::History;
@@ -20,14 +20,14 @@ use crate::lvs::ForwardingMethod;
 #[must_use]
 pub fn verdict_histogram() -> Histogram {
     let buckets = vec![1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0, 2.0];
-    let options = HistogramOpts::new(
-        "ftpdirector_verdict_seconds",
-        "From a control packet's arrival in the daemon to its verdict, the kernel's acknowledgement of its rows included.",
-    );
+    let options = HistogramOpts::new(metric::VERDICT_SECONDS.name, metric::VERDICT_SECONDS.help);
     let histogram = Histogram::with_opts(options.buckets(buckets));
     #[expect(clippy::expect_used, reason = "constant, sorted buckets and a constant name")]
     histogram.expect("constant options")
 }
+
+/// The labels of a metric that has none.
+const NONE: [&str; 0] = [];
 
 /// Everything a scrape shows.
 pub struct Scrape<'a> {
@@ -60,7 +60,7 @@ impl Scrape<'_> {
         self.ipvs(&registry)?;
         self.history(&registry)?;
         self.servers.register(&registry)?;
-        let build = gauges(&registry, "ftpdirector_build_info", "1, labelled with the version.", &["version"])?;
+        let build = metric::BUILD_INFO.gauges(&registry)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text)?;
@@ -68,122 +68,65 @@ impl Scrape<'_> {
     }
 
     fn history(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "Rows found missing or changed by someone else and put right.";
-        let drift = prometheus::IntCounter::new("ftpdirector_kernel_drift_total", help)?;
-        drift.inc_by(self.history.drift);
-        registry.register(Box::new(drift))?;
-        let help = "Times that an idle control connection was kept alive in IPVS because its data connection lives.";
-        let refreshed = counters(registry, "ftpdirector_refreshed_total", help, &["cluster"])?;
+        metric::KERNEL_DRIFT.counters(registry)?.with_label_values(&NONE).inc_by(self.history.drift);
+        let refreshed = metric::REFRESHED.counters(registry)?;
         for cluster in self.snapshot.clusters.keys() {
             let count = self.history.refreshed.get(cluster).copied().unwrap_or_default();
             refreshed.with_label_values(&[cluster]).inc_by(count);
         }
-        let help = "1 if the last reload was good, 0 if the old configuration went on.";
-        let good = IntGauge::new("ftpdirector_config_reload_success", help)?;
-        good.set(i64::from(self.history.reload_good));
-        registry.register(Box::new(good))?;
-        let help = "When the configuration in force was read, seconds since the epoch.";
-        let at = prometheus::Gauge::new("ftpdirector_config_reload_timestamp_seconds", help)?;
-        at.set(self.history.reloaded_at);
-        registry.register(Box::new(at))
+        let good = metric::CONFIG_RELOAD_SUCCESS.gauges(registry)?;
+        good.with_label_values(&NONE).set(i64::from(self.history.reload_good));
+        let at = metric::CONFIG_RELOAD_TIMESTAMP.seconds(registry)?;
+        at.with_label_values(&NONE).set(self.history.reloaded_at);
+        Ok(())
     }
 
     fn sessions(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "Control connections that are followed now.";
-        let sessions = gauges(registry, "ftpdirector_sessions", help, &["cluster", "server"])?;
-        for ((cluster, server), &count) in &self.snapshot.sessions {
-            sessions.with_label_values(&[cluster, server]).set(whole(count));
-        }
-        for (name, help, count) in [
-            ("ftpdirector_pinholes", "Dynamic rows of this process that stand now.", self.snapshot.pinholes),
-            (
-                "ftpdirector_held_packets",
-                "Control packets that wait for a row or the rest of their line.",
-                self.snapshot.held,
-            ),
-            (
-                "ftpdirector_kept_bytes",
-                "What is held and kept beside the sessions: packets that wait, beginnings of lines, edits. limits.memory bounds all but rewritten packets that wait for a row.",
-                self.snapshot.memory,
-            ),
-        ] {
-            let gauge = IntGauge::new(name, help)?;
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-            registry.register(Box::new(gauge))?;
-        }
         let snapshot = self.snapshot;
-        for (name, help, count) in [
-            (
-                "ftpdirector_unreadable_packets_total",
-                "Queued packets that are not whole TCP segments, or whose checksum is wrong.",
-                snapshot.unreadable,
-            ),
-            (
-                "ftpdirector_over_limit_total",
-                "Control packets passed unread: limits.sessions was reached.",
-                snapshot.over_limit,
-            ),
-            ("ftpdirector_rows_failed_total", "Pinholes that the kernel refused.", snapshot.rows_failed),
-            (
-                "ftpdirector_held_dropped_total",
-                "Held control packets that were dropped; TCP repeats them.",
-                snapshot.held_dropped,
-            ),
-            (
-                "ftpdirector_late_verdicts_total",
-                "Verdicts for packets that the kernel had dropped: their interface or a base chain went away.",
-                snapshot.late_verdicts,
-            ),
-            (
-                "ftpdirector_log_overruns_total",
-                "Times that the log of landed data connections overflowed: some then count as expired though they came.",
-                snapshot.log_overruns,
-            ),
-            (
-                "ftpdirector_landings_logged_total",
-                "First packets of data connections that the kernel told the daemon of: of many to one port it tells of some.",
-                snapshot.landings_logged,
-            ),
-        ] {
-            let counter = prometheus::IntCounter::new(name, help)?;
-            counter.inc_by(count);
-            registry.register(Box::new(counter))?;
+        let sessions = metric::SESSIONS.gauges(registry)?;
+        for ((cluster, server), &count) in &snapshot.sessions {
+            sessions.with_label_values(&[cluster, server]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let help = "PASV and EPSV that found no room for their row in open4 or its like: their data connections were not expected.";
-        let full = prometheus::IntCounter::new("ftpdirector_doors_full_total", help)?;
-        full.inc_by(self.kernel.doors_full);
-        registry.register(Box::new(full))?;
-        let help = "Control packets that the kernel dropped because the queue or its socket was full.";
-        let dropped = counters(registry, "ftpdirector_queue_dropped_total", help, &["queue"])?;
+        for (metric, now) in [
+            (metric::PINHOLES, snapshot.pinholes),
+            (metric::HELD_PACKETS, snapshot.held),
+            (metric::KEPT_BYTES, snapshot.memory),
+        ] {
+            metric.gauges(registry)?.with_label_values(&NONE).set(i64::try_from(now).unwrap_or(i64::MAX));
+        }
+        for (metric, count) in [
+            (metric::UNREADABLE_PACKETS, snapshot.unreadable),
+            (metric::OVER_LIMIT, snapshot.over_limit),
+            (metric::ROWS_FAILED, snapshot.rows_failed),
+            (metric::HELD_DROPPED, snapshot.held_dropped),
+            (metric::LATE_VERDICTS, snapshot.late_verdicts),
+            (metric::LOG_OVERRUNS, snapshot.log_overruns),
+            (metric::LANDINGS_LOGGED, snapshot.landings_logged),
+            (metric::DOORS_FULL, self.kernel.doors_full),
+        ] {
+            metric.counters(registry)?.with_label_values(&NONE).inc_by(count);
+        }
+        let dropped = metric::QUEUE_DROPPED.counters(registry)?;
         dropped.with_label_values(&[&self.queue.to_string()]).inc_by(self.kernel.queue_dropped);
         Ok(())
     }
 
     fn clusters(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let make = |name, help, labels: &[&str]| counters(registry, name, help, labels);
-        let connections = make(
-            "ftpdirector_control_connections_total",
-            "Control connections first seen by this process.",
-            &["cluster", "server"],
-        )?;
-        let commands = make("ftpdirector_commands_total", "FTP commands read.", &["cluster", "verb"])?;
-        let help = "Data connections that were expected, by how that ended.";
-        let expectations = make("ftpdirector_expectations_total", help, &["cluster", "mode", "result"])?;
-        let help = "Replies whose address or port was rewritten.";
-        let rewritten = make("ftpdirector_replies_rewritten_total", help, &["cluster"])?;
-        let help = "Lines that were passed on without being understood; SYNs with data (syn_data), dropped.";
-        let unparsed = make("ftpdirector_unparsed_total", help, &["cluster", "reason"])?;
-        let help = "Sessions whose control connection could no longer be read.";
-        let blind = make("ftpdirector_blind_sessions_total", help, &["cluster", "reason"])?;
+        let connections = metric::CONTROL_CONNECTIONS.counters(registry)?;
+        let commands = metric::COMMANDS.counters(registry)?;
+        let expectations = metric::EXPECTATIONS.counters(registry)?;
+        let rewritten = metric::REPLIES_REWRITTEN.counters(registry)?;
+        let unparsed = metric::UNPARSED.counters(registry)?;
+        let blind = metric::BLIND_SESSIONS.counters(registry)?;
         // From the beginning: what is counted first would be no increase.
         for cluster in &self.servers.config.clusters {
             rewritten.with_label_values(&[&cluster.name]);
             for server in &cluster.real_servers {
                 connections.with_label_values(&[&cluster.name, &server.name]);
             }
-            for mode in [Mode::Passive, Mode::Active] {
-                for outcome in [Outcome::Used, Outcome::Expired, Outcome::Superseded, Outcome::Refused] {
-                    expectations.with_label_values(&[&cluster.name, mode_label(mode), outcome_label(outcome)]);
+            for mode in Mode::ALL {
+                for outcome in Outcome::ALL {
+                    expectations.with_label_values(&[&cluster.name, mode.name(), outcome.name()]);
                 }
             }
             for reason in UnparsedReason::ALL {
@@ -205,7 +148,7 @@ impl Scrape<'_> {
                 commands.with_label_values(&[cluster.as_str(), verb]).inc_by(count);
             }
             for (&(mode, outcome), &count) in &counted.expectations {
-                let labels = [cluster.as_str(), mode_label(mode), outcome_label(outcome)];
+                let labels = [cluster.as_str(), mode.name(), outcome.name()];
                 expectations.with_label_values(&labels).inc_by(count);
             }
             for (reason, &count) in &counted.unparsed {
@@ -219,21 +162,17 @@ impl Scrape<'_> {
     }
 
     fn data(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "First packets of data connections, counted in the kernel by where they really went.";
-        let labels = ["cluster", "server", "result"];
-        let data = counters(registry, "ftpdirector_data_connections_total", help, &labels)?;
+        let data = metric::DATA_CONNECTIONS.counters(registry)?;
         for counted in &self.kernel.servers {
             let of = |result| data.with_label_values(&[counted.cluster.as_str(), counted.server.as_str(), result]);
             of("landed").inc_by(counted.landed);
             of("misdirected").inc_by(counted.misdirected);
         }
-        let help = "First packets of data connections that nobody expected.";
-        let unexpected = counters(registry, "ftpdirector_unexpected_data_total", help, &["cluster"])?;
+        let unexpected = metric::UNEXPECTED_DATA.counters(registry)?;
         for (cluster, count) in &self.kernel.unexpected {
             unexpected.with_label_values(&[cluster]).inc_by(*count);
         }
-        let help = "Fragments to a control port: dropped, since what comes in pieces cannot be read.";
-        let fragments = counters(registry, "ftpdirector_fragments_dropped_total", help, &["cluster"])?;
+        let fragments = metric::FRAGMENTS_DROPPED.counters(registry)?;
         for (cluster, count) in &self.kernel.fragments {
             fragments.with_label_values(&[cluster]).inc_by(*count);
         }
@@ -241,8 +180,7 @@ impl Scrape<'_> {
     }
 
     fn limited(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory); packets that passed because a limit had no place left to count them (full).";
-        let limited = counters(registry, "ftpdirector_limited_total", help, &["cluster", "limit"])?;
+        let limited = metric::LIMITED.counters(registry)?;
         for cluster in &self.servers.config.clusters {
             for limit in ["client_sessions", "memory"] {
                 limited.with_label_values(&[cluster.name.as_str(), limit]);
@@ -260,14 +198,9 @@ impl Scrape<'_> {
     }
 
     fn ipvs(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "Connections that IPVS scheduled.";
-        let labels = ["cluster", "server", "connection"];
-        let connections = counters(registry, "ftpdirector_ipvs_connections_total", help, &labels)?;
-        let help = "Bytes that IPVS forwarded, IP headers included; out (from the real server) in NAT only.";
-        let labels = ["cluster", "server", "connection", "direction"];
-        let bytes = counters(registry, "ftpdirector_ipvs_bytes_total", help, &labels)?;
-        let help = "Packets that IPVS forwarded; out (from the real server) in NAT only.";
-        let packets = counters(registry, "ftpdirector_ipvs_packets_total", help, &labels)?;
+        let connections = metric::IPVS_CONNECTIONS.counters(registry)?;
+        let bytes = metric::IPVS_BYTES.counters(registry)?;
+        let packets = metric::IPVS_PACKETS.counters(registry)?;
         for of in &self.kernel.servers {
             let (cluster, server) = (of.cluster.as_str(), of.server.as_str());
             let found = self.servers.config.clusters.iter().find(|found| found.name == cluster);
@@ -289,26 +222,6 @@ impl Scrape<'_> {
     }
 }
 
-fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-const fn mode_label(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Passive => "passive",
-        Mode::Active => "active",
-    }
-}
-
-const fn outcome_label(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Used => "used",
-        Outcome::Expired => "expired",
-        Outcome::Superseded => "superseded",
-        Outcome::Refused => "refused",
-    }
-}
-
 /// The histogram outlives the registry of one scrape.
 struct Shared(Histogram);
 
@@ -319,5 +232,65 @@ impl Collector for Shared {
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.0.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config;
+    use crate::daemon::health::ServerHealth;
+    use crate::daemon::metrics::ServerCounters;
+    use crate::health::{HealthState, Step};
+    use crate::plan::availability::Availability;
+
+    /// Of every kind of thing that is counted one.
+    fn scrape() -> String {
+        let file = "clusters: [{name: lab, vips: [192.0.2.10], forwarding: nat, real_servers: [{name: rs1, address: 10.0.0.1}]}]";
+        let config = config::parse(file, "test.yaml").expect("a good file").config;
+        let (lab, rs1) = (|| "lab".to_owned(), || "rs1".to_owned());
+        let sessions = BTreeMap::from([((lab(), rs1()), 2)]);
+        let mut snapshot = Snapshot { sessions, ..Snapshot::default() };
+        snapshot.clusters.entry(lab()).or_default().commands.insert("RETR", 3);
+        let kernel = KernelCounters {
+            servers: vec![ServerCounters { cluster: lab(), server: rs1(), landed: 5, ..ServerCounters::default() }],
+            unexpected: vec![(lab(), 7)],
+            fragments: vec![(lab(), 11)],
+            ..KernelCounters::default()
+        };
+        let health = [ServerHealth {
+            cluster: lab(),
+            server: rs1(),
+            address: "10.0.0.1:21".parse().expect("an address"),
+            state: HealthState::Up,
+            since: 0.0,
+            last_step: None,
+            last_error: None,
+            steps: vec![(Step::Connect, 0.25)],
+        }];
+        let servers = Servers { config: &config, availability: &Availability::default(), health: &health };
+        let (verdicts, history) = (verdict_histogram(), History::default());
+        let scrape = Scrape {
+            snapshot: &snapshot,
+            kernel: &kernel,
+            verdicts: &verdicts,
+            queue: 2100,
+            history: &history,
+            servers,
+        };
+        scrape.text().expect("good names")
+    }
+
+    #[test]
+    fn every_metric_is_served_with_its_help_and_labels() {
+        let text = scrape();
+        for metric::Metric { name, labels, help } in metric::METRICS {
+            assert!(text.contains(&format!("# HELP {name} {help}\n")), "no {name} in\n{text}");
+            let series = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| !rest.starts_with("_b")));
+            let series = series.unwrap_or_default();
+            assert!(labels.iter().all(|label| series.contains(&format!("{label}=\""))), "{series}");
+        }
     }
 }

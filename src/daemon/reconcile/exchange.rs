@@ -132,8 +132,7 @@ fn older(set: Set) -> Option<&'static [Field]> {
 fn active_port(config: &Config, indexes: &Indexes, mark: FirewallMark) -> Option<u16> {
     let index = mark_index::marks(config).data_index(mark)?;
     let placement = indexes.placements.iter().find(|placement| placement.index == index)?;
-    let cluster = config.clusters.get(placement.cluster)?;
-    let server = cluster.real_servers.get(placement.server)?;
+    let (cluster, server) = config.at(placement)?;
     let control = server.port.or_else(|| cluster.ports.first().copied())?;
     Some(server.calls_from(control))
 }

@@ -3,17 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use crate::config::Cluster;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 use crate::lvs::ServiceKey;
 
 fn ours(facts: &Facts) -> BTreeSet<SocketAddr> {
-    let clusters = facts.clusters().iter();
-    clusters
-        .flat_map(|cluster| {
-            cluster.vips.iter().flat_map(|&vip| cluster.ports.iter().map(move |&port| SocketAddr::new(vip, port)))
-        })
-        .collect()
+    facts.clusters().iter().flat_map(Cluster::places).map(SocketAddr::from).collect()
 }
 
 /// Services at our VIPs and ports that we did not make.

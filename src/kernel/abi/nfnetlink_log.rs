@@ -1,18 +1,7 @@
 //! `linux/netfilter/nfnetlink_log.h`.
 
-pub const NFULNL_MSG_PACKET: u16 = 0;
-pub const NFULNL_MSG_CONFIG: u16 = 1;
-
-pub const NFULA_PACKET_HDR: u16 = 1;
-pub const NFULA_MARK: u16 = 2;
-pub const NFULA_PAYLOAD: u16 = 9;
-pub const NFULA_PREFIX: u16 = 10;
-
-pub const NFULNL_CFG_CMD_BIND: u8 = 1;
-pub const NFULNL_COPY_PACKET: u8 = 2;
-
-pub const NFULA_CFG_CMD: u16 = 1;
-pub const NFULA_CFG_MODE: u16 = 2;
-pub const NFULA_CFG_NLBUFSIZ: u16 = 3;
-pub const NFULA_CFG_TIMEOUT: u16 = 4;
-pub const NFULA_CFG_QTHRESH: u16 = 5;
+of_libc! {
+    u16: NFULNL_MSG_PACKET NFULNL_MSG_CONFIG NFULA_PACKET_HDR NFULA_MARK NFULA_PAYLOAD NFULA_PREFIX
+        NFULA_CFG_CMD NFULA_CFG_MODE NFULA_CFG_NLBUFSIZ NFULA_CFG_TIMEOUT NFULA_CFG_QTHRESH;
+    u8: NFULNL_CFG_CMD_BIND NFULNL_COPY_PACKET;
+}

@@ -1,7 +1,5 @@
 //! `linux/rtnetlink.h`.
 
-pub const RTM_NEWADDR: u16 = 20;
-pub const RTM_DELADDR: u16 = 21;
-pub const RTM_GETADDR: u16 = 22;
+pub use libc::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR};
 
-pub const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+of_libc! { u32: RTMGRP_IPV4_IFADDR; }

@@ -1,21 +1,6 @@
 //! What IPVS lists.
 
-use crate::lvs::{Destination, VirtualService};
-
-/// Counters since the service or destination was made. IPVS publishes them up to 2 s late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Connections scheduled since the service was made.
-    pub connections: u64,
-    /// Packets from clients, since it was made.
-    pub packets_in: u64,
-    /// Packets from real servers (NAT only).
-    pub packets_out: u64,
-    /// Bytes from clients, IP headers included.
-    pub bytes_in: u64,
-    /// Bytes from real servers (NAT only).
-    pub bytes_out: u64,
-}
+use crate::lvs::{Destination, Traffic, VirtualService};
 
 /// A real server as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use neli::{FromBytesWithInput, ToBytes};
 
 use super::*;
-use crate::lvs::{FirewallMark, ForwardingMethod};
+use crate::lvs::{FirewallMark, ForwardingMethod, Traffic};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();

@@ -7,9 +7,9 @@ use neli::ToBytes;
 use neli::genl::{AttrTypeBuilder, GenlAttrHandle, Nlattr, NlattrBuilder};
 use neli::types::{Buffer, GenlBuffer};
 
-use super::listed::{ListedDestination, ListedService, Traffic};
+use super::listed::{ListedDestination, ListedService};
 use crate::kernel::abi::ip_vs::*;
-use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, Timeouts, VirtualService};
+use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, Timeouts, Traffic, VirtualService};
 
 pub(super) type Attributes = GenlBuffer<u16, Buffer>;
 type Fields<'a> = GenlAttrHandle<'a, u16>;

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::super::super::facts::{Link, Route, RoutingRule, Unseen};
 use super::super::super::{Facts, Severity, sample};
 use crate::config;
-use crate::kernel::ipvs::{ListedService, Traffic};
-use crate::lvs::{ForwardingMethod, PortRange, ServiceKey, VirtualService};
+use crate::kernel::ipvs::ListedService;
+use crate::lvs::{ForwardingMethod, PortRange, ServiceKey, Traffic, VirtualService};
 
 pub type Row = (&'static str, fn() -> Facts, fn(&mut Facts), Severity, &'static str, &'static str);
 
