@@ -147,6 +147,7 @@ fn a_client_that_claims_a_connection_hides_no_command() {
     // On the connection that the server has: in its turn, and further ahead than anything is kept.
     let (_, bytes, _) = wire.says(&mut director, at(61), "PORT 10,0,0,99,200,10\r\n");
     assert_eq!(payload(&bytes), "XXXX XXXXXXXXXXXXXXXX\r\n");
+    let _ = forged(&mut director, at(61), &wire, ASTRAY + 12, "NOOP\r\n");
     let (decision, _) = forged(&mut director, at(61), &wire, wire.sent + (1 << 19), "RT 10,0,0,99,200,10\r\n");
     assert_eq!(decision, Decision::Drop);
 }
