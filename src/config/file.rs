@@ -10,7 +10,7 @@ use super::model::{
 };
 use super::problem::{Wrong, quoted};
 use super::section::Section;
-use super::tree::{Kind, Node};
+use super::tree::{Node, NodeKind};
 use super::value::{self, Read};
 use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
 
@@ -285,7 +285,7 @@ fn client_match(node: &Node) -> Read<ClientMatch> {
 /// `vip`, an IPv4 address, `{interface: ppp0}` or `{dns: name}`.
 fn advertise(node: &Node) -> Read<Advertise> {
     const CURE: &str = "vip, an IPv4 address, {interface: NAME} or {dns: NAME}";
-    if let Kind::Map(entries) = &node.kind {
+    if let NodeKind::Map(entries) = &node.kind {
         let [entry] = entries.as_slice() else {
             return Err(Wrong::new(format!("expected one key, found {}", entries.len()), CURE));
         };
@@ -330,7 +330,7 @@ fn sorry_server(node: &Node) -> Read<SorryServer> {
     if port == Some(0) {
         return Err(Wrong::new("port 0", "a port, 1 to 65535, or none"));
     }
-    let address = Node { place: node.place, kind: Kind::Plain(address) };
+    let address = Node { place: node.place, kind: NodeKind::Plain(address) };
     value::host(&address, "ADDRESS or ADDRESS:PORT").map(|address| SorryServer { address, port })
 }
 

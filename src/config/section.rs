@@ -1,7 +1,7 @@
 //! A mapping that is read key by key: what is never asked for is an unknown key.
 
 use super::problem::{Collector, Place, Wrong, quoted};
-use super::tree::{Entry, Kind, Node, shown};
+use super::tree::{Entry, Node, NodeKind, shown};
 use super::value::{Read, kind};
 
 /// More entries than this make no sense in any list: there are 0x4000 marks.
@@ -22,8 +22,8 @@ pub(super) struct Section<'r, 't> {
 impl<'r, 't> Section<'r, 't> {
     pub fn new(path: String, node: &'r Node, report: &'r Collector<'t>) -> Self {
         let readable = match &node.kind {
-            Kind::Map(_) | Kind::Null => true,
-            Kind::Refused => false,
+            NodeKind::Map(_) | NodeKind::Null => true,
+            NodeKind::Refused => false,
             other => {
                 let wrong = Wrong::new(format!("expected a mapping, found {}", kind(other)), "`key: value` lines");
                 report.error(node.place, &path, wrong);
@@ -56,7 +56,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     fn read<T>(&self, path: &str, node: &Node, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
-        if node.kind == Kind::Refused {
+        if node.kind == NodeKind::Refused {
             return None;
         }
         read(node).map_err(|wrong| self.report.error(node.place, path, wrong)).ok()
@@ -75,7 +75,7 @@ impl<'r, 't> Section<'r, 't> {
 
     /// A key that may be left out or `null`.
     pub fn optional<T>(&mut self, key: &'static str, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
-        let node = self.find(key).filter(|node| node.kind != Kind::Null)?;
+        let node = self.find(key).filter(|node| node.kind != NodeKind::Null)?;
         self.read(&self.key_path(key), node, read)
     }
 
@@ -121,7 +121,7 @@ impl<'r, 't> Section<'r, 't> {
 
     /// A mapping that may be left out or `null`.
     pub fn optional_section(&mut self, key: &'static str) -> Option<Section<'r, 't>> {
-        let node = self.find(key).filter(|node| node.kind != Kind::Null)?;
+        let node = self.find(key).filter(|node| node.kind != NodeKind::Null)?;
         Some(Section::new(self.key_path(key), node, self.report))
     }
 
@@ -139,12 +139,12 @@ impl<'r, 't> Section<'r, 't> {
     fn items(&mut self, key: &'static str) -> Option<&'r [Node]> {
         let node = self.find(key)?;
         let wrong = match &node.kind {
-            Kind::Refused => return Some(&[]),
-            Kind::List(items) if items.is_empty() => Wrong::new("the list is empty", "at least one"),
-            Kind::List(items) if items.len() > LONGEST => {
+            NodeKind::Refused => return Some(&[]),
+            NodeKind::List(items) if items.is_empty() => Wrong::new("the list is empty", "at least one"),
+            NodeKind::List(items) if items.len() > LONGEST => {
                 Wrong::new(format!("{} are too many", items.len()), format!("at most {LONGEST}"))
             }
-            Kind::List(items) => return Some(items),
+            NodeKind::List(items) => return Some(items),
             other => Wrong::new(
                 format!("expected a list, found {}", kind(other)),
                 "a list: `[a, b]`, or lines that start with `- `",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::problem::{Collector, Place};
-use super::tree::{self, Kind, Node};
+use super::tree::{self, Node, NodeKind};
 use super::*;
 use crate::lvs::{ForwardingMethod, PortRange};
 
@@ -191,7 +191,7 @@ fn a_mapping_knows_its_places() {
     let report = Collector::new("f", text);
     let root = tree::read(text, &report).unwrap();
     assert_eq!(root.nearest("a[1]").place, Place { line: 1, column: 8, width: 5 });
-    assert_eq!(root.nearest("a[1]").kind, Kind::Quoted("two".to_owned()));
+    assert_eq!(root.nearest("a[1]").kind, NodeKind::Quoted("two".to_owned()));
     assert_eq!(root.nearest("b[0].c").place, Place { line: 3, column: 8, width: 1 });
     assert_eq!(root.nearest("b[0].d").place, root.nearest("b[0]").place);
     assert_eq!(root.nearest("b[7].c").place, root.nearest("b").place);
@@ -307,17 +307,17 @@ fn mutated() -> impl Strategy<Value = String> {
 /// The same lists, keys and quoted texts.
 fn same(ours: &Node, theirs: &serde_yaml::Value) -> bool {
     match (&ours.kind, theirs) {
-        (Kind::List(a), serde_yaml::Value::Sequence(b)) => {
+        (NodeKind::List(a), serde_yaml::Value::Sequence(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
-        (Kind::Map(a), serde_yaml::Value::Mapping(b)) => {
+        (NodeKind::Map(a), serde_yaml::Value::Mapping(b)) => {
             // Compared by position: a key may be a number or null there.
             a.len() == b.len() && a.iter().zip(b).all(|(a, (_, b))| same(&a.value, b))
         }
-        (Kind::Quoted(a), serde_yaml::Value::String(b)) => a == b,
-        (Kind::Null, theirs) => theirs.is_null(),
-        (Kind::Plain(a), serde_yaml::Value::String(b)) => a == b,
-        (Kind::Plain(_), serde_yaml::Value::Bool(_) | serde_yaml::Value::Number(_)) => true,
+        (NodeKind::Quoted(a), serde_yaml::Value::String(b)) => a == b,
+        (NodeKind::Null, theirs) => theirs.is_null(),
+        (NodeKind::Plain(a), serde_yaml::Value::String(b)) => a == b,
+        (NodeKind::Plain(_), serde_yaml::Value::Bool(_) | serde_yaml::Value::Number(_)) => true,
         _ => false,
     }
 }

@@ -17,12 +17,12 @@ const SIZE: usize = 8 << 20;
 #[derive(Debug, PartialEq)]
 pub(super) struct Node {
     pub place: Place,
-    pub kind: Kind,
+    pub kind: NodeKind,
 }
 
 /// What a value is.
 #[derive(Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     /// `null`, `~` or nothing.
     Null,
     /// Unquoted.
@@ -47,7 +47,7 @@ pub(super) struct Entry {
 impl Node {
     /// The entries of a mapping; none for anything else.
     pub fn entries(&self) -> &[Entry] {
-        if let Kind::Map(entries) = &self.kind { entries } else { &[] }
+        if let NodeKind::Map(entries) = &self.kind { entries } else { &[] }
     }
 
     /// The value of a key.
@@ -60,7 +60,7 @@ impl Node {
         let mut node = self;
         for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
             let next = match (&node.kind, step.strip_suffix(']').map(str::parse::<usize>)) {
-                (Kind::List(items), Some(Ok(index))) => items.get(index),
+                (NodeKind::List(items), Some(Ok(index))) => items.get(index),
                 _ => node.child(step),
             };
             match next {
@@ -99,7 +99,7 @@ pub(super) fn read(text: &str, report: &Collector<'_>) -> Option<Node> {
             }
         }
     }
-    Some(builder.root.unwrap_or(Node { place: START, kind: Kind::Null }))
+    Some(builder.root.unwrap_or(Node { place: START, kind: NodeKind::Null }))
 }
 
 const START: Place = Place { line: 1, column: 1, width: 1 };
@@ -209,7 +209,7 @@ impl Builder<'_, '_> {
                 if self.expects_key() {
                     self.key("*".to_owned(), place);
                 } else {
-                    self.value(Node { place, kind: Kind::Refused });
+                    self.value(Node { place, kind: NodeKind::Refused });
                 }
             }
             Event::SequenceStart(anchor, tag) => {
@@ -294,18 +294,18 @@ impl Builder<'_, '_> {
     fn end(&mut self) {
         let Some(Open { place, content, .. }) = self.open.pop() else { return };
         let kind = match content {
-            Content::List(items) => Kind::List(items),
-            Content::Map { entries, .. } => Kind::Map(entries),
+            Content::List(items) => NodeKind::List(items),
+            Content::Map { entries, .. } => NodeKind::Map(entries),
         };
         self.value(Node { place, kind });
     }
 }
 
-fn scalar(text: String, style: ScalarStyle) -> Kind {
+fn scalar(text: String, style: ScalarStyle) -> NodeKind {
     match style {
-        ScalarStyle::Plain if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") => Kind::Null,
-        ScalarStyle::Plain => Kind::Plain(text),
-        _ => Kind::Quoted(text),
+        ScalarStyle::Plain if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") => NodeKind::Null,
+        ScalarStyle::Plain => NodeKind::Plain(text),
+        _ => NodeKind::Quoted(text),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::{Wrong, quoted};
-use super::tree::{Kind, Node};
+use super::tree::{Node, NodeKind};
 use crate::lvs::PortRange;
 
 /// A value, or what is wrong with it.
@@ -18,21 +18,21 @@ const LONGEST: Duration = Duration::from_secs(24 * 86_400);
 /// A word, quoted or not.
 pub(super) fn text<'n>(node: &'n Node, noun: &str) -> Read<&'n str> {
     match &node.kind {
-        Kind::Plain(text) | Kind::Quoted(text) if !text.is_empty() => Ok(text),
+        NodeKind::Plain(text) | NodeKind::Quoted(text) if !text.is_empty() => Ok(text),
         other => Err(Wrong::new(format!("expected {noun}, found {}", kind(other)), format!("write {noun}"))),
     }
 }
 
 /// What stands there, in words.
-pub(super) fn kind(kind: &Kind) -> &'static str {
+pub(super) fn kind(kind: &NodeKind) -> &'static str {
     match kind {
-        Kind::Null => "nothing",
-        Kind::Plain(_) => "a word",
-        Kind::Quoted(text) if text.is_empty() => "an empty text",
-        Kind::Quoted(_) => "a text",
-        Kind::List(_) => "a list",
-        Kind::Map(_) => "a mapping",
-        Kind::Refused => "the value refused above",
+        NodeKind::Null => "nothing",
+        NodeKind::Plain(_) => "a word",
+        NodeKind::Quoted(text) if text.is_empty() => "an empty text",
+        NodeKind::Quoted(_) => "a text",
+        NodeKind::List(_) => "a list",
+        NodeKind::Map(_) => "a mapping",
+        NodeKind::Refused => "the value refused above",
     }
 }
 
@@ -40,11 +40,11 @@ pub(super) fn kind(kind: &Kind) -> &'static str {
 pub(super) fn number(node: &Node, noun: &str, allowed: RangeInclusive<u64>) -> Read<u64> {
     let cure = format!("{noun}, {} to {}", allowed.start(), allowed.end());
     let text = match &node.kind {
-        Kind::Plain(text) => text,
-        Kind::Quoted(text) if digits(text).is_some() => {
+        NodeKind::Plain(text) => text,
+        NodeKind::Quoted(text) if digits(text).is_some() => {
             return Err(Wrong::new(format!("expected a number, found the text {}", quoted(text)), "remove the quotes"));
         }
-        Kind::Quoted(text) => return Err(Wrong::new(format!("{} is no number", quoted(text)), cure)),
+        NodeKind::Quoted(text) => return Err(Wrong::new(format!("{} is no number", quoted(text)), cure)),
         other => return Err(Wrong::new(format!("expected a number, found {}", kind(other)), cure)),
     };
     match digits(text) {
@@ -275,7 +275,7 @@ mod tests {
     use crate::config::problem::Place;
 
     fn plain(text: &str) -> Node {
-        Node { place: Place { line: 1, column: 1, width: 1 }, kind: Kind::Plain(text.to_owned()) }
+        Node { place: Place { line: 1, column: 1, width: 1 }, kind: NodeKind::Plain(text.to_owned()) }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::counters::{ClusterCounters, count};
 use super::effects::{Effects, rows_of};
 use super::expectation::{Awaited, Expectation, Mode, Outcome};
 use super::interface::Action;
-use super::table::{Slot, Standing};
+use super::table::{Slot, TlsRows};
 use super::trace::What;
 use crate::ftp::{BlindReason, Event, UnparsedReason};
 use crate::lvs::{ForwardingMethod, network};
@@ -232,7 +232,7 @@ impl Director {
         let soon = self.timeout(placement);
         effects.wait.extend(rows.iter().map(|row| self.pinholes.hold(row, now, soon)));
         let review = now + self.confirmed_for().max(soon);
-        self.table.stand(slot, Some(Standing { rows, review, confirmed: false }));
+        self.table.stand(slot, Some(TlsRows { rows, review, confirmed: false }));
     }
 
     /// The session ended, or can be read again (CCC).

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::interface::Setup;
-use super::key::Key;
+use super::key::ConnectionKey;
 use crate::ftp::{Context, Direction, Policy, Segment, Session, Syn, Told, UnparsedReason, Verdict};
 use crate::time::Time;
 use crate::wire::Packet;
@@ -18,8 +18,8 @@ const MOST: usize = 4096;
 /// Sessions whose client has not spoken.
 #[derive(Default)]
 pub struct Greetings {
-    sessions: HashMap<Key, Session>,
-    order: VecDeque<Key>,
+    sessions: HashMap<ConnectionKey, Session>,
+    order: VecDeque<ConnectionKey>,
     policies: HashMap<IpAddr, Policy>,
 }
 
@@ -31,7 +31,7 @@ impl Greetings {
     }
 
     /// A server said something on a connection that is not known.
-    pub fn hear(&mut self, now: Time, key: Key, packet: &Packet, bytes: &mut [u8]) {
+    pub fn hear(&mut self, now: Time, key: ConnectionKey, packet: &Packet, bytes: &mut [u8]) {
         if packet.payload.is_empty() {
             return;
         }
@@ -62,7 +62,7 @@ impl Greetings {
     }
 
     /// The session, when its client speaks.
-    pub fn take(&mut self, key: &Key) -> Option<Session> {
+    pub fn take(&mut self, key: &ConnectionKey) -> Option<Session> {
         self.sessions.remove(key)
     }
 

@@ -6,7 +6,7 @@ use super::effects::{Effects, rows_of};
 use super::expectation::{Mode, Outcome};
 use super::held::SoFar;
 use super::interface::{Action, Decision, Hook, Packet};
-use super::key::{Key, client_of};
+use super::key::{ConnectionKey, client_of};
 use super::shares::Share;
 use super::table::Slot;
 use super::trace::What;
@@ -84,7 +84,7 @@ impl Director {
         actions: &mut Vec<Action>,
     ) -> Option<(Slot, Direction)> {
         if hook == Hook::Forward {
-            let key = Key::new(packet.destination, packet.source);
+            let key = ConnectionKey::new(packet.destination, packet.source);
             let slot = self.table.find(&key);
             if slot.is_none() {
                 self.greetings.hear(now, key, packet, bytes);
@@ -93,7 +93,7 @@ impl Director {
         }
         let index = self.setup.marks.control_index(FirewallMark(mark))?;
         let placement = *self.placements.get(&index)?;
-        let key = Key::new(packet.source, packet.destination);
+        let key = ConnectionKey::new(packet.source, packet.destination);
         while let Some(slot) = self.table.find(&key) {
             if self.table.entry(slot).is_some_and(|entry| entry.index == index) {
                 return Some((slot, Direction::ToServer));
@@ -109,7 +109,7 @@ impl Director {
     }
 
     /// A session that nobody had seen.
-    pub(super) fn begin(&mut self, now: Time, key: Key, index: u16, ftp: Session) -> Slot {
+    pub(super) fn begin(&mut self, now: Time, key: ConnectionKey, index: u16, ftp: Session) -> Slot {
         let slot = self.table.insert(now, key, index, ftp);
         self.count_connection(index);
         self.note_open(slot);
@@ -117,7 +117,13 @@ impl Director {
     }
 
     /// Whether one more session of this client may be read. When the table is full, one that IPVS has forgotten makes room.
-    pub(super) fn has_room(&mut self, now: Time, placement: usize, key: &Key, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn has_room(
+        &mut self,
+        now: Time,
+        placement: usize,
+        key: &ConnectionKey,
+        actions: &mut Vec<Action>,
+    ) -> bool {
         let Some((placement, _)) = self.setup.placements.get(placement) else { return false };
         if self.table.of_client(key) >= self.setup.limits.client_sessions {
             let cluster = placement.cluster;

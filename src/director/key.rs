@@ -6,12 +6,12 @@ use crate::lvs::network;
 
 /// One end of a connection in 18 bytes, so that a million keys stay small; IPv4 is kept mapped (RFC 4291 §2.5.5.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct End {
+struct PackedEnd {
     address: [u8; 16],
     port: u16,
 }
 
-impl End {
+impl PackedEnd {
     fn of(end: SocketAddr) -> Self {
         let address = match end.ip() {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
@@ -28,16 +28,16 @@ impl End {
 /// A control connection as both hooks see it: the client, and the server's end (the VIP in DR and TUN, the real server
 /// in NAT).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    client: End,
-    server: End,
+pub struct ConnectionKey {
+    client: PackedEnd,
+    server: PackedEnd,
 }
 
-impl Key {
+impl ConnectionKey {
     /// The connection between these two.
     #[must_use]
     pub fn new(client: SocketAddr, server: SocketAddr) -> Self {
-        Self { client: End::of(client), server: End::of(server) }
+        Self { client: PackedEnd::of(client), server: PackedEnd::of(server) }
     }
 
     /// The client's end.
@@ -54,7 +54,7 @@ impl Key {
 }
 
 /// What counts as one client: an IPv4 address, an IPv6 /64 (who has one of its addresses has them all).
-pub fn client_of(key: &Key) -> IpAddr {
+pub fn client_of(key: &ConnectionKey) -> IpAddr {
     let address = key.client().ip();
     if address.is_ipv4() { address } else { network(address, 64) }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Director;
 use super::expectation::{Expectation, Mode};
-use super::table::Entry;
+use super::table::SessionEntry;
 use crate::ftp::{BlindReason, Replies, Verb};
 use crate::state::sets::{Key, Set, Value};
 use crate::time::Time;
@@ -74,7 +74,7 @@ impl Director {
         Page { total: self.table.len(), items, next }
     }
 
-    fn listed(&self, entry: &Entry, now: Time) -> Option<Listed> {
+    fn listed(&self, entry: &SessionEntry, now: Time) -> Option<Listed> {
         let (placement, policy) = self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))?;
         let (cluster, server) = self.names(placement)?;
         Some(Listed {

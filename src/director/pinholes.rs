@@ -30,26 +30,26 @@ const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
 
 /// Whose a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+enum RowOrigin {
     /// A session of this process asked for it.
     Ours,
     /// It stood when this process began. Its session may live: nobody takes it away, it ends by itself.
     Found,
 }
 
-struct Standing {
+struct PinholeState {
     value: Key,
     holders: u32,
     /// How many of them still wait for their data connection.
     waiting: u32,
     until: Time,
-    origin: Origin,
+    origin: RowOrigin,
 }
 
 /// The rows of all sessions. Sessions of one client on one server share a row; the last to leave takes it away.
 #[derive(Default)]
 pub struct Pinholes {
-    rows: HashMap<(Set, Key), Standing>,
+    rows: HashMap<(Set, Key), PinholeState>,
     /// When the last row that was found ends.
     found_until: Option<Time>,
     /// Where the next port is looked for.
@@ -74,7 +74,7 @@ impl Pinholes {
 
     /// A row of the former process, which stands until `until`.
     pub fn find(&mut self, row: Row, until: Time) {
-        let standing = Standing { value: row.value, holders: 0, waiting: 0, until, origin: Origin::Found };
+        let standing = PinholeState { value: row.value, holders: 0, waiting: 0, until, origin: RowOrigin::Found };
         self.rows.entry((row.set, row.key)).or_insert(standing);
         self.found_until = self.found_until.max(Some(until));
     }
@@ -90,7 +90,8 @@ impl Pinholes {
     /// One more session holds `row`, which is not taken.
     pub fn hold(&mut self, row: &Row, now: Time, timeout: Duration) -> RowChange {
         let id = (row.set, row.key.clone());
-        let fresh = || Standing { value: row.value.clone(), holders: 0, waiting: 0, until: now, origin: Origin::Ours };
+        let fresh =
+            || PinholeState { value: row.value.clone(), holders: 0, waiting: 0, until: now, origin: RowOrigin::Ours };
         let standing = self.rows.entry(id).or_insert_with(fresh);
         if standing.value != row.value {
             *standing = fresh();
@@ -118,7 +119,7 @@ impl Pinholes {
     #[must_use]
     pub fn is_taken(&self, row: &Row, now: Time) -> bool {
         let again = matches!(row.set.name, Name::Active | Name::ActiveAny);
-        let needed = |standing: &Standing| !again || standing.waiting > 0 || standing.origin == Origin::Found;
+        let needed = |standing: &PinholeState| !again || standing.waiting > 0 || standing.origin == RowOrigin::Found;
         let standing = self.rows.get(&(row.set, row.key.clone()));
         row.key.contains(&Value::Port(NO_PORT))
             || standing.is_some_and(|there| there.value != row.value && there.until > now && needed(there))
@@ -141,7 +142,7 @@ impl Pinholes {
             return None;
         }
         standing.holders = standing.holders.saturating_sub(1);
-        if standing.holders > 0 || standing.origin == Origin::Found {
+        if standing.holders > 0 || standing.origin == RowOrigin::Found {
             return None;
         }
         self.rows.remove(&id);
@@ -161,8 +162,8 @@ impl Pinholes {
     ///
     /// A row whose data connection came is not free: a retransmitted SYN would carry the other server's mark.
     #[must_use]
-    pub fn place(&mut self, what: &Place<'_>, client: IpAddr, port: u16, now: Time) -> u16 {
-        let Place { marks, placement, reserved } = *what;
+    pub fn place(&mut self, what: &PortChoice<'_>, client: IpAddr, port: u16, now: Time) -> u16 {
+        let PortChoice { marks, placement, reserved } = *what;
         let free = |candidate: u16| {
             if reserved.keeps(placement, candidate) {
                 return false;
@@ -187,7 +188,7 @@ impl Pinholes {
 
 /// What [`Pinholes::place`] chooses by.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct PortChoice<'a> {
     /// The mark ranges.
     pub marks: Marks,
     /// The server.

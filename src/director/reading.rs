@@ -6,7 +6,7 @@ use super::effects::Effects;
 use super::held::{self, SoFar};
 use super::interface::{Action, Decision, Hook, OutOfRange, Packet};
 use super::key::client_of;
-use super::pinholes::Place;
+use super::pinholes::PortChoice;
 use super::shares::Share;
 use super::table::Slot;
 use super::{Director, unread};
@@ -133,7 +133,7 @@ impl Director {
         let entry = self.table.entry_mut(slot)?;
         let (placement, policies) = self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))?;
         let (client, pinholes, mut undeclared) = (entry.key.client(), &mut self.pinholes, None);
-        let place = Place { marks: self.setup.marks, placement, reserved: &self.reserved };
+        let place = PortChoice { marks: self.setup.marks, placement, reserved: &self.reserved };
         let mut ports = |port: u16| {
             if !placement.declares(port) {
                 undeclared = Some(port);

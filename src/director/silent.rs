@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Director;
 use super::effects::{Effects, rows_of};
 use super::interface::Action;
-use super::key::Key;
-use super::table::{Entry, Slot};
+use super::key::ConnectionKey;
+use super::table::{SessionEntry, Slot};
 use super::trace::What;
 use crate::ftp::Verb;
 use crate::time::Time;
@@ -17,7 +17,7 @@ impl Director {
     /// is not known: it began before this process.
     #[must_use]
     pub fn may_transfer(&self, client: SocketAddr, far_end: SocketAddr) -> bool {
-        let key = Key::new(client, far_end);
+        let key = ConnectionKey::new(client, far_end);
         let mut sessions = self.table.pair(&key).filter_map(|slot| self.table.entry(slot)).peekable();
         sessions.peek().is_none() || sessions.any(may_transfer)
     }
@@ -48,7 +48,7 @@ impl Director {
 
     /// IPVS has one connection on a pair of ports, and does not say which.
     fn pair(&self, client: SocketAddr, far_end: SocketAddr) -> Vec<Slot> {
-        self.table.pair(&Key::new(client, far_end)).collect()
+        self.table.pair(&ConnectionKey::new(client, far_end)).collect()
     }
 
     /// Whether a session under TLS waits to be confirmed for the first time.
@@ -69,7 +69,7 @@ impl Director {
     }
 }
 
-fn may_transfer(entry: &Entry) -> bool {
+fn may_transfer(entry: &SessionEntry) -> bool {
     let Some(verb) = entry.verb.filter(|_| entry.ftp.blind().is_none()) else { return true };
     // RFC 959 §4.1.3: STAT, ABOR and QUIT may be sent during a transfer; NOOP is sent by clients.
     verb.transfers() || matches!(verb, Verb::Noop | Verb::Stat | Verb::Abor | Verb::Quit)

@@ -8,13 +8,13 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::expectation::Expectation;
-use super::key::{Key, client_of};
+use super::key::{ConnectionKey, client_of};
 use crate::ftp::{Session, Verb};
 use crate::steer::Row;
 use crate::time::Time;
 
 /// The rows of a session under TLS.
-pub struct Standing {
+pub struct TlsRows {
     /// The rows.
     pub rows: Vec<Row>,
     /// When the session goes with them, unless IPVS is seen to have its connection meanwhile.
@@ -24,15 +24,15 @@ pub struct Standing {
 }
 
 /// One session.
-pub struct Entry {
+pub struct SessionEntry {
     /// The control connection.
-    pub key: Key,
+    pub key: ConnectionKey,
     /// What the inspector knows of it.
     pub ftp: Session,
     /// Its placement.
     pub index: u16,
     /// The rows that stand as long as a session under TLS.
-    pub standing: Option<Box<Standing>>,
+    pub standing: Option<Box<TlsRows>>,
     /// The data connection that may come.
     pub expectation: Option<Box<Expectation>>,
     /// When its first packet came.
@@ -45,7 +45,7 @@ pub struct Entry {
     pub heap: usize,
     /// Another session on the same pair of ports.
     beside: Slot,
-    /// Until when the goes that it had are paid for: see [`Entry::turn`].
+    /// Until when the goes that it had are paid for: see [`SessionEntry::turn`].
     paid: Time,
     /// Who was seen before it, and after it.
     older: Slot,
@@ -59,7 +59,7 @@ pub struct Entry {
 const GO: Duration = Duration::from_millis(1);
 const GOES: u32 = 20;
 
-impl Entry {
+impl SessionEntry {
     /// When the session may have another go (the generic cell rate algorithm, ITU-T I.371).
     pub fn turn(&mut self, now: Time) -> Time {
         self.paid = self.paid.max(now) + GO;
@@ -77,7 +77,7 @@ const NOBODY: Slot = Slot::MAX;
 /// All sessions.
 #[derive(Default)]
 pub struct Table {
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Option<SessionEntry>>,
     free: Vec<Slot>,
     index: HashTable<Slot>,
     hasher: DefaultHashBuilder,
@@ -102,30 +102,44 @@ impl Table {
 
     /// The session of this connection; of several on the pair of ports the one that was heard last.
     #[must_use]
-    pub fn find(&self, key: &Key) -> Option<Slot> {
+    pub fn find(&self, key: &ConnectionKey) -> Option<Slot> {
         let same = |&slot: &Slot| self.entry(slot).is_some_and(|entry| entry.key == *key);
         self.index.find(self.hasher.hash_one(key), same).copied()
     }
 
     /// The session in a slot.
     #[must_use]
-    pub fn entry(&self, slot: Slot) -> Option<&Entry> {
+    pub fn entry(&self, slot: Slot) -> Option<&SessionEntry> {
         self.entries.get(slot as usize)?.as_ref()
     }
 
     /// The session in a slot, to be changed.
-    pub fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+    pub fn entry_mut(&mut self, slot: Slot) -> Option<&mut SessionEntry> {
         self.entries.get_mut(slot as usize)?.as_mut()
     }
 
     /// Adds a session, beside those on the same pair of ports.
-    pub fn insert(&mut self, now: Time, key: Key, index: u16, ftp: Session) -> Slot {
+    pub fn insert(&mut self, now: Time, key: ConnectionKey, index: u16, ftp: Session) -> Slot {
         let (standing, expectation, verb, due) = (None, None, None, None);
         let (older, newer, heap, paid) = (NOBODY, NOBODY, 0, Time::ZERO);
         let before = self.find(&key);
         let (born, seen, beside) = (now, now, before.unwrap_or(NOBODY));
-        let entry =
-            Entry { key, ftp, index, standing, expectation, born, verb, seen, heap, beside, paid, older, newer, due };
+        let entry = SessionEntry {
+            key,
+            ftp,
+            index,
+            standing,
+            expectation,
+            born,
+            verb,
+            seen,
+            heap,
+            beside,
+            paid,
+            older,
+            newer,
+            due,
+        };
         *self.counts.entry(entry.index).or_default() += 1;
         *self.clients.entry(client_of(&key)).or_default() += 1;
         let slot = match self.free.pop() {
@@ -148,7 +162,7 @@ impl Table {
     }
 
     /// The first session of a pair of ports.
-    fn enter(&mut self, key: &Key, slot: Slot) {
+    fn enter(&mut self, key: &ConnectionKey, slot: Slot) {
         let Self { index, hasher, entries, .. } = self;
         let hash_of = |&slot: &Slot| {
             let key = entries.get(slot as usize).and_then(Option::as_ref).map(|entry| entry.key);
@@ -158,14 +172,14 @@ impl Table {
     }
 
     /// What [`Table::find`] finds was `before` and is `slot` now.
-    fn lead(&mut self, key: &Key, before: Slot, slot: Slot) {
+    fn lead(&mut self, key: &ConnectionKey, before: Slot, slot: Slot) {
         if let Some(found) = self.index.find_mut(self.hasher.hash_one(key), |&other| other == before) {
             *found = slot;
         }
     }
 
     /// The sessions on this pair of ports, the one that was heard last first.
-    pub fn pair(&self, key: &Key) -> impl Iterator<Item = Slot> {
+    pub fn pair(&self, key: &ConnectionKey) -> impl Iterator<Item = Slot> {
         std::iter::successors(self.find(key), |&slot| self.beside(slot))
     }
 
@@ -185,7 +199,7 @@ impl Table {
     }
 
     /// Takes a session out of those on its pair of ports.
-    fn part(&mut self, key: &Key, slot: Slot) {
+    fn part(&mut self, key: &ConnectionKey, slot: Slot) {
         let (before, beside) = (self.pair(key).find(|&other| self.beside(other) == Some(slot)), self.beside(slot));
         match (before.and_then(|before| self.entry_mut(before)), beside) {
             (Some(before), beside) => before.beside = beside.unwrap_or(NOBODY),
@@ -199,7 +213,7 @@ impl Table {
     }
 
     /// Takes a session out.
-    pub fn remove(&mut self, slot: Slot) -> Option<Entry> {
+    pub fn remove(&mut self, slot: Slot) -> Option<SessionEntry> {
         self.unlink(slot);
         let key = self.entry(slot)?.key;
         self.part(&key, slot);
@@ -286,12 +300,12 @@ impl Table {
 
     /// How many sessions the client of `key` has.
     #[must_use]
-    pub fn of_client(&self, key: &Key) -> u32 {
+    pub fn of_client(&self, key: &ConnectionKey) -> u32 {
         self.clients.get(&client_of(key)).copied().unwrap_or_default()
     }
 
     /// Gives a session under TLS its rows, or takes them.
-    pub fn stand(&mut self, slot: Slot, standing: Option<Standing>) -> Option<Box<Standing>> {
+    pub fn stand(&mut self, slot: Slot, standing: Option<TlsRows>) -> Option<Box<TlsRows>> {
         let fresh = standing.as_ref().is_some_and(|standing| !standing.confirmed);
         let entry = self.entry_mut(slot)?;
         let old = std::mem::replace(&mut entry.standing, standing.map(Box::new));
@@ -346,7 +360,7 @@ impl Table {
     }
 
     /// The sessions in the slots from `from` on, at most `count` slots of them, and where to go on.
-    pub fn page(&self, from: Slot, count: usize) -> (impl Iterator<Item = &Entry>, Option<Slot>) {
+    pub fn page(&self, from: Slot, count: usize) -> (impl Iterator<Item = &SessionEntry>, Option<Slot>) {
         let from = (from as usize).min(self.entries.len());
         let to = from.saturating_add(count).min(self.entries.len());
         let next = (to < self.entries.len()).then(|| Slot::try_from(to).unwrap_or(NOBODY));
@@ -354,7 +368,7 @@ impl Table {
     }
 
     /// Every session, in slot order.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = &SessionEntry> {
         self.entries.iter().flatten()
     }
 }

@@ -137,7 +137,7 @@ impl Talk {
 }
 
 /// A segment of which the session is about to tell.
-pub(super) struct Heard {
+pub(super) struct TracedSegment {
     pub seq: u32,
     pub ack: u32,
     pub awaiting: u8,

@@ -5,8 +5,8 @@
 
 use super::Director;
 use super::effects::Effects;
-use super::table::{Entry, Slot};
-use super::trace::{Filter, Heard, Talk, TraceEvent, Tracer, What, line_of};
+use super::table::{SessionEntry, Slot};
+use super::trace::{Filter, Talk, TraceEvent, TracedSegment, Tracer, What, line_of};
 use crate::ftp::{Direction, Event};
 use crate::steer::{Row, range};
 use crate::wire;
@@ -55,16 +55,16 @@ impl Director {
         direction: Direction,
         packet: &wire::Packet,
         bytes: &[u8],
-    ) -> Option<Heard> {
+    ) -> Option<TracedSegment> {
         self.tracer.as_ref()?;
         let entry = self.table.entry(slot)?;
         let shown = direction == Direction::ToClient && entry.ftp.blind().is_none();
         let said = if shown { bytes.get(packet.payload.clone()).unwrap_or_default().to_vec() } else { Vec::new() };
-        Some(Heard { seq: packet.tcp.seq, ack: packet.tcp.ack, awaiting: entry.ftp.awaiting(), said })
+        Some(TracedSegment { seq: packet.tcp.seq, ack: packet.tcp.ack, awaiting: entry.ftp.awaiting(), said })
     }
 
     /// The events of one segment, or of a timer.
-    pub(super) fn note_events(&mut self, slot: Slot, heard: Option<&Heard>) {
+    pub(super) fn note_events(&mut self, slot: Slot, heard: Option<&TracedSegment>) {
         let Some(tracer) = self.tracer.as_mut().filter(|_| !self.events.is_empty()) else { return };
         let awaiting = self.table.entry(slot).map_or(0, |entry| entry.ftp.awaiting());
         // Of a session that was there before anybody listened it is not known what is being answered.
@@ -113,7 +113,7 @@ impl Director {
     }
 
     /// The row of `open` that a session's own packets write.
-    pub(super) fn pinhole(&self, entry: &Entry) -> Option<Row> {
+    pub(super) fn pinhole(&self, entry: &SessionEntry) -> Option<Row> {
         let placement = self.placement(entry.index)?;
         Some(range::pinhole(self.setup.marks, placement, entry.key.client().ip()))
     }

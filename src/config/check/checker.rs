@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::config::file::Origin;
 use crate::config::model::Cluster;
 use crate::config::problem::{Collector, ProblemSeverity, Wrong};
-use crate::config::tree::{Kind, Node};
+use crate::config::tree::{Node, NodeKind};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
 /// The port of implicit TLS.
@@ -95,7 +95,7 @@ impl One<'_, '_, '_> {
     pub fn servers_sound(&self, key: &str) -> bool {
         let list = self.path("real_servers");
         let written = self.checker.root.nearest(&list);
-        let count = if let Kind::List(items) = &written.kind { items.len() } else { 0 };
+        let count = if let NodeKind::List(items) = &written.kind { items.len() } else { 0 };
         !self.checker.unsound.contains(&list)
             && count == self.cluster.real_servers.len()
             && (0..count).all(|index| self.checker.sound(&self.server_path(index, key)))

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::checker::{Checker, One};
 use crate::config::file::Origin;
 use crate::config::model::{Cluster, Config, RealServer};
-use crate::config::tree::Kind;
+use crate::config::tree::NodeKind;
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
 /// Sets `shared` of every server.
@@ -99,7 +99,7 @@ fn overlap(a: &RealServer, b: &RealServer) -> bool {
 fn own(one: &One<'_, '_, '_>, index: usize) -> bool {
     let server = format!("{}.real_servers[{}]", one.origin.path, one.origin.servers[index]);
     let written = one.checker.root().nearest(&server).child("passive_ports");
-    written.is_some_and(|node| node.kind != Kind::Null)
+    written.is_some_and(|node| node.kind != NodeKind::Null)
 }
 
 /// Where the effective range of a server is written.

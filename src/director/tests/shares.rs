@@ -1,7 +1,7 @@
 //! One client, or many together, who fill what is bounded: places for packets, and bytes.
 
 use super::*;
-use crate::director::key::{Key, client_of};
+use crate::director::key::{ConnectionKey, client_of};
 use crate::director::shares::{Share, Shares};
 
 const MANY: usize = 17;
@@ -155,7 +155,7 @@ fn many_clients_fill_memory_and_others_go_unread() {
 #[test]
 fn a_network_is_one_client() {
     let mut shares = Shares::default();
-    let client = client_of(&Key::new(
+    let client = client_of(&ConnectionKey::new(
         "[2001:db8::1:2]:40000".parse().expect("an address"),
         "[2001:db8::21]:21".parse().expect("an address"),
     ));
