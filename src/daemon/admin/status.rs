@@ -9,7 +9,7 @@ use crate::daemon::advertise::named;
 use crate::daemon::health::ServerHealth;
 use crate::daemon::metrics::ServerCounters;
 use crate::daemon::metrics::observe::Observed;
-use crate::daemon::metrics::owners::{Connection, Owner, Owners};
+use crate::daemon::metrics::owners::{Owner, Owners, SessionPart};
 use crate::director::Snapshot;
 use crate::kernel::ipvs::ListedDestination;
 
@@ -91,7 +91,7 @@ impl<'a> Sources<'a> {
         let of = |connection| {
             observed.map(|_| self.listed.get(&(names.clone(), connection)).map(Vec::as_slice).unwrap_or_default())
         };
-        let [control, data] = Connection::ALL.map(of);
+        let [control, data] = SessionPart::ALL.map(of);
         let listed = control.as_ref().and_then(|control| control.iter().map(|to| to.destination.weight).max());
         let mut vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
         let believed = vips.next().map_or(0, |&vip| belief.availability.weight(cluster, vip, server));

@@ -24,16 +24,16 @@ macro_rules! metrics {
 }
 
 metrics! {
-    SESSIONS = "ftpdirector_sessions" ["cluster", "server"] "Control connections that are followed now.";
+    SESSIONS = "ftpdirector_sessions" ["cluster", "server"] "Control connections that the daemon follows at present.";
     CONTROL_CONNECTIONS = "ftpdirector_control_connections_total" ["cluster", "server"]
-        "Control connections first seen by this process.";
+        "Control connections that this process saw for the first time.";
     COMMANDS = "ftpdirector_commands_total" ["cluster", "verb"] "FTP commands read.";
     EXPECTATIONS = "ftpdirector_expectations_total" ["cluster", "mode", "result"]
-        "Data connections that were expected, by how that ended.";
+        "Data connections that were expected, by result.";
     DATA_CONNECTIONS = "ftpdirector_data_connections_total" ["cluster", "server", "result"]
-        "First packets of data connections, counted in the kernel by where they really went.";
+        "First packets of data connections, counted in the kernel by the server that they really went to.";
     UNEXPECTED_DATA = "ftpdirector_unexpected_data_total" ["cluster"]
-        "First packets of data connections that nobody expected.";
+        "First packets of data connections that no session expected.";
     REPLIES_REWRITTEN = "ftpdirector_replies_rewritten_total" ["cluster"]
         "Replies whose address or port was rewritten.";
     UNPARSED = "ftpdirector_unparsed_total" ["cluster", "reason"] "Lines that were passed on without being understood; SYNs with data (syn_data), dropped.";
@@ -42,34 +42,34 @@ metrics! {
     LIMITED = "ftpdirector_limited_total" ["cluster", "limit"]
         "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory); packets that passed because a limit had no place left to count them (full).";
     FRAGMENTS_DROPPED = "ftpdirector_fragments_dropped_total" ["cluster"]
-        "Fragments to a control port: dropped, since what comes in pieces cannot be read.";
+        "Fragments to a control port: dropped, since they cannot be read.";
     LANDINGS_LOGGED = "ftpdirector_landings_logged_total" []
-        "First packets of data connections that the kernel told the daemon of: of many to one port it tells of some.";
+        "First packets of data connections that the kernel reported to the daemon; of many to one port it reports only some.";
     VERDICT_SECONDS = "ftpdirector_verdict_seconds" []
         "From a control packet's arrival in the daemon to its verdict, the kernel's acknowledgement of its rows included.";
     QUEUE_DROPPED = "ftpdirector_queue_dropped_total" ["queue"]
         "Control packets that the kernel dropped because the queue or its socket was full.";
-    PINHOLES = "ftpdirector_pinholes" [] "Dynamic rows of this process that stand now.";
-    HELD_PACKETS = "ftpdirector_held_packets" [] "Control packets that wait for a row or the rest of their line.";
+    PINHOLES = "ftpdirector_pinholes" [] "Pinholes of this process that are in the kernel at present.";
+    HELD_PACKETS = "ftpdirector_held_packets" [] "Control packets that are held until a row is in the kernel or the rest of their line has come.";
     KEPT_BYTES = "ftpdirector_kept_bytes" []
         "What is held and kept beside the sessions: packets that wait, beginnings of lines, edits. limits.memory bounds all but rewritten packets that wait for a row.";
     HELD_DROPPED = "ftpdirector_held_dropped_total" [] "Held control packets that were dropped; TCP repeats them.";
     DOORS_FULL = "ftpdirector_doors_full_total" []
-        "PASV and EPSV that found no room for their row in open4 or its like: their data connections were not expected.";
+        "PASV and EPSV whose pinhole found no room in open4, open6 or their tunnel counterparts: the data connections were not expected.";
     LATE_VERDICTS = "ftpdirector_late_verdicts_total" []
-        "Verdicts for packets that the kernel had dropped: their interface or a base chain went away.";
+        "Verdicts for packets that the kernel had already dropped, because their interface or a base chain was removed.";
     LOG_OVERRUNS = "ftpdirector_log_overruns_total" []
-        "Times that the log of landed data connections overflowed: some then count as expired though they came.";
+        "Times that the kernel's log of landed data connections overflowed: some of them then count as expired.";
     ROWS_FAILED = "ftpdirector_rows_failed_total" [] "Pinholes that the kernel refused.";
     OVER_LIMIT = "ftpdirector_over_limit_total" [] "Control packets passed unread: limits.sessions was reached.";
     UNREADABLE_PACKETS = "ftpdirector_unreadable_packets_total" []
-        "Queued packets that are not whole TCP segments, or whose checksum is wrong.";
+        "Queued packets that are not complete TCP segments, or have a wrong checksum.";
     SERVER_UP = "ftpdirector_server_up" ["cluster", "server"]
-        "1, or 0 while the server's health checks fail. Absent where there are none.";
+        "1, or 0 while the server is down by its health checks. Absent without health checks.";
     SERVER_WEIGHT = "ftpdirector_server_weight" ["cluster", "server"]
         "The weight in the control services: the configured one, or 0 (drained, or down).";
     HEALTH_CHECK_SECONDS = "ftpdirector_health_check_seconds" ["cluster", "server", "step"]
-        "How long each step of the last health check took; the step that failed is the last.";
+        "Duration of each step of the last health check; a failed step is the last one.";
     IPVS_CONNECTIONS = "ftpdirector_ipvs_connections_total" ["cluster", "server", "connection"]
         "Connections that IPVS scheduled.";
     IPVS_BYTES = "ftpdirector_ipvs_bytes_total" ["cluster", "server", "connection", "direction"]
@@ -77,12 +77,12 @@ metrics! {
     IPVS_PACKETS = "ftpdirector_ipvs_packets_total" ["cluster", "server", "connection", "direction"]
         "Packets that IPVS forwarded; out (from the real server) in NAT only.";
     REFRESHED = "ftpdirector_refreshed_total" ["cluster"]
-        "Times that an idle control connection was kept alive in IPVS because its data connection lives.";
+        "Keepalives sent for idle control connections with a live data connection.";
     CONFIG_RELOAD_SUCCESS = "ftpdirector_config_reload_success" []
         "1 if the last reload was good, 0 if the old configuration went on.";
     CONFIG_RELOAD_TIMESTAMP = "ftpdirector_config_reload_timestamp_seconds" []
         "When the configuration in force was read, seconds since the epoch.";
-    KERNEL_DRIFT = "ftpdirector_kernel_drift_total" [] "Rows found missing or changed by someone else and put right.";
+    KERNEL_DRIFT = "ftpdirector_kernel_drift_total" [] "Rows that were missing or changed by another program, and put right.";
     BUILD_INFO = "ftpdirector_build_info" ["version"] "1, labelled with the version.";
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::config::Config;
-use crate::daemon::metrics::owners::{Connection, Owner, Owners};
+use crate::daemon::metrics::owners::{Owner, Owners, SessionPart};
 use crate::daemon::metrics::tally::Tally;
 use crate::daemon::metrics::{KernelCounters, Limited, ServerCounters};
 use crate::kernel::ipvs::{Ipvs, ListedService};
@@ -88,7 +88,7 @@ impl Observer {
             Traffic { connections, packets_in, packets_out, bytes_in, bytes_out }
         };
         let ([landed], [misdirected]) = (self.landed.of(&name), self.misdirected.of(&name));
-        let [control, data] = Connection::ALL.map(traffic);
+        let [control, data] = SessionPart::ALL.map(traffic);
         ServerCounters { cluster: name.0, server: name.1, landed, misdirected, control, data }
     }
 

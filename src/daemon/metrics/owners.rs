@@ -11,14 +11,14 @@ use crate::plan::mark_index::{self, Indexes};
 
 /// Which of the two connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Connection {
+pub enum SessionPart {
     /// The control connection. With `persistence` also data connections that no row has steered: they share a service.
     Control,
     /// The data connections.
     Data,
 }
 
-impl Connection {
+impl SessionPart {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Control, Self::Data];
 
@@ -33,7 +33,7 @@ impl Connection {
 }
 
 /// A server's name, and which of its connections.
-pub type Owner = (ServerName, Connection);
+pub type Owner = (ServerName, SessionPart);
 
 /// By service and destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,12 +50,12 @@ impl Owners {
             let name = (cluster.name.clone(), server.name.clone());
             let key = ServiceKey::Mark { mark: marks.data(placement.index), ipv6: placement.vip.is_ipv6() };
             let address = SocketAddr::new(placement.address, 0);
-            owners.0.insert((key, address), (name, Connection::Data));
+            owners.0.insert((key, address), (name, SessionPart::Data));
         }
         for cluster in &config.clusters {
             for &vip in &cluster.vips {
                 for (_, server) in cluster.servers(vip) {
-                    let owner = ((cluster.name.clone(), server.name.clone()), Connection::Control);
+                    let owner = ((cluster.name.clone(), server.name.clone()), SessionPart::Control);
                     for &port in &cluster.ports {
                         let key = match cluster.persistence {
                             None => ServiceKey::Tcp(SocketAddr::new(vip, port)),
@@ -122,9 +122,9 @@ mod tests {
         let of = |key, to: &str| owners.0[&(key, to.parse().expect("an address"))].clone();
         let name = |cluster: &str, server: &str| (cluster.to_owned(), server.to_owned());
         let control = ServiceKey::Tcp("192.0.2.10:921".parse().expect("the VIP"));
-        assert_eq!(of(control, "10.0.0.1:2121"), (name("nat", "a"), Connection::Control));
+        assert_eq!(of(control, "10.0.0.1:2121"), (name("nat", "a"), SessionPart::Control));
         let data = indexes.placements.iter().find(|placement| placement.cluster == 1 && placement.server == 1);
         let mark = mark_index::marks(&config).data(data.expect("a placement").index);
-        assert_eq!(of(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.2:0"), (name("sticky", "b"), Connection::Data));
+        assert_eq!(of(ServiceKey::Mark { mark, ipv6: false }, "10.0.0.2:0"), (name("sticky", "b"), SessionPart::Data));
     }
 }

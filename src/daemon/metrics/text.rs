@@ -6,7 +6,7 @@ use prometheus::{Encoder, Histogram, HistogramOpts, Registry, TextEncoder};
 
 use super::counted::KernelCounters;
 use super::families as metric;
-use super::owners::Connection;
+use super::owners::SessionPart;
 use super::servers::Servers;
 use crate::daemon::view::History;
 use crate::director::{Mode, Outcome, Snapshot};
@@ -205,7 +205,7 @@ impl Scrape<'_> {
             let (cluster, server) = (of.cluster.as_str(), of.server.as_str());
             let found = self.servers.config.clusters.iter().find(|found| found.name == cluster);
             let replies_seen = found.is_some_and(|found| found.forwarding == ForwardingMethod::Nat);
-            for (connection, traffic) in [(Connection::Control, &of.control), (Connection::Data, &of.data)] {
+            for (connection, traffic) in [(SessionPart::Control, &of.control), (SessionPart::Data, &of.data)] {
                 let connection = connection.name();
                 connections.with_label_values(&[cluster, server, connection]).inc_by(traffic.connections);
                 let inwards = [cluster, server, connection, "in"];
