@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ftpdirector::facade::director::{Action, Cluster, Director, Hook, Limits, Packet, Policies, Setup};
+use ftpdirector::facade::director::{
+    Action, ClusterSetup, ControlPacket, Director, Hook, Policies, SessionLimits, Setup,
+};
 use ftpdirector::facade::ftp::{Bounce, Policy, Replies};
 use ftpdirector::facade::lvs::{ForwardingMethod, PortRange};
 use ftpdirector::facade::state::Marks;
@@ -70,13 +72,13 @@ fn director() -> Director {
     let policies = Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit };
     Director::new(Setup {
         marks: MARKS,
-        clusters: vec![Cluster {
+        clusters: vec![ClusterSetup {
             name: "bench".into(),
             servers: vec!["rs".into()],
             pinhole_timeout: Duration::from_secs(10),
         }],
         placements: vec![(placement, policies)],
-        limits: Limits { sessions: 2_000_000, client_sessions: u32::MAX, memory: 64 << 20 },
+        limits: SessionLimits { sessions: 2_000_000, client_sessions: u32::MAX, memory: 64 << 20 },
         services: vec![],
         idle: Duration::from_secs(900),
     })
@@ -109,7 +111,7 @@ fn complete(packet: &mut [u8]) {
 
 fn offer(director: &mut Director, bytes: &mut [u8], id: u64) {
     let mut actions = Vec::new();
-    let packet = Packet { id, hook: Hook::Postrouting, mark: MARKS.control(0).0, bytes, truncated: false };
+    let packet = ControlPacket { id, hook: Hook::Postrouting, mark: MARKS.control(0).0, bytes, truncated: false };
     let _ = black_box(director.packet(Time::ZERO, packet, &mut actions));
 }
 
@@ -180,7 +182,7 @@ fn hostile(c: &mut Criterion) {
                     now = now + Duration::from_millis(200);
                     let mut began = Instant::now();
                     let (hook, mark) = (Hook::Postrouting, MARKS.control(0).0);
-                    let offered = Packet { id: done, hook, mark, bytes: &mut bytes, truncated: false };
+                    let offered = ControlPacket { id: done, hook, mark, bytes: &mut bytes, truncated: false };
                     let _ = black_box(director.packet(now, offered, &mut actions));
                     (spent, done) = (spent + began.elapsed(), done + 1);
                     let later = now + Duration::from_millis(150);

@@ -83,7 +83,9 @@ pub mod facade {
 
     /// The pure core.
     pub mod director {
-        pub use crate::director::{Action, Cluster, Decision, Director, Hook, Limits, Packet, Policies, Setup};
+        pub use crate::director::{
+            Action, ClusterSetup, ControlPacket, Decision, Director, Hook, Policies, SessionLimits, Setup,
+        };
     }
 
     /// The examination of a machine.

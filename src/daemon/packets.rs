@@ -190,7 +190,7 @@ impl Core {
         self.next = self.next.wrapping_add(1);
         // The other hook that queues is POSTROUTING.
         let hook = if hook == NF_INET_FORWARD { Hook::Forward } else { Hook::Postrouting };
-        let offered = director::Packet { id: self.next, hook, mark, bytes: &mut *payload, truncated };
+        let offered = director::ControlPacket { id: self.next, hook, mark, bytes: &mut *payload, truncated };
         match self.director.packet(self.now(), offered, actions) {
             Decision::Accept { mark, edited } => verdicts.accept(id, mark, edited.then_some(&*payload)),
             Decision::Drop => verdicts.drop(id),

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A packet that waits for a row.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Packet {
+pub struct WaitingPacket {
     /// As the caller names it.
     pub id: u64,
     /// The mark it goes on with; `None` leaves it.
@@ -32,7 +32,7 @@ pub struct Packet {
     pub bytes: Option<Vec<u8>>,
 }
 
-impl Packet {
+impl WaitingPacket {
     fn share(&self) -> Share {
         Share::waiting(self.bytes.as_ref().map_or(0, Vec::len))
     }
@@ -45,11 +45,11 @@ struct Ticket {
     slot: Slot,
     client: IpAddr,
     since: Time,
-    packets: Vec<Packet>,
+    packets: Vec<WaitingPacket>,
 }
 
 /// A packet that is offered to the inspector again.
-pub struct Segment {
+pub struct HeldSegment {
     /// Whose it is.
     pub client: IpAddr,
     /// As the caller names it.
@@ -66,7 +66,7 @@ pub struct Segment {
     pub so_far: SoFar,
 }
 
-impl Segment {
+impl HeldSegment {
     /// A copy of a client's packet: its id, where it was queued and its mark.
     #[must_use]
     pub fn new(client: IpAddr, (id, hook, mark): (u64, Hook, u32), seq: u32, bytes: &[u8], so_far: SoFar) -> Self {
@@ -91,9 +91,9 @@ pub struct Held {
     tickets: HashMap<u64, Ticket>,
     oldest: VecDeque<(Time, u64)>,
     latest: HashMap<Slot, u64>,
-    segments: HashMap<Slot, Vec<Segment>>,
+    segments: HashMap<Slot, Vec<HeldSegment>>,
     /// Packets that are read in several goes, the first of each direction in part, and those that came behind it.
-    rests: HashMap<Way, VecDeque<Segment>>,
+    rests: HashMap<Way, VecDeque<HeldSegment>>,
     /// Whose turn it is, and when.
     turns: BTreeSet<(Time, Way)>,
     /// How many tickets of each session are open.
@@ -125,7 +125,7 @@ impl Held {
     }
 
     /// A packet waits for `ticket`.
-    pub fn hold(&mut self, ticket: u64, packet: Packet) {
+    pub fn hold(&mut self, ticket: u64, packet: WaitingPacket) {
         if let Some(ticket) = self.tickets.get_mut(&ticket) {
             self.shares.take(ticket.client, packet.share());
             ticket.packets.push(packet);
@@ -139,7 +139,7 @@ impl Held {
     }
 
     /// The rows of `ticket` stand (or never will): its packets may go.
-    pub fn release(&mut self, ticket: u64) -> Vec<Packet> {
+    pub fn release(&mut self, ticket: u64) -> Vec<WaitingPacket> {
         let Some(done) = self.tickets.remove(&ticket) else { return Vec::new() };
         if self.latest.get(&done.slot) == Some(&ticket) {
             self.latest.remove(&done.slot);
@@ -151,7 +151,7 @@ impl Held {
     }
 
     /// The packets whose rows did not come in time. Their tickets stay open: what TCP repeats waits for the row too.
-    pub fn overdue(&mut self, now: Time) -> Vec<Packet> {
+    pub fn overdue(&mut self, now: Time) -> Vec<WaitingPacket> {
         let mut overdue = Vec::new();
         while let Some(&(since, number)) = self.oldest.front() {
             let Some(ticket) = self.tickets.get_mut(&number).filter(|ticket| ticket.since == since) else {
@@ -177,16 +177,16 @@ impl Held {
     }
 
     /// A packet waits for the rest of its line.
-    pub fn hold_segment(&mut self, slot: Slot, segment: Segment) {
+    pub fn hold_segment(&mut self, slot: Slot, segment: HeldSegment) {
         self.keep(&segment);
         self.segments.entry(slot).or_default().push(segment);
     }
 
-    fn keep(&mut self, segment: &Segment) {
+    fn keep(&mut self, segment: &HeldSegment) {
         self.shares.take(segment.client, Share::later(segment.bytes.len()));
     }
 
-    fn lose<'a>(&mut self, segments: impl IntoIterator<Item = &'a Segment>) {
+    fn lose<'a>(&mut self, segments: impl IntoIterator<Item = &'a HeldSegment>) {
         for segment in segments {
             self.shares.give(segment.client, Share::later(segment.bytes.len()));
         }
@@ -199,7 +199,7 @@ impl Held {
     }
 
     /// A packet that was read in part; it is read on at `turn`.
-    pub fn hold_rest(&mut self, way: Way, segment: Segment, turn: Time) {
+    pub fn hold_rest(&mut self, way: Way, segment: HeldSegment, turn: Time) {
         self.keep(&segment);
         self.rests.entry(way).or_default().push_front(segment);
         self.turns.insert((turn, way));
@@ -209,7 +209,7 @@ impl Held {
     ///
     /// # Errors
     /// The packet.
-    pub fn hold_behind(&mut self, way: Way, segment: Segment) -> Result<(), Segment> {
+    pub fn hold_behind(&mut self, way: Way, segment: HeldSegment) -> Result<(), HeldSegment> {
         if self.rests.get(&way).is_none_or(|rests| rests.len() >= MOST_RESTS) {
             return Err(segment);
         }
@@ -219,7 +219,7 @@ impl Held {
     }
 
     /// The next packet whose turn it is by `now`, and whose.
-    pub fn take_rest(&mut self, now: Time) -> Option<(Way, Segment)> {
+    pub fn take_rest(&mut self, now: Time) -> Option<(Way, HeldSegment)> {
         while let Some(&(turn, way)) = self.turns.first().filter(|(turn, _)| *turn <= now) {
             self.turns.remove(&(turn, way));
             let Some(segment) = self.rests.get_mut(&way).and_then(VecDeque::pop_front) else { continue };
@@ -245,7 +245,7 @@ impl Held {
     }
 
     /// All that a session that ends has left to read.
-    pub fn take_rests(&mut self, slot: Slot) -> VecDeque<Segment> {
+    pub fn take_rests(&mut self, slot: Slot) -> VecDeque<HeldSegment> {
         let mut rests = VecDeque::new();
         for direction in [Direction::ToServer, Direction::ToClient] {
             if let Some(more) = self.rests.remove(&(slot, direction)) {
@@ -264,7 +264,7 @@ impl Held {
     }
 
     /// The packets of a session that wait for the rest of their line, in the order of their sequence numbers.
-    pub fn take_segments(&mut self, slot: Slot) -> Vec<Segment> {
+    pub fn take_segments(&mut self, slot: Slot) -> Vec<HeldSegment> {
         let mut segments = self.segments.remove(&slot).unwrap_or_default();
         if let Some(first) = segments.first().map(|segment| segment.seq) {
             // Distances from any of them, as signed numbers: right across a wrap (RFC 9293 §3.4).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::effects::{Effects, rows_of};
 use super::expectation::{Mode, Outcome};
 use super::held::SoFar;
-use super::interface::{Action, Decision, Hook, Packet};
+use super::interface::{Action, ControlPacket, Decision, Hook};
 use super::key::{ConnectionKey, client_of};
 use super::shares::Share;
 use super::table::Slot;
@@ -38,8 +38,8 @@ impl Director {
     }
 
     /// A packet from the queue.
-    pub fn packet(&mut self, now: Time, packet: Packet<'_>, actions: &mut Vec<Action>) -> Decision {
-        let Packet { id, hook, mark, bytes, truncated } = packet;
+    pub fn packet(&mut self, now: Time, packet: ControlPacket<'_>, actions: &mut Vec<Action>) -> Decision {
+        let ControlPacket { id, hook, mark, bytes, truncated } = packet;
         let whole = wire::Packet::parse(bytes).ok();
         // Cannot be cut short below the queue's copy range of 64 KiB; what is missing cannot be read.
         let Some(parsed) = whole.filter(|parsed| !truncated || parsed.payload.end <= bytes.len()) else {
@@ -64,7 +64,7 @@ impl Director {
         };
         let Some(slot) = self.whose(now, (slot, direction, syn), (&parsed, bytes), actions) else { return unread() };
         let again = self.held.segments(slot) > 0;
-        let packet = Packet { id, hook, mark, bytes, truncated };
+        let packet = ControlPacket { id, hook, mark, bytes, truncated };
         let decision = self.segment(now, (slot, direction, syn), packet, (&parsed, SoFar::default()), actions);
         // Also when this packet waits for its row: what it completed may go with it.
         if again {

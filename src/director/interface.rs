@@ -19,7 +19,7 @@ pub enum Hook {
 
 /// A packet that waits for its verdict.
 #[derive(Debug)]
-pub struct Packet<'a> {
+pub struct ControlPacket<'a> {
     /// As the caller names it; comes back in [`Action::Release`].
     pub id: u64,
     /// Where it was queued.
@@ -91,7 +91,7 @@ pub struct OutOfRange {
 
 /// What the director knows of one cluster.
 #[derive(Clone, Debug)]
-pub struct Cluster {
+pub struct ClusterSetup {
     /// Its name.
     pub name: String,
     /// Its servers' names, by position.
@@ -122,7 +122,7 @@ pub const IMPLICIT_TLS: u16 = 990;
 
 /// What the sessions may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SessionLimits {
     /// Sessions. More pass unread.
     pub sessions: usize,
     /// Sessions of one client: an IPv4 address, an IPv6 /64. More pass unread.
@@ -137,11 +137,11 @@ pub struct Setup {
     /// The mark ranges.
     pub marks: Marks,
     /// By position.
-    pub clusters: Vec<Cluster>,
+    pub clusters: Vec<ClusterSetup>,
     /// Every (cluster, VIP, server), with how its sessions are read.
     pub placements: Vec<(Placement, Policies)>,
     /// `limits`.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// Services of others at the VIPs, and sockets that listen there (a wildcard address: at every VIP of its family).
     pub services: Vec<SocketAddr>,
     /// How long IPVS keeps an idle TCP connection; the rows of a session under TLS stand as long.

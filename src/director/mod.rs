@@ -27,7 +27,7 @@ use std::collections::{BTreeSet, HashMap};
 
 pub use counters::Snapshot;
 pub use expectation::{Mode, Outcome};
-pub use interface::{Action, Cluster, Decision, Hook, Limits, OutOfRange, Packet, Policies, Setup};
+pub use interface::{Action, ClusterSetup, ControlPacket, Decision, Hook, OutOfRange, Policies, SessionLimits, Setup};
 pub use listing::{Expected, Holder, Listed, Page};
 pub use trace::{Filter, TraceEvent, What};
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::effects::Effects;
 use super::held::{self, SoFar};
-use super::interface::{Action, Decision, Hook, OutOfRange, Packet};
+use super::interface::{Action, ControlPacket, Decision, Hook, OutOfRange};
 use super::key::client_of;
 use super::pinholes::PortChoice;
 use super::shares::Share;
@@ -21,7 +21,7 @@ impl Director {
         &mut self,
         now: Time,
         (slot, direction, syn): (Slot, Direction, Syn),
-        packet: Packet<'_>,
+        packet: ControlPacket<'_>,
         (parsed, so_far): (&wire::Packet, SoFar),
         actions: &mut Vec<Action>,
     ) -> Decision {
@@ -31,11 +31,11 @@ impl Director {
             return self.drop_held();
         }
         if self.held.has_rest((slot, direction)) {
-            let Packet { id, hook, mark, bytes, .. } = packet;
+            let ControlPacket { id, hook, mark, bytes, .. } = packet;
             let Some(client) = self.client(slot).filter(|client| self.may_come_later(*client, bytes)) else {
                 return self.drop_held();
             };
-            let segment = held::Segment::new(client, (id, hook, mark), parsed.tcp.seq, bytes, so_far);
+            let segment = held::HeldSegment::new(client, (id, hook, mark), parsed.tcp.seq, bytes, so_far);
             return match self.held.hold_behind((slot, direction), segment) {
                 Ok(()) => Decision::Held,
                 Err(_) => self.drop_held(),
@@ -49,11 +49,11 @@ impl Director {
         &mut self,
         now: Time,
         (slot, direction, syn): (Slot, Direction, Syn),
-        packet: Packet<'_>,
+        packet: ControlPacket<'_>,
         (parsed, so_far): (&wire::Packet, SoFar),
         actions: &mut Vec<Action>,
     ) -> Decision {
-        let Packet { id, hook, mark, bytes, truncated } = packet;
+        let ControlPacket { id, hook, mark, bytes, truncated } = packet;
         let heard = self.overhear(slot, direction, parsed, bytes);
         self.table.touch(slot, now);
         let Some(verdict) = self.inspect(now, (slot, direction, syn), parsed, bytes, actions) else { return unread() };
@@ -72,10 +72,10 @@ impl Director {
                 // What was read is not read again.
                 self.write_rows(now, slot, effects, actions);
                 let Some(client) = self.client(slot).filter(|client| self.may_come_later(*client, bytes)) else {
-                    let packet = Packet { id, hook, mark, bytes, truncated };
+                    let packet = ControlPacket { id, hook, mark, bytes, truncated };
                     return self.read_no_further(now, (slot, direction), packet, (parsed, so_far), actions);
                 };
-                let segment = held::Segment::new(client, (id, hook, mark), parsed.tcp.seq, bytes, so_far);
+                let segment = held::HeldSegment::new(client, (id, hook, mark), parsed.tcp.seq, bytes, so_far);
                 if verdict == Verdict::Hold {
                     self.held.hold_segment(slot, segment);
                 } else {
@@ -92,11 +92,11 @@ impl Director {
         &mut self,
         now: Time,
         (slot, direction): (Slot, Direction),
-        packet: Packet<'_>,
+        packet: ControlPacket<'_>,
         (parsed, mut so_far): (&wire::Packet, SoFar),
         actions: &mut Vec<Action>,
     ) -> Decision {
-        let Packet { id, hook, bytes, truncated, .. } = packet;
+        let ControlPacket { id, hook, bytes, truncated, .. } = packet;
         let Some(entry) = self.table.entry_mut(slot) else { return unread() };
         let at = self.placements.get(&entry.index);
         let Some((placement, policies)) = at.and_then(|&at| self.setup.placements.get(at)) else { return unread() };
@@ -207,10 +207,10 @@ impl Director {
     pub fn resume(&mut self, now: Time, actions: &mut Vec<Action>) {
         let Some((way, segment)) = self.held.take_rest(now) else { return };
         let (slot, direction) = way;
-        let held::Segment { id, hook, mark, mut bytes, so_far, .. } = segment;
+        let held::HeldSegment { id, hook, mark, mut bytes, so_far, .. } = segment;
         let decision = match wire::Packet::parse(&bytes) {
             Ok(parsed) => {
-                let packet = Packet { id, hook, mark, bytes: &mut bytes, truncated: false };
+                let packet = ControlPacket { id, hook, mark, bytes: &mut bytes, truncated: false };
                 self.read(now, (slot, direction, Syn::Unseen), packet, (&parsed, so_far), actions)
             }
             Err(_) => unread(),
@@ -270,7 +270,7 @@ impl Director {
         if !self.client(slot).is_some_and(|client| self.held.shares.may_wait(client)) {
             return self.drop_held();
         }
-        self.held.hold(ticket, held::Packet { id, mark, bytes: edited.then(|| bytes.to_vec()) });
+        self.held.hold(ticket, held::WaitingPacket { id, mark, bytes: edited.then(|| bytes.to_vec()) });
         Decision::Held
     }
 
@@ -315,12 +315,12 @@ impl Director {
         }
     }
 
-    fn offer_segment(&mut self, now: Time, slot: Slot, segment: held::Segment, actions: &mut Vec<Action>) {
-        let held::Segment { id, hook, mark, mut bytes, so_far, .. } = segment;
+    fn offer_segment(&mut self, now: Time, slot: Slot, segment: held::HeldSegment, actions: &mut Vec<Action>) {
+        let held::HeldSegment { id, hook, mark, mut bytes, so_far, .. } = segment;
         let decision = match wire::Packet::parse(&bytes) {
             Ok(parsed) => {
                 let direction = if hook == Hook::Forward { Direction::ToClient } else { Direction::ToServer };
-                let packet = Packet { id, hook, mark, bytes: &mut bytes, truncated: false };
+                let packet = ControlPacket { id, hook, mark, bytes: &mut bytes, truncated: false };
                 self.segment(now, (slot, direction, Syn::Unseen), packet, (&parsed, so_far), actions)
             }
             Err(_) => unread(),

@@ -51,13 +51,13 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
     };
     Director::new(Setup {
         marks: MARKS,
-        clusters: vec![Cluster {
+        clusters: vec![ClusterSetup {
             name: "downloads".into(),
             servers: vec!["rs0".into(), "rs1".into(), "rs2".into()],
             pinhole_timeout: Duration::from_secs(10),
         }],
         placements: (0..3).map(placement).collect(),
-        limits: Limits { sessions: 100, client_sessions: 1000, memory: 64 << 20 },
+        limits: SessionLimits { sessions: 100, client_sessions: 1000, memory: 64 << 20 },
         services: vec![],
         idle: Duration::from_secs(900),
     })
@@ -135,7 +135,8 @@ impl Wire {
         let mut actions = Vec::new();
         self.id += 1;
         let mark = if hook == Hook::Postrouting { MARKS.control(self.index).0 } else { 0 };
-        let decision = director.packet(now, Packet { id: self.id, hook, mark, bytes, truncated: false }, &mut actions);
+        let decision =
+            director.packet(now, ControlPacket { id: self.id, hook, mark, bytes, truncated: false }, &mut actions);
         (decision, bytes.to_vec(), actions)
     }
 }

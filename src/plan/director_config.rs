@@ -6,7 +6,7 @@ use super::advertised::Advertised;
 use super::desired;
 use super::mark_index::{self, Indexes};
 use crate::config::{Cluster, Config};
-use crate::director::{self, Limits, Policies, Setup};
+use crate::director::{self, Policies, SessionLimits, Setup};
 use crate::ftp::{Policy, Replies};
 use crate::lvs::ForwardingMethod;
 
@@ -23,7 +23,7 @@ pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, servic
         marks: mark_index::marks(config),
         clusters: config.clusters.iter().map(cluster).collect(),
         placements: placements.collect(),
-        limits: Limits {
+        limits: SessionLimits {
             sessions: config.limits.sessions,
             client_sessions: config.limits.client_sessions,
             memory: config.limits.memory,
@@ -33,8 +33,8 @@ pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, servic
     }
 }
 
-fn cluster(cluster: &Cluster) -> director::Cluster {
-    director::Cluster {
+fn cluster(cluster: &Cluster) -> director::ClusterSetup {
+    director::ClusterSetup {
         name: cluster.name.clone(),
         servers: cluster.real_servers.iter().map(|server| server.name.clone()).collect(),
         pinhole_timeout: cluster.pinhole_timeout,

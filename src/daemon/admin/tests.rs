@@ -17,7 +17,7 @@ use crate::client::{self, Format};
 use crate::config::sample;
 use crate::daemon::RunError;
 use crate::daemon::view::History;
-use crate::director::{Director, Hook, Packet};
+use crate::director::{ControlPacket, Director, Hook};
 use crate::kernel::ipvs::{ListedDestination, ListedService};
 use crate::kernel::nftables::{Element, Part, key};
 use crate::lvs::{Destination, ForwardingMethod, ServiceKey, Traffic, VirtualService};
@@ -114,7 +114,8 @@ fn says(director: &mut Director, seq: u32, line: &str) {
     let length = u16::try_from(packet.len()).expect("short");
     packet[2..4].copy_from_slice(&length.to_be_bytes());
     crate::wire::Packet::parse(&packet).expect("a packet").complete(&mut packet);
-    let offered = Packet { id: 1, hook: Hook::Postrouting, mark: 0x0f73_0000, bytes: &mut packet, truncated: false };
+    let offered =
+        ControlPacket { id: 1, hook: Hook::Postrouting, mark: 0x0f73_0000, bytes: &mut packet, truncated: false };
     let _ = director.packet(Time::ZERO, offered, &mut Vec::new());
 }
 

@@ -6,7 +6,7 @@ use super::*;
 fn forged(director: &mut Director, now: Time, wire: &Wire, seq: u32, text: &str) -> (Decision, Vec<Action>) {
     let mut bytes = tcp(wire.client, wire.far_end(), seq, 0x18, text.as_bytes());
     let (mark, mut actions) = (MARKS.control(wire.index).0 | Marks::BEGUN, Vec::new());
-    let packet = Packet { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
+    let packet = ControlPacket { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
     let decision = director.packet(now, packet, &mut actions);
     (decision, actions)
 }

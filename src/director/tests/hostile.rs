@@ -7,7 +7,7 @@ use crate::steer::Row;
 fn forged(director: &mut Director, now: Time, wire: &Wire, (seq, flags): (u32, u8), text: &[u8]) -> Vec<Action> {
     let mut bytes = tcp(wire.client, wire.far_end(), seq, flags, text);
     let (mark, mut actions) = (MARKS.control(wire.index).0, Vec::new());
-    let packet = Packet { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
+    let packet = ControlPacket { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
     let _ = director.packet(now, packet, &mut actions);
     actions
 }
@@ -222,7 +222,7 @@ fn a_wrong_checksum_is_not_believed() {
     let mut bytes = tcp(client(), SocketAddr::new(VIP.parse().expect("the VIP"), 21), 1000, 0x18, b"PASV\r\n");
     bytes[45] ^= 1;
     let packet =
-        Packet { id: 1, hook: Hook::Postrouting, mark: MARKS.control(1).0, bytes: &mut bytes, truncated: false };
+        ControlPacket { id: 1, hook: Hook::Postrouting, mark: MARKS.control(1).0, bytes: &mut bytes, truncated: false };
     assert_eq!(director.packet(Time::ZERO, packet, &mut Vec::new()), PASSES_UNMARKED);
     assert_eq!((director.table.len(), director.snapshot().unreadable), (0, 1));
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ftpdirector::facade::director::{Cluster, Director, Limits, Policies, Setup};
+use ftpdirector::facade::director::{ClusterSetup, Director, Policies, SessionLimits, Setup};
 use ftpdirector::facade::ftp::{Bounce, Policy, Replies};
 use ftpdirector::facade::lvs::{ForwardingMethod, PortRange};
 use ftpdirector::facade::state::Marks;
@@ -112,13 +112,13 @@ impl Ground {
     pub(super) fn director(&self) -> Director {
         Director::new(Setup {
             marks: MARKS,
-            clusters: vec![Cluster {
+            clusters: vec![ClusterSetup {
                 name: "fuzz".into(),
                 servers: (0..SERVERS).map(|number| format!("rs{number}")).collect(),
                 pinhole_timeout: PINHOLE,
             }],
             placements: (0..self.servers.len()).map(|server| (self.placement(server), self.policies())).collect(),
-            limits: Limits { sessions: self.most_sessions(), client_sessions: 1000, memory: 1 << 20 },
+            limits: SessionLimits { sessions: self.most_sessions(), client_sessions: 1000, memory: 1 << 20 },
             services: vec![],
             idle: IDLE,
         })

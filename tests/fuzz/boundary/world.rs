@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-use ftpdirector::facade::director::{Action, Decision, Director, Hook, Packet};
+use ftpdirector::facade::director::{Action, ControlPacket, Decision, Director, Hook};
 use ftpdirector::facade::state::Marks;
 use ftpdirector::facade::state::sets::{Name, Set, Value};
 use ftpdirector::facade::steer::{Row, RowChange};
@@ -212,7 +212,7 @@ impl World {
         let waited = self.is_held(id);
         let forged = matches!(cause, Cause::Forged(..));
         let number = if forged { u64::from(self.forged) << 32 } else { self.packets.into() };
-        let packet = Packet { id: number, hook, mark, bytes, truncated: false };
+        let packet = ControlPacket { id: number, hook, mark, bytes, truncated: false };
         let (decision, cost) = memory::allocated(|| self.director.packet(self.now, packet, &mut self.actions));
         self.notes.see((13, cost / 4096));
         if cost > WORK {
