@@ -127,7 +127,7 @@ pub enum Name {
     SynData,
     /// tags and control marks; counts packets that passed because the set of a token bucket, or `begun`, was full.
     BucketsFull,
-    /// control mark . netmask: servers whose doors let the client's whole network in (`client_match`). No element: the
+    /// control mark . netmask: servers whose pinholes let the client's whole network in (`client_match`). No element: the
     /// client alone.
     Networks,
     /// Data marks of the servers that an operator drains; so a drain survives a restart.
