@@ -274,7 +274,7 @@ impl Director {
         // What was not read to its end comes again.
         actions.extend(self.held.take_rests(slot).into_iter().map(|segment| Action::Drop { id: segment.id }));
         if let Some(entry) = self.table.remove(slot) {
-            self.held.shares.give(client_of(&entry.key), Share::bytes(entry.heap));
+            self.held.shares.give(client_of(&entry.key), Share::bytes(entry.heap as usize));
         }
     }
 }

@@ -170,7 +170,7 @@ impl Director {
     /// The bytes that the session owns may have changed. What is over its client's part of `limits.memory` is not kept.
     pub(super) fn weigh(&mut self, slot: Slot) {
         let Some(entry) = self.table.entry_mut(slot) else { return };
-        let (client, had, mut has) = (client_of(&entry.key), entry.heap, entry.ftp.heap_bytes());
+        let (client, had, mut has) = (client_of(&entry.key), entry.heap as usize, entry.ftp.heap_bytes());
         let over = has > had && !self.held.shares.may_own(client, has.saturating_sub(had), self.setup.limits.memory);
         if over {
             self.events.clear();
@@ -178,9 +178,10 @@ impl Director {
             has = entry.ftp.heap_bytes();
         }
         if has != had {
-            entry.heap = has;
+            entry.heap = u32::try_from(has).unwrap_or(u32::MAX);
+            let has = Share::bytes(entry.heap as usize);
             self.held.shares.give(client, Share::bytes(had));
-            self.held.shares.take(client, Share::bytes(has));
+            self.held.shares.take(client, has);
         }
         let index = entry.index;
         if over && let Some(placement) = self.placement(index).copied() {

@@ -42,7 +42,7 @@ pub struct SessionEntry {
     /// When its last packet came, or IPVS was last seen to have it.
     pub seen: Time,
     /// Bytes that it owns beside this, when last looked at.
-    pub heap: usize,
+    pub heap: u32,
     /// Another session on the same pair of ports.
     beside: Slot,
     /// Until when the goes that it had are paid for: see [`SessionEntry::turn`].
