@@ -169,9 +169,12 @@ pub fn row_with(set: Set, key: &[Field], element: &Element) -> Option<(Key, Key)
             None => key.clone(),
         };
         for (first, last) in key.iter_mut().zip(end) {
-            if let (Value::Port(from), Value::Port(to)) = (*first, last) {
-                *first = Value::Ports(PortRange::new(from, to)?);
-            }
+            *first = match (*first, last) {
+                (Value::Port(from), Value::Port(to)) => Value::Ports(PortRange::new(from, to)?),
+                // Ranges are compared byte by byte, so that nft turns their marks round.
+                (Value::Mark(mark), _) => Value::Mark(FirewallMark(u32::from_be(mark.0))),
+                (other, _) => other,
+            };
         }
     }
     let value =
@@ -179,7 +182,7 @@ pub fn row_with(set: Set, key: &[Field], element: &Element) -> Option<(Key, Key)
     Some((key, value))
 }
 
-/// The fields of a concatenation: each padded to 4 bytes; ports big-endian, marks in the host's order.
+/// The fields of a concatenation: each padded to 4 bytes; ports big-endian, marks in the host's order (not so beside a range).
 fn fields(fields: &[Field], family: Family, mut bytes: &[u8]) -> Option<Key> {
     let mut key = Key::with_capacity(fields.len());
     for field in fields {
@@ -220,6 +223,18 @@ mod tests {
         let (key, value) = row(set, &element).expect("a row");
         assert_eq!(key[1].to_string(), "31000-31999");
         assert_eq!(value, [Value::Mark(FirewallMark(0x0f73_0001))]);
+    }
+
+    #[test]
+    fn a_mark_beside_a_range_is_in_network_order() {
+        let element = Element {
+            key: vec![0x0f, 0x70, 0, 1, 0x80, 0, 0, 0],
+            key_end: Some(vec![0x0f, 0x70, 0, 1, 0xee, 0x47, 0, 0]),
+            ..Element::default()
+        };
+        let (key, _) = row(Set::once(Name::ActiveRanges), &element).expect("a row");
+        assert_eq!(key[0], Value::Mark(FirewallMark(0x0f70_0001)));
+        assert_eq!(key[1].to_string(), "32768-60999");
     }
 
     #[test]

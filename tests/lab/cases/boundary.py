@@ -5,6 +5,7 @@ import ftplib
 import re
 import socket
 
+from daemon import ftpdirector
 from flooder import Flood
 from ftpload import Session, load, session_at
 from hosts import poll
@@ -132,6 +133,8 @@ def nobody_calls_where_a_server_calls_from(calls_from):
     first = OWN - 3
     with Topology("dr", ranges=[(21000, 21999)], servers=1, kinds=["pyftpdlib"]) as net:
         daemon = net.start_daemon(net.config(["pinhole_timeout: 5m"])).wait_ready()
+        done = ftpdirector(net.director, "plan", "--config", daemon.config)
+        assert (done.returncode, done.stdout) == (0, ""), done
         own = net.client1.address
         sessions = []
         for port in range(first, OWN + 1):
