@@ -1,11 +1,13 @@
 //! Transactions: what is tried, what is put right after a refusal, what is given up.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use super::Elements;
 use super::row::{ElementChange, TABLE};
 use super::wire::{self, Removal};
-use crate::kernel::abi::nfnetlink::NLM_F_ACK;
+use crate::kernel::abi::nfnetlink::{NLM_F_ACK, NLM_F_EXCL};
 use crate::kernel::netlink::{Answer, messages};
 use crate::kernel::{Errno, KernelError};
 
@@ -13,12 +15,18 @@ use crate::kernel::{Errno, KernelError};
 const BATCH: usize = 256;
 /// A change needs two rounds (refused, put right); a third and fourth when rows expire at that moment.
 const ROUNDS: usize = 4;
+/// A hash table that has to grow twice at once takes no element until the first growth is over: EBUSY for no fault of the
+/// row's (lib/rhashtable.c, rhashtable_insert_rehash). A worker of the kernel does the growing.
+const GROWTH: Duration = Duration::from_millis(1);
 
 /// How a change is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Add,
     Replace,
+    /// A packet (`update @set`) put the row back between the two halves of a replacement: it does not find an element that
+    /// a transaction is about to remove, and makes a new one (nft_set_hash.c, NFT_GENMASK_ANY). That one is renewed.
+    Renew,
     Delete,
 }
 
@@ -82,6 +90,9 @@ impl Elements {
             match self.transact(changes, &pending) {
                 Outcome::Committed => return Vec::new(),
                 Outcome::Faults(faults) => {
+                    if faults.iter().any(|(_, _, answer)| answer.errno == Errno::EBUSY) {
+                        thread::sleep(GROWTH);
+                    }
                     let next = after(&mut pending, faults);
                     for lost in next {
                         results[lost.index] = Err(refusal(&changes[lost.index], lost.refused.as_ref()));
@@ -102,7 +113,7 @@ impl Elements {
         let mut halves = Vec::with_capacity(pending.len() * 2);
         for (at, p) in pending.iter().enumerate() {
             match p.step {
-                Step::Add => halves.push((at, Half::Add)),
+                Step::Add | Step::Renew => halves.push((at, Half::Add)),
                 Step::Delete => halves.push((at, Half::Delete)),
                 Step::Replace => halves.extend([(at, Half::Delete), (at, Half::Add)]),
             }
@@ -112,10 +123,12 @@ impl Elements {
         for (n, (at, half)) in halves.iter().enumerate() {
             let seq = self.next_seq();
             let ack = if n + 1 == halves.len() { NLM_F_ACK } else { 0 };
-            let change = &changes[pending[*at].index];
+            let p = &pending[*at];
+            let change = &changes[p.index];
             match (half, change) {
                 (Half::Add, ElementChange::Add(row) | ElementChange::Replace(row)) => {
-                    wire::add(&mut self.out, seq, ack, row);
+                    let exclusive = if p.step == Step::Renew { 0 } else { NLM_F_EXCL };
+                    wire::add(&mut self.out, seq, ack | exclusive, row);
                 }
                 _ => wire::remove(&mut self.out, (self.removal, ack, seq), change.set(), change.key()),
             }
@@ -203,6 +216,8 @@ fn after(pending: &mut Vec<Pending>, faults: Vec<(usize, Half, Answer)>) -> Vec<
         match (p.step, half, answer.errno) {
             (Step::Delete, Half::Delete, Errno::ENOENT) => done[at] = true,
             (Step::Replace, Half::Delete, Errno::ENOENT) => p.step = Step::Add,
+            (_, Half::Add, Errno::EBUSY) => {}
+            (Step::Replace, Half::Add, Errno::EEXIST) => p.step = Step::Renew,
             (_, Half::Add, Errno::EEXIST) => p.step = Step::Replace,
             _ => hopeless[at] = true,
         }
@@ -264,6 +279,21 @@ mod tests {
         let lost = after(&mut all, faults);
         assert_eq!(steps(&all), [(0, Step::Replace), (1, Step::Add), (4, Step::Add)]);
         assert_eq!(steps(&lost), [(3, Step::Add)]);
+    }
+
+    #[test]
+    fn a_row_is_tried_again_while_its_set_grows() {
+        let mut all = pending(&[Step::Replace]);
+        assert_eq!(after(&mut all, vec![(0, Half::Add, no(Errno::EBUSY))]).len(), 0);
+        assert_eq!(steps(&all), [(0, Step::Replace)]);
+    }
+
+    #[test]
+    fn a_row_that_packets_put_back_is_renewed() {
+        let mut all = pending(&[Step::Add, Step::Replace, Step::Renew]);
+        let faults = (0..3).map(|at| (at, Half::Add, no(Errno::EEXIST))).collect();
+        assert_eq!(after(&mut all, faults).len(), 0);
+        assert_eq!(steps(&all), [(0, Step::Replace), (1, Step::Renew), (2, Step::Replace)]);
     }
 
     #[test]
