@@ -1,3 +1,4 @@
+use crate::kernel::abi::nfnetlink::NLM_F_EXCL;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ fn fields_of_a_concatenation_are_padded_and_a_lone_field_is_not() {
 #[test]
 fn an_element_is_written_as_nft_writes_it() {
     let mut out = Writer::default();
-    wire::add(&mut out, 1, 0, &exact());
+    wire::add(&mut out, 1, NLM_F_EXCL, &exact());
     let head = hex(
         "64000000 0c0a 0106 01000000 00000000 01000000 10000100 6674706469726563746f7200 0b000200 657861637434 0000",
     );

@@ -1,11 +1,13 @@
 //! Transactions: what is tried, what is put right after a refusal, what is given up.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use super::Elements;
 use super::row::{ElementChange, TABLE};
 use super::wire::{self, Removal};
-use crate::kernel::abi::nfnetlink::NLM_F_ACK;
+use crate::kernel::abi::nfnetlink::{NLM_F_ACK, NLM_F_EXCL};
 use crate::kernel::netlink::{Acknowledgement, messages};
 use crate::kernel::{Errno, KernelError};
 
@@ -13,12 +15,18 @@ use crate::kernel::{Errno, KernelError};
 const BATCH: usize = 256;
 /// A change needs two rounds (refused, put right); a third and fourth when rows expire at that moment.
 const ROUNDS: usize = 4;
+/// A hash table that has to grow twice at once takes no element until the first growth is over: EBUSY for no fault of the
+/// row's (lib/rhashtable.c, rhashtable_insert_rehash). A worker of the kernel does the growing.
+const GROWTH: Duration = Duration::from_millis(1);
 
 /// How a change is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
     Add,
     Replace,
+    /// A packet (`update @set`) put the row back between the two halves of a replacement: it does not find an element that
+    /// a transaction is about to remove, and makes a new one (nft_set_hash.c, NFT_GENMASK_ANY). That one is renewed.
+    Renew,
     Delete,
 }
 
@@ -82,6 +90,9 @@ impl Elements {
             match self.transact(changes, &pending) {
                 Ended::Committed => return Vec::new(),
                 Ended::Faults(faults) => {
+                    if faults.iter().any(|(_, _, answer)| answer.errno == Errno::EBUSY) {
+                        thread::sleep(GROWTH);
+                    }
                     let next = after(&mut pending, faults);
                     for lost in next {
                         results[lost.index] = Err(refusal(&changes[lost.index], lost.refused.as_ref()));
@@ -102,7 +113,7 @@ impl Elements {
         let mut halves = Vec::with_capacity(pending.len() * 2);
         for (at, p) in pending.iter().enumerate() {
             match p.step {
-                Attempt::Add => halves.push((at, HalfChange::Add)),
+                Attempt::Add | Attempt::Renew => halves.push((at, HalfChange::Add)),
                 Attempt::Delete => halves.push((at, HalfChange::Delete)),
                 Attempt::Replace => halves.extend([(at, HalfChange::Delete), (at, HalfChange::Add)]),
             }
@@ -112,10 +123,12 @@ impl Elements {
         for (n, (at, half)) in halves.iter().enumerate() {
             let seq = self.next_seq();
             let ack = if n + 1 == halves.len() { NLM_F_ACK } else { 0 };
-            let change = &changes[pending[*at].index];
+            let p = &pending[*at];
+            let change = &changes[p.index];
             match (half, change) {
                 (HalfChange::Add, ElementChange::Add(row) | ElementChange::Replace(row)) => {
-                    wire::add(&mut self.out, seq, ack, row);
+                    let exclusive = if p.step == Attempt::Renew { 0 } else { NLM_F_EXCL };
+                    wire::add(&mut self.out, seq, ack | exclusive, row);
                 }
                 _ => wire::remove(&mut self.out, (self.removal, ack, seq), change.set(), change.key()),
             }
@@ -203,6 +216,8 @@ fn after(pending: &mut Vec<Remaining>, faults: Vec<(usize, HalfChange, Acknowled
         match (p.step, half, answer.errno) {
             (Attempt::Delete, HalfChange::Delete, Errno::ENOENT) => done[at] = true,
             (Attempt::Replace, HalfChange::Delete, Errno::ENOENT) => p.step = Attempt::Add,
+            (_, HalfChange::Add, Errno::EBUSY) => {}
+            (Attempt::Replace, HalfChange::Add, Errno::EEXIST) => p.step = Attempt::Renew,
             (_, HalfChange::Add, Errno::EEXIST) => p.step = Attempt::Replace,
             _ => hopeless[at] = true,
         }
@@ -264,6 +279,21 @@ mod tests {
         let lost = after(&mut all, faults);
         assert_eq!(steps(&all), [(0, Attempt::Replace), (1, Attempt::Add), (4, Attempt::Add)]);
         assert_eq!(steps(&lost), [(3, Attempt::Add)]);
+    }
+
+    #[test]
+    fn a_row_is_tried_again_while_its_set_grows() {
+        let mut all = pending(&[Attempt::Replace]);
+        assert_eq!(after(&mut all, vec![(0, HalfChange::Add, no(Errno::EBUSY))]).len(), 0);
+        assert_eq!(steps(&all), [(0, Attempt::Replace)]);
+    }
+
+    #[test]
+    fn a_row_that_packets_put_back_is_renewed() {
+        let mut all = pending(&[Attempt::Add, Attempt::Replace, Attempt::Renew]);
+        let faults = (0..3).map(|at| (at, HalfChange::Add, no(Errno::EEXIST))).collect();
+        assert_eq!(after(&mut all, faults).len(), 0);
+        assert_eq!(steps(&all), [(0, Attempt::Replace), (1, Attempt::Renew), (2, Attempt::Replace)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::kernel::abi::nf_tables::{
 };
 use crate::kernel::abi::nfnetlink::{
     NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES, NFPROTO_INET, NFPROTO_UNSPEC, NLM_F_CREATE,
-    NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST,
+    NLM_F_DUMP, NLM_F_REQUEST,
 };
 use crate::kernel::netlink::{NFGENMSG_LEN, Unclosed, Writer, attributes, be32, be64, messages, text_of};
 
@@ -34,10 +34,10 @@ fn batch_edge(out: &mut Writer, kind: u16, seq: u32) {
     out.end(open);
 }
 
-/// `nft create element inet ftpdirector SET { KEY timeout T : DATA }`. With NLM_F_EXCL also the same data is EEXIST:
-/// Linux 6.1 would otherwise say yes and leave the old deadline.
+/// `nft add element inet ftpdirector SET { KEY timeout T : DATA }`; with NLM_F_EXCL among the flags `nft create element`, for
+/// which also the same data is EEXIST: Linux 6.1 would otherwise say yes and leave the old deadline (6.12 renews it).
 pub(super) fn add(out: &mut Writer, seq: u32, flags: u16, row: &NftElement) {
-    element(out, (NFT_MSG_NEWSETELEM, flags | NLM_F_CREATE | NLM_F_EXCL, seq), row.set, |out| {
+    element(out, (NFT_MSG_NEWSETELEM, flags | NLM_F_CREATE, seq), row.set, |out| {
         value(out, NFTA_SET_ELEM_KEY, &row.key);
         match &row.data {
             None => {}
