@@ -245,5 +245,30 @@ fn worst(_: &mut Criterion) {
     println!("a session at worst: {each} bytes");
 }
 
-criterion_group!(benches, sessions, hostile, asked, worst);
+/// What a session under TLS costs: its rows stand as long as it does.
+fn blind(_: &mut Criterion) {
+    let before = ALLOCATED.load(Relaxed);
+    let (mut director, mut actions) = (director(), Vec::new());
+    let sessions = 10_000;
+    for session in 0..sessions {
+        let mut bytes = packet(session, 1, b"\x16\x03");
+        let offered = ControlPacket {
+            id: 0,
+            hook: Hook::Postrouting,
+            mark: MARKS.control(0).0,
+            bytes: &mut bytes,
+            truncated: false,
+        };
+        let _ = black_box(director.packet(Time::ZERO, offered, &mut actions));
+        for action in actions.drain(..) {
+            if let Action::Rows { ticket: Some(ticket), .. } = action {
+                director.rows_done(ticket, false, &mut Vec::new());
+            }
+        }
+    }
+    let each = (ALLOCATED.load(Relaxed) - before) / sessions as usize;
+    println!("{sessions} sessions under TLS: {each} bytes each, table and index included");
+}
+
+criterion_group!(benches, sessions, hostile, asked, worst, blind);
 criterion_main!(benches);

@@ -227,24 +227,30 @@ impl Director {
     fn go_blind(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
         self.end_blindness(slot, effects);
         let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
-        let mut rows = tls::rows(self.setup.marks, placement, key.client(), key.server());
-        rows.retain(|row| !self.pinholes.is_taken(row, now));
         let soon = self.timeout(placement);
-        effects.wait.extend(rows.iter().map(|row| self.pinholes.hold(row, now, soon)));
         let review = now + self.confirmed_for().max(soon);
-        self.table.stand(slot, Some(TlsRows { rows, review, confirmed: false }));
+        let mut standing = TlsRows { placement: *placement, taken: Vec::new(), review, confirmed: false };
+        for row in tls::rows(self.setup.marks, placement, key.client(), key.server()) {
+            if self.pinholes.is_taken(&row, now) {
+                standing.taken.push(row.set);
+            } else {
+                effects.wait.push(self.pinholes.hold(&row, now, soon));
+            }
+        }
+        self.table.stand(slot, Some(standing));
     }
 
     /// The session ended, or can be read again (CCC).
     pub(super) fn end_blindness(&mut self, slot: Slot, effects: &mut Effects) {
         let Some(standing) = self.table.stand(slot, None) else { return };
-        let placement = self.table.entry(slot).and_then(|entry| self.placement(entry.index));
+        let Some(entry) = self.table.entry(slot) else { return };
+        let placement = self.placement(entry.index);
         let soon = placement.map_or(Duration::from_secs(10), |placement| self.timeout(placement));
-        for row in &standing.rows {
-            match self.pinholes.release(row) {
+        for row in standing.rows(self.setup.marks, &entry.key) {
+            match self.pinholes.release(&row) {
                 // Another session of this client may just have opened the same pinhole: it closes by itself.
                 Some(RowChange::Delete(set, _)) if matches!(set.name, Name::Open | Name::TunnelOpen) => {
-                    effects.remove.push(RowChange::Refresh(row.clone(), soon));
+                    effects.remove.push(RowChange::Refresh(row, soon));
                 }
                 change => effects.remove.extend(change),
             }

@@ -100,8 +100,8 @@ impl Director {
             let expectation = entry.expectation.as_deref();
             let pinhole = expectation.filter(|expectation| expectation.by_range).and_then(|_| self.pinhole(entry));
             let rows = expectation.into_iter().flat_map(|expectation| &expectation.rows);
-            let standing = entry.standing.iter().flat_map(|standing| &standing.rows);
-            let held = rows.chain(standing).cloned().chain(pinhole);
+            let standing = entry.standing.iter().flat_map(|standing| standing.rows(self.setup.marks, &entry.key));
+            let held = rows.cloned().chain(standing).chain(pinhole);
             held.map(|row| (row.set, row.key, entry.key.client()))
         });
         Page { total: self.table.len(), items: held.collect(), next }

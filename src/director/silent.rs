@@ -35,9 +35,10 @@ impl Director {
     pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
         let review = now + self.confirmed_for();
         for slot in self.pair(client, far_end) {
-            let Some(rows) = self.table.confirm(slot, review) else { continue };
+            let Some((standing, key)) = self.table.confirm(slot, review) else { continue };
+            let rows = standing.rows(self.setup.marks, &key);
             // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
-            let wait = rows.iter().filter_map(|row| self.pinholes.refresh(row, now, self.setup.idle)).collect();
+            let wait = rows.filter_map(|row| self.pinholes.refresh(&row, now, self.setup.idle)).collect();
             self.table.touch(slot, now);
             let effects = Effects { wait, ..Effects::default() };
             self.note_rows(slot, &effects);

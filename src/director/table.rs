@@ -10,17 +10,30 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::expectation::Expectation;
 use super::key::{ConnectionKey, client_of};
 use crate::ftp::{Session, Verb};
-use crate::steer::Row;
+use crate::state::Marks;
+use crate::state::sets::Set;
+use crate::steer::{Placement, Row, tls};
 use crate::time::Time;
 
-/// The rows of a session under TLS.
+/// The rows of a session under TLS: made again when they are asked for, since ten thousand sessions of one client may have some.
 pub struct TlsRows {
-    /// The rows.
-    pub rows: Vec<Row>,
+    /// What they were made from: a reload changes those of later sessions only.
+    pub placement: Placement,
+    /// The sets in which another's row stood.
+    pub taken: Vec<Set>,
     /// When the session goes with them, unless IPVS is seen to have its connection meanwhile.
     pub review: Time,
     /// Whether IPVS was ever seen to have it.
     pub confirmed: bool,
+}
+
+impl TlsRows {
+    /// The rows of the session of this connection; each is in a set of its own.
+    pub fn rows(&self, marks: Marks, key: &ConnectionKey) -> impl Iterator<Item = Row> {
+        tls::rows(marks, &self.placement, key.client(), key.server())
+            .into_iter()
+            .filter(|row| !self.taken.contains(&row.set))
+    }
 }
 
 /// One session.
@@ -315,14 +328,14 @@ impl Table {
     }
 
     /// IPVS was seen to have the connection of a session under TLS: its rows, which stay until `review` now.
-    pub fn confirm(&mut self, slot: Slot, review: Time) -> Option<&[Row]> {
+    pub fn confirm(&mut self, slot: Slot, review: Time) -> Option<(&TlsRows, ConnectionKey)> {
         let entry = self.entries.get_mut(slot as usize)?.as_mut()?;
         let standing = entry.standing.as_mut()?;
         if !std::mem::replace(&mut standing.confirmed, true) {
             self.unconfirmed = self.unconfirmed.saturating_sub(1);
         }
         standing.review = review;
-        Some(&standing.rows)
+        Some((standing, entry.key))
     }
 
     /// Whether there is a session under TLS that IPVS was never seen to have.
