@@ -165,6 +165,8 @@ pub enum Name {
     ClientPackets,
     /// client (IPv6: its /64) . VIP . control port: the same for the SYNs of control connections.
     ClientConnections,
+    /// As [`Name::ClientConnections`], of clients that were over it within the last half minute: a tenth.
+    SlowedConnections,
     /// As [`Name::ClientPackets`], for tunnelled control packets.
     TunnelClientPackets,
     /// As [`Name::ConnectionPackets`], for replies (NAT).
@@ -266,6 +268,7 @@ pub const SETS: &[Spec] = &[
     both!(TunnelConnectionPackets, "tunnel_connection_packets", &[Address, Mark], &[], Bucket),
     both!(ClientPackets, "client_packets", &[Address], &[], Bucket),
     both!(ClientConnections, "client_connections", &[Address, Address, Port], &[], Bucket),
+    both!(SlowedConnections, "slowed_connections", &[Address, Address, Port], &[], Bucket),
     both!(TunnelClientPackets, "tunnel_client_packets", &[Address], &[], Bucket),
     both!(ConnectionReplies, "connection_replies", &[Address, Port, Address, Port], &[], Bucket),
     both!(ClientReplies, "client_replies", &[Address], &[], Bucket),
