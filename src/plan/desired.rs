@@ -144,7 +144,10 @@ impl Vip<'_> {
                 forwarding: self.cluster.forwarding,
                 weight: self.availability.weight(self.cluster, self.vip, server),
             });
-            ports.extend(self.cluster.ports.iter().map(|&port| server.calls_from(port)));
+            // For the client's SYN-ACK in DR and TUN. In NAT it belongs to a connection that the server began.
+            if self.cluster.forwarding != ForwardingMethod::Nat {
+                ports.extend(self.cluster.ports.iter().map(|&port| server.calls_from(port)));
+            }
         }
         self.sorry_server(0, service);
         let singles = ports.into_iter().filter_map(|port| PortRange::new(port, port));

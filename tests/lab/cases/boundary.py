@@ -4,13 +4,14 @@ import contextlib
 import ftplib
 import re
 import socket
+import time
 
 from daemon import ftpdirector
 from flooder import Flood
 from ftpload import Session, load, session_at
 from hosts import poll
 from lenient import lenient
-from rawtcp import ACK, SYN, segment, send
+from rawtcp import ACK, FIN, SYN, fragments, segment, send
 from rows import connections, rows
 from selection import long
 from topology import Topology
@@ -156,6 +157,59 @@ def nobody_calls_where_a_server_calls_from(calls_from):
             with client.enter():
                 session = Session(net.vip)
                 assert session.fetch(session.announce("PORT")).decode().strip() == session.server
+
+
+def test_dr_a_syn_that_is_no_syn_to_the_rules():
+    """In pieces, or with FIN: the entry that a SYN-ACK left in IPVS must not lead it to what listens there."""
+    with Topology("dr", ranges=[(21000, 21999)], servers=1, kinds=["pyftpdlib"]) as net:
+        net.start_daemon(net.config(["pinhole_timeout: 5m"])).wait_ready()
+        own, taken = net.client1.address, 60123
+        with net.client1.enter():
+            session = Session(net.vip)
+        session.putcmd(port_command(own, OWN))
+        poll(lambda: any(str(OWN) in key for key in rows(net, "active_any4")), what="the row")
+        with services(net.servers[0], taken):
+            send(net.client1, segment((own, OWN), (net.vip, taken), SYN | ACK))
+            assert (OWN, taken) in connections(net)
+            # Where the client alone is asked nothing is in the way.
+            assert answers(net, taken, [segment((own, OWN), (net.servers[0].address, taken), SYN)])
+            syn = segment((own, OWN), (net.vip, taken), SYN)
+            for what in (fragments(syn), fragments(syn, 16), [segment((own, OWN), (net.vip, taken), SYN | FIN)]):
+                assert not answers(net, taken, what), f"{len(what)} packets reached port {taken} of the real server"
+
+
+def answers(net, port, packets):
+    """Whether a SYN-ACK from this port comes for these packets, within two seconds."""
+    with net.client1.enter(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+        raw.settimeout(0.2)
+        send(net.client1, *packets)
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                packet = raw.recv(4096)
+                tcp = packet[(packet[0] & 15) * 4 :]
+                if tcp[:2] == port.to_bytes(2) and tcp[13] & (SYN | ACK) == SYN | ACK:
+                    return True
+    return False
+
+
+def test_dr_persistence_opens_no_active_port():
+    persistence_opens_no_active_port("dr")
+
+
+def test_nat_persistence_opens_no_active_port():
+    persistence_opens_no_active_port("nat")
+
+
+def persistence_opens_no_active_port(forwarding):
+    """Its mark stands for the active port too, for the client's answer and for nothing else."""
+    with Topology(forwarding, servers=1) as net:
+        net.start_daemon(net.config(more=["persistence: 5m"])).wait_ready()
+        with services(net.servers[0], ACTIVE):
+            with net.client1.enter():
+                session = Session(net.vip)
+            assert not reaches(net, net.vip, ACTIVE), "a SYN reached the port that the server calls from"
+        assert session.fetch(session.announce("PORT")).decode().strip() == session.server
 
 
 RANGES = ("disjoint", "shared", "none")
