@@ -1,6 +1,7 @@
 //! THE table of sets: every set and map of `table inet ftpdirector`, its key, its value and who writes it.
 //!
-//! Rules are constant; the configuration lives here.
+//! The rules hold only timeouts, limits, marks, the queue's number and netmasks ([`super::Rules`]); the rest of the configuration
+//! lives here.
 
 use std::fmt;
 use std::net::IpAddr;
