@@ -63,7 +63,7 @@ pub enum Kind {
     Dynamic,
     /// As [`Kind::Dynamic`], but only for the rules themselves: a token bucket, or that a SYN was seen. The daemon neither reads
     /// it nor keeps it when tables are exchanged. Where one is full packets pass without, and are counted: a stranger's many
-    /// addresses must not stop anybody.
+    /// addresses must not stop others.
     Bucket,
 }
 
@@ -185,11 +185,11 @@ pub enum Name {
 /// What a set is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// Which set.
+    /// The set's name.
     pub name: Name,
     /// Its name in nft, for IPv4 and for IPv6.
     pub text: [&'static str; 2],
-    /// Whether it exists once a family.
+    /// Whether there is one for IPv4 and one for IPv6.
     pub per_family: bool,
     /// The fields of its key.
     pub key: &'static [Field],
@@ -307,9 +307,9 @@ impl Family {
 /// One set of the table: a name in a family. Sets without a family are kept under `Family::V4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Set {
-    /// Which set.
+    /// Its name without the family.
     pub name: Name,
-    /// Of which family.
+    /// The family of its addresses.
     pub family: Family,
 }
 

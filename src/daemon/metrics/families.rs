@@ -5,11 +5,11 @@ use prometheus::{Error, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// A metric as it is registered, and as the manual page describes it.
 pub struct Metric {
-    /// All of it.
+    /// Its full name.
     pub name: &'static str,
-    /// In the order of their values.
+    /// The names of its labels, in the order in which values are given.
     pub labels: &'static [&'static str],
-    /// A sentence.
+    /// The help text.
     pub help: &'static str,
 }
 

@@ -32,17 +32,17 @@ pub struct Observer {
     traffic: Tally<(ServiceKey, SocketAddr), Owner, 5>,
 }
 
-/// What there is to see.
+/// What one look at the kernel showed.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// IPVS's services, everybody's.
+    /// All services of IPVS, also those of other programs.
     pub services: Vec<ListedService>,
     /// The counters.
     pub counters: KernelCounters,
 }
 
 impl Observer {
-    /// Connects.
+    /// Opens the netlink sockets.
     ///
     /// # Errors
     /// When the kernel lacks IPVS or nf_tables.
@@ -61,7 +61,7 @@ impl Observer {
         })
     }
 
-    /// Takes a look.
+    /// Reads the services and the counters.
     ///
     /// # Errors
     /// When the kernel refuses to list.
