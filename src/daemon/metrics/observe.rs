@@ -18,7 +18,7 @@ use crate::state::FULL;
 use crate::state::sets::{Family, Key, Name, Set, Value};
 
 /// Reads the counters in the elements of `landed`, `misdirected` and `unexpected`, those of IPVS and those of the queue,
-/// and keeps them from going back. One for the whole daemon: who looks first has seen it all.
+/// and keeps them from going back. One for the whole daemon, so that all who ask see the same totals.
 pub struct Observer {
     ipvs: Ipvs,
     elements: Elements,
