@@ -21,8 +21,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 problems found (plan: the kernel would change; drain, reload: the daemon refused); \
-2 wrong usage; 69 a kernel feature is missing, another program is in the way, or no daemon answers; 70 internal error; \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 problems found (plan: the kernel would change; \
+drain, undrain, reload: the daemon refused; replay: the capture cannot be read; doctor: a finding is fatal); 2 wrong usage; \
+69 a kernel feature is missing, another program is in the way, or no daemon answers; 70 internal error; \
 77 no permission; 78 mistakes in the configuration.";
 
 /// The subcommands.
@@ -38,15 +39,16 @@ pub enum Command {
         #[arg(long)]
         flush_on_exit: bool,
     },
-    /// Check the configuration file: every problem with its line, column, key and cure.
+    /// Check the configuration file: every problem with its line, column, key and remedy.
     Check(File),
     /// Show what `run` or a reload would change in this kernel, as ipvsadm, nft and ip commands; changes nothing. Lines that
     /// begin with `#` warn of what live sessions will notice, and name the servers and ports that stay until their last
     /// connection ends.
     Plan(File),
-    /// Remove every row that ftpdirector owns from the kernel, and nothing else.
+    /// Remove every row that ftpdirector owns from the kernel, and nothing else. Live sessions break. IPVS's timeouts stay as
+    /// `kernel.timeouts` set them.
     Flush(File),
-    /// Examine this machine for settings that break FTP on IPVS, each finding with its cure; changes nothing. Exit code 1 if
+    /// Examine this machine for settings that break FTP on IPVS, each finding with its remedy; changes nothing. Exit code 1 if
     /// a finding is fatal.
     Doctor {
         /// The configuration file.
@@ -57,7 +59,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what the daemon would do with the FTP sessions of a packet capture, offline and without privileges.
+    /// Show what the daemon would do with the FTP sessions of a packet capture, offline and without privileges. Control ports
+    /// 21 and 990 only.
     Replay {
         /// The capture, a pcap or pcapng file.
         #[arg(value_name = "FILE")]
@@ -129,7 +132,7 @@ pub enum Command {
         #[command(flatten)]
         shown: Shown,
     },
-    /// End the drain of a real server: it gets new sessions again.
+    /// End the drain of a real server: it gets new sessions again, unless its weight is 0 or it is down.
     Undrain {
         /// The real server, as `ftpdirector status` shows it.
         #[arg(value_name = "CLUSTER/SERVER", value_parser = cluster_and_server)]

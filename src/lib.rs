@@ -5,7 +5,7 @@
 //! ```text
 //! file ─ config ─▶ Config ─ plan ─▶ State (desired) ─┐
 //!                           ▲                        ├─ state::diff ─▶ [Change] ─ kernel::apply ─▶ IPVS, nftables, addresses
-//!   drains, health checks ──┘   kernel::actual ──────┘                                               │
+//!   drains, health checks ──┘   kernel::read_state ──┘                                               │
 //!                               State (actual) ◀─────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -17,7 +17,7 @@
 //! control packet ─ kernel::queue ─▶ director ─ wire ─▶ ftp::Session ─▶ Event ─▶ expectation ─ steer ─▶ RowChange
 //!                                     ▲   │                                                              │
 //!           verdict ◀─ kernel::queue ─┼───┘ (held until the rows stand)                                  ▼
-//!                                     └────────── ticket ◀─ daemon::row_writer ─▶ kernel::elements ─▶ nftables
+//!                                     └────────── ticket ◀─ daemon::row_writer ─▶ kernel::nftables ─▶ nftables
 //! ```
 //!
 //! `daemon::packets` is the thread that owns the director; all others talk to it by `daemon::messages`.

@@ -67,7 +67,7 @@ const IO: &[&str] = &[
     "tracing",
 ];
 
-/// Every file under `src/`, as its module path (`kernel::elements::wire`; the crate's root is empty) and its text.
+/// Every file under `src/`, as its module path (`kernel::nftables::wire`; the crate's root is empty) and its text.
 /// `main.rs` is another crate: it uses this one from outside.
 fn sources() -> Vec<(String, String)> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

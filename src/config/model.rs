@@ -87,7 +87,7 @@ pub struct RealServer {
     /// The port that its active data connections come from; `None`: control port − 1.
     pub active_port: Option<u16>,
     /// Where its active data connections may come from besides, if it calls from any port; nothing of it listens there.
-    /// Within the unprivileged ports; in DR and TUN it holds no control port of its VIPs. `None` where `active_port` is set.
+    /// Within the unprivileged ports; in DR and TUN it holds no control port of its VIPs.
     pub active_ports: Option<PortRange>,
     /// Pins the server's index in the mark ranges, `0..=0x3fff`, unique in the file.
     pub mark: Option<u16>,

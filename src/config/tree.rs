@@ -25,14 +25,14 @@ pub(super) struct Node {
 pub(super) enum NodeKind {
     /// `null`, `~` or nothing.
     Null,
-    /// Unquoted.
+    /// An unquoted scalar.
     Plain(String),
     /// Quoted, or a block scalar.
     Quoted(String),
     List(Vec<Node>),
-    /// Each key once.
+    /// A mapping; each key once.
     Map(Vec<Entry>),
-    /// Already reported.
+    /// A value that was already reported as wrong.
     Refused,
 }
 
@@ -182,7 +182,7 @@ struct Builder<'r, 't> {
 }
 
 impl Builder<'_, '_> {
-    /// Whether to go on.
+    /// Takes the parser's next event. Returns whether to go on.
     fn take(&mut self, event: Event<'_>, span: Span) -> bool {
         let place = place(span);
         match event {
@@ -276,7 +276,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Whether to go on.
+    /// Begins a list or mapping. Returns whether to go on.
     fn begin(&mut self, place: Place, content: Content) -> bool {
         if self.expects_key() {
             self.refuse(place, "a list or mapping as a key", "a key is a word");

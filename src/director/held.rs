@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A packet that waits for a row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct WaitingPacket {
-    /// As the caller names it.
+    /// The caller's number for the packet.
     pub id: u64,
     /// The mark it goes on with; `None` leaves it.
     pub mark: Option<u32>,
@@ -50,9 +50,9 @@ struct Ticket {
 
 /// A packet that is offered to the inspector again.
 pub struct HeldSegment {
-    /// Whose it is.
+    /// The client whose share it counts for.
     pub client: IpAddr,
-    /// As the caller names it.
+    /// The caller's number for the packet.
     pub id: u64,
     /// Where it was queued.
     pub hook: Hook,
@@ -60,7 +60,7 @@ pub struct HeldSegment {
     pub mark: u32,
     /// Its sequence number.
     pub seq: u32,
-    /// The packet.
+    /// The packet, from the IP header on.
     pub bytes: Vec<u8>,
     /// What reading it has come to so far, where it takes more than one go.
     pub so_far: SoFar,
@@ -94,7 +94,7 @@ pub struct Held {
     segments: HashMap<Slot, Vec<HeldSegment>>,
     /// Packets that are read in several goes, the first of each direction in part, and those that came behind it.
     rests: HashMap<Way, VecDeque<HeldSegment>>,
-    /// Whose turn it is, and when.
+    /// When each direction of a session has its next turn.
     turns: BTreeSet<(Time, Way)>,
     /// How many tickets of each session are open.
     open: HashMap<Slot, usize>,
@@ -205,10 +205,10 @@ impl Held {
         self.turns.insert((turn, way));
     }
 
-    /// A packet that came behind one; given back when there are too many.
+    /// Keeps a packet that came behind one that is read in several goes.
     ///
     /// # Errors
-    /// The packet.
+    /// The packet, when there are too many already.
     pub fn hold_behind(&mut self, way: Way, segment: HeldSegment) -> Result<(), HeldSegment> {
         if self.rests.get(&way).is_none_or(|rests| rests.len() >= MOST_RESTS) {
             return Err(segment);
@@ -218,7 +218,7 @@ impl Held {
         Ok(())
     }
 
-    /// The next packet whose turn it is by `now`, and whose.
+    /// The next packet whose turn it is by `now`, with its session and direction.
     pub fn take_rest(&mut self, now: Time) -> Option<(Way, HeldSegment)> {
         while let Some(&(turn, way)) = self.turns.first().filter(|(turn, _)| *turn <= now) {
             self.turns.remove(&(turn, way));
@@ -238,7 +238,7 @@ impl Held {
         }
     }
 
-    /// When the next of them has its turn.
+    /// When the next packet that is read in several goes has its turn.
     #[must_use]
     pub fn next_turn(&self) -> Option<Time> {
         self.turns.first().map(|&(turn, _)| turn)

@@ -20,7 +20,7 @@ pub enum Hook {
 /// A packet that waits for its verdict.
 #[derive(Debug)]
 pub struct ControlPacket<'a> {
-    /// As the caller names it; comes back in [`Action::Release`].
+    /// The caller's number for the packet; comes back in [`Action::Release`] and [`Action::Drop`].
     pub id: u64,
     /// Where it was queued.
     pub hook: Hook,
@@ -55,12 +55,12 @@ pub enum Action {
     Rows {
         /// For [`super::Director::rows_done`]; `None`: nobody waits.
         ticket: Option<u64>,
-        /// In this order.
+        /// The rows to put and to delete, in this order.
         changes: Vec<RowChange>,
     },
     /// A held packet goes on.
     Release {
-        /// Which.
+        /// Its [`ControlPacket::id`].
         id: u64,
         /// With this mark; `None` leaves it.
         mark: Option<u32>,
@@ -69,7 +69,7 @@ pub enum Action {
     },
     /// A held packet is dropped.
     Drop {
-        /// Which.
+        /// Its [`ControlPacket::id`].
         id: u64,
     },
     /// A human should look: a server names passive ports that its configuration does not declare. Said once a server.
@@ -83,27 +83,27 @@ pub struct OutOfRange {
     pub cluster: String,
     /// The server's name.
     pub server: String,
-    /// The port that it named.
+    /// The port that the server's reply named.
     pub port: u16,
-    /// What is declared.
+    /// Its `passive_ports` in the configuration.
     pub declared: PortRange,
 }
 
 /// What the director knows of one cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterSetup {
-    /// Its name.
+    /// The cluster's name.
     pub name: String,
-    /// Its servers' names, by position.
+    /// The names of its real servers, by position in the file.
     pub servers: Vec<String>,
-    /// How long an expectation waits.
+    /// How long an expectation waits for its data connection.
     pub pinhole_timeout: Duration,
 }
 
 /// How the sessions of one (cluster, VIP, server) are read.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    /// On every control port but one.
+    /// On every control port but 990.
     pub explicit: Policy,
     /// On port 990 (`IMPLICIT_TLS`).
     pub implicit: Policy,
@@ -134,9 +134,9 @@ pub struct SessionLimits {
 /// What the configuration says, as the director needs it.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The mark ranges.
+    /// The firewall marks, by class and index.
     pub marks: Marks,
-    /// By position.
+    /// The clusters, by position in the file.
     pub clusters: Vec<ClusterSetup>,
     /// Every (cluster, VIP, server), with how its sessions are read.
     pub placements: Vec<(Placement, Policies)>,

@@ -1,4 +1,4 @@
-//! Which control connection, and whose.
+//! What a session is found by: the two ends of its control connection; and what counts as one client.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,26 +34,26 @@ pub struct ConnectionKey {
 }
 
 impl ConnectionKey {
-    /// The connection between these two.
+    /// The control connection from `client` to `server`.
     #[must_use]
     pub fn new(client: SocketAddr, server: SocketAddr) -> Self {
         Self { client: PackedEnd::of(client), server: PackedEnd::of(server) }
     }
 
-    /// The client's end.
+    /// The client's address and port.
     #[must_use]
     pub fn client(&self) -> SocketAddr {
         self.client.socket()
     }
 
-    /// The server's end.
+    /// The other end's address and port: the VIP's in DR and TUN, the real server's in NAT.
     #[must_use]
     pub fn server(&self) -> SocketAddr {
         self.server.socket()
     }
 }
 
-/// What counts as one client: an IPv4 address, an IPv6 /64 (who has one of its addresses has them all).
+/// What counts as one client: an IPv4 address, an IPv6 /64 (a host with one of its addresses has them all).
 pub fn client_of(key: &ConnectionKey) -> IpAddr {
     let address = key.client().ip();
     if address.is_ipv4() { address } else { network(address, 64) }

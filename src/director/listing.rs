@@ -10,7 +10,7 @@ use crate::ftp::{BlindReason, Replies, Verb};
 use crate::state::sets::{Key, Set, Value};
 use crate::time::Time;
 
-/// One session.
+/// One session, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The client's end of the control connection.
@@ -21,9 +21,9 @@ pub struct Listed {
     pub cluster: String,
     /// The server's name.
     pub server: String,
-    /// Since its first packet that this process saw.
+    /// Time since its first packet that this process saw.
     pub age: Duration,
-    /// Since its last packet that this process saw, or since IPVS was last made to remember it.
+    /// Time since its last packet that this process saw, or since IPVS was last made to remember it.
     pub idle: Duration,
     /// The last command.
     pub verb: Option<Verb>,
@@ -31,29 +31,29 @@ pub struct Listed {
     pub pending: Option<bool>,
     /// The data connection that may come, or came a moment ago.
     pub expectation: Option<Expected>,
-    /// Why it cannot be read.
+    /// Why it cannot be read; `None`: it is read.
     pub blind: Option<BlindReason>,
 }
 
 /// A data connection that may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// Who opens it.
+    /// Which end opens it.
     pub mode: Mode,
-    /// Where to; `None`: any port of the server's range.
+    /// The port that it goes to; `None`: any port of the server's range.
     pub port: Option<u16>,
-    /// Until it is given up.
+    /// Time until it is given up.
     pub remaining: Duration,
-    /// Whether it came.
+    /// Whether it came already.
     pub used: bool,
 }
 
-/// Some of many: whoever asks gets a page at a time, so that packets do not wait for a million sessions.
+/// A part of a list: each request gets one page, so that packets do not wait for a million sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// How many sessions there are.
     pub total: usize,
-    /// What stands on this page.
+    /// The entries of this page.
     pub items: Vec<T>,
     /// Where the next page begins; `None`: this was the last.
     pub next: Option<u32>,
@@ -62,7 +62,7 @@ pub struct Page<T> {
 /// How many sessions one page looks at.
 const PAGE: usize = 512;
 
-/// A dynamic row and a session that it is there for.
+/// A row of sessions (its set and key), and the client's end of a session that holds it.
 pub type Holder = (Set, Key, SocketAddr);
 
 impl Director {

@@ -28,7 +28,7 @@ const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
     None => PortRange::UNPRIVILEGED,
 };
 
-/// Whose a row is.
+/// Which process a row comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RowOrigin {
     /// A session of this process asked for it.
@@ -40,7 +40,7 @@ enum RowOrigin {
 struct PinholeState {
     value: Key,
     holders: u32,
-    /// How many of them still wait for their data connection.
+    /// How many holders still wait for their data connection.
     waiting: u32,
     until: Time,
     origin: RowOrigin,
@@ -72,7 +72,7 @@ impl Pinholes {
         })
     }
 
-    /// A row of the former process, which stands until `until`.
+    /// Notes a row of the former process, which stands until `until`.
     pub fn find(&mut self, row: Row, until: Time) {
         let standing = PinholeState { value: row.value, holders: 0, waiting: 0, until, origin: RowOrigin::Found };
         self.rows.entry((row.set, row.key)).or_insert(standing);
@@ -193,7 +193,7 @@ pub struct PortChoice<'a> {
     pub marks: Marks,
     /// The server.
     pub placement: &'a Placement,
-    /// What is somebody else's at the VIPs.
+    /// The ranges and services at the VIPs that are not the session's to use.
     pub reserved: &'a Reserved,
 }
 

@@ -42,9 +42,9 @@ pub struct SessionEntry {
     pub key: ConnectionKey,
     /// What the inspector knows of it.
     pub ftp: Session,
-    /// Its placement.
+    /// The index of its (cluster, VIP, server): that of its marks.
     pub index: u16,
-    /// The rows that stand as long as a session under TLS.
+    /// Under TLS: the rows that stand as long as the session.
     pub standing: Option<Box<TlsRows>>,
     /// The data connection that may come.
     pub expectation: Option<Box<Expectation>>,
@@ -60,7 +60,7 @@ pub struct SessionEntry {
     beside: Slot,
     /// Until when the goes that it had are paid for: see [`SessionEntry::turn`].
     paid: Time,
-    /// Who was seen before it, and after it.
+    /// Its neighbours in the list of sessions by when they were seen.
     older: Slot,
     newer: Slot,
     /// When it wants to be looked at; what the calendar holds.
@@ -184,7 +184,7 @@ impl Table {
         index.insert_unique(hasher.hash_one(key), slot, hash_of);
     }
 
-    /// What [`Table::find`] finds was `before` and is `slot` now.
+    /// Makes `slot` what [`Table::find`] finds, instead of `before`.
     fn lead(&mut self, key: &ConnectionKey, before: Slot, slot: Slot) {
         if let Some(found) = self.index.find_mut(self.hasher.hash_one(key), |&other| other == before) {
             *found = slot;
@@ -200,7 +200,7 @@ impl Table {
         self.entry(slot).map(|entry| entry.beside).filter(|&beside| beside != NOBODY)
     }
 
-    /// Of the sessions on its pair of ports this one was heard last.
+    /// Notes that of the sessions on its pair of ports this one was heard last.
     pub fn prefer(&mut self, slot: Slot) {
         let Some(key) = self.entry(slot).map(|entry| entry.key) else { return };
         let Some(first) = self.find(&key).filter(|&first| first != slot) else { return };
@@ -225,7 +225,7 @@ impl Table {
         }
     }
 
-    /// Takes a session out.
+    /// Removes a session from the table.
     pub fn remove(&mut self, slot: Slot) -> Option<SessionEntry> {
         self.unlink(slot);
         let key = self.entry(slot)?.key;
@@ -288,7 +288,7 @@ impl Table {
         self.calendar.first().map(|&(due, _)| due)
     }
 
-    /// A session was seen.
+    /// Notes that a session was seen at `now`.
     pub fn touch(&mut self, slot: Slot, now: Time) {
         if self.newest != Some(slot) {
             self.unlink(slot);

@@ -1,4 +1,4 @@
-//! What happens to single sessions, and who wants to know.
+//! What happens to single sessions, and the filters of those that follow it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +48,7 @@ pub struct TraceEvent {
     pub what: What,
 }
 
-/// What happened.
+/// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// The session's first packet came by.
@@ -75,7 +75,7 @@ pub enum What {
     },
     /// Anything else that the inspector tells.
     Told(Event),
-    /// The daemon asks the kernel for this.
+    /// The daemon asks the kernel to put or to delete this row.
     Row(RowChange),
     /// The control packet writes this row itself on its way out.
     Opened {
@@ -91,18 +91,18 @@ pub enum What {
     },
     /// The expectation ended; [`Outcome::Used`]: its data connection has landed.
     Ended {
-        /// Who was to open the data connection.
+        /// Which end was to open the data connection.
         mode: Mode,
         /// How it ended.
         outcome: Outcome,
     },
-    /// It is silent, its data connection lives: IPVS was made to remember it.
+    /// The control connection was silent while a data connection lives: a keepalive made IPVS remember it.
     Refreshed,
     /// The session is forgotten.
     Closed,
 }
 
-/// What is kept while someone listens.
+/// What is kept while a trace runs.
 #[derive(Debug, Default)]
 pub(super) struct Tracer {
     pub filters: Vec<Filter>,
@@ -119,7 +119,7 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// A command comes by, with so many before it unanswered.
+    /// Notes a command; `awaiting` commands before it are unanswered.
     pub(super) fn command(&mut self, verb: Verb, awaiting: u8) {
         if matches!(verb, Verb::User | Verb::Pass | Verb::Acct) {
             self.secret = awaiting.max(1);

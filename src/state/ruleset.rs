@@ -202,7 +202,7 @@ fn of_family(template: &str, family: Family) -> String {
 /// A length of network that pinholes are opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
-    /// Of which addresses.
+    /// The family of its addresses.
     pub family: Family,
     /// The length of the prefix: less than 32 (IPv4) or 128 (IPv6).
     pub length: u8,

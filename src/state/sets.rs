@@ -1,6 +1,7 @@
 //! THE table of sets: every set and map of `table inet ftpdirector`, its key, its value and who writes it.
 //!
-//! Rules are constant; the configuration lives here.
+//! The rules hold only timeouts, limits, marks, the queue's number and netmasks ([`super::Rules`]); the rest of the configuration
+//! lives here.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -62,7 +63,7 @@ pub enum Kind {
     Dynamic,
     /// As [`Kind::Dynamic`], but only for the rules themselves: a token bucket, or that a SYN was seen. The daemon neither reads
     /// it nor keeps it when tables are exchanged. Where one is full packets pass without, and are counted: a stranger's many
-    /// addresses must not stop anybody.
+    /// addresses must not stop others.
     Bucket,
 }
 
@@ -184,11 +185,11 @@ pub enum Name {
 /// What a set is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// Which set.
+    /// The set's name.
     pub name: Name,
     /// Its name in nft, for IPv4 and for IPv6.
     pub text: [&'static str; 2],
-    /// Whether it exists once a family.
+    /// Whether there is one for IPv4 and one for IPv6.
     pub per_family: bool,
     /// The fields of its key.
     pub key: &'static [Field],
@@ -306,9 +307,9 @@ impl Family {
 /// One set of the table: a name in a family. Sets without a family are kept under `Family::V4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Set {
-    /// Which set.
+    /// Its name without the family.
     pub name: Name,
-    /// Of which family.
+    /// The family of its addresses.
     pub family: Family,
 }
 

@@ -38,6 +38,6 @@ pub struct KernelCounters {
     pub syn_data: Vec<(String, u64)>,
     /// Control packets that the queue lost: it was full, or our socket's buffer was.
     pub queue_dropped: u64,
-    /// Control packets that found no room for their door.
+    /// Control packets whose pinhole found its set full.
     pub doors_full: u64,
 }

@@ -5,11 +5,11 @@ use prometheus::{Error, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// A metric as it is registered, and as the manual page describes it.
 pub struct Metric {
-    /// All of it.
+    /// Its full name.
     pub name: &'static str,
-    /// In the order of their values.
+    /// The names of its labels, in the order in which values are given.
     pub labels: &'static [&'static str],
-    /// A sentence.
+    /// The help text.
     pub help: &'static str,
 }
 
@@ -38,7 +38,7 @@ metrics! {
         "Replies whose address or port was rewritten.";
     UNPARSED = "ftpdirector_unparsed_total" ["cluster", "reason"] "Lines that were passed on without being understood; SYNs with data (syn_data), dropped.";
     BLIND_SESSIONS = "ftpdirector_blind_sessions_total" ["cluster", "reason"]
-        "Sessions whose control connection could no longer be read.";
+        "Sessions whose control connection could no longer be read (memory: up to the next line).";
     LIMITED = "ftpdirector_limited_total" ["cluster", "limit"]
         "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory); packets that passed because a limit had no place left to count them (full).";
     FRAGMENTS_DROPPED = "ftpdirector_fragments_dropped_total" ["cluster"]

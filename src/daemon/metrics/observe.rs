@@ -18,7 +18,7 @@ use crate::state::FULL;
 use crate::state::sets::{Family, Key, Name, Set, Value};
 
 /// Reads the counters in the elements of `landed`, `misdirected` and `unexpected`, those of IPVS and those of the queue,
-/// and keeps them from going back. One for the whole daemon: who looks first has seen it all.
+/// and keeps them from going back. One for the whole daemon, so that all who ask see the same totals.
 pub struct Observer {
     ipvs: Ipvs,
     elements: Elements,
@@ -32,17 +32,17 @@ pub struct Observer {
     traffic: Tally<(ServiceKey, SocketAddr), Owner, 5>,
 }
 
-/// What there is to see.
+/// What one look at the kernel showed.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// IPVS's services, everybody's.
+    /// All services of IPVS, also those of other programs.
     pub services: Vec<ListedService>,
     /// The counters.
     pub counters: KernelCounters,
 }
 
 impl Observer {
-    /// Connects.
+    /// Opens the netlink sockets.
     ///
     /// # Errors
     /// When the kernel lacks IPVS or nf_tables.
@@ -61,7 +61,7 @@ impl Observer {
         })
     }
 
-    /// Takes a look.
+    /// Reads the services and the counters.
     ///
     /// # Errors
     /// When the kernel refuses to list.

@@ -19,10 +19,10 @@ pub enum SessionPart {
 }
 
 impl SessionPart {
-    /// Both.
+    /// Both of them.
     pub const ALL: [Self; 2] = [Self::Control, Self::Data];
 
-    /// As metrics have it.
+    /// The value of the label `connection`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl SessionPart {
 /// A server's name, and which of its connections.
 pub type Owner = (ServerName, SessionPart);
 
-/// By service and destination.
+/// The owner of each destination, by service and destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owners(BTreeMap<(ServiceKey, SocketAddr), Owner>);
 

@@ -14,14 +14,14 @@ use crate::plan::availability::Availability;
 pub struct Servers<'a> {
     /// The configuration in force.
     pub config: &'a Config,
-    /// Drains and failures.
+    /// Which servers are drained or down.
     pub availability: &'a Availability,
     /// What the health checks found.
     pub health: &'a [ServerHealth],
 }
 
 impl Servers<'_> {
-    /// Adds them.
+    /// Adds their metrics to `registry`.
     ///
     /// # Errors
     /// When a name or label is not valid: a bug.

@@ -246,7 +246,7 @@ mod tests {
     use crate::health::{HealthState, Step};
     use crate::plan::availability::Availability;
 
-    /// Of every kind of thing that is counted one.
+    /// A scrape in which everything that is counted is counted once.
     fn scrape() -> String {
         let file = "clusters: [{name: lab, vips: [192.0.2.10], forwarding: nat, real_servers: [{name: rs1, address: 10.0.0.1}]}]";
         let config = config::parse(file, "test.yaml").expect("a good file").config;
