@@ -77,6 +77,12 @@ impl Session {
         !self.closed && (ends || (near && segment.flags.has(Flags::ACK)))
     }
 
+    /// Whether both of its numbers are known.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.to_server.known && self.to_client.known
+    }
+
     pub(super) const fn halves(&self, direction: Direction) -> (&Half, &Half) {
         match direction {
             Direction::ToServer => (&self.to_server, &self.to_client),
