@@ -23,7 +23,7 @@ pub(super) enum Owner {
     Session(Slot),
     /// It begins another connection, for which there is no room.
     Nobody,
-    /// That is said when it comes again: TCP repeats what is dropped.
+    /// It is not read now, and might be one's that is there: TCP repeats what is dropped.
     Later,
 }
 
@@ -38,14 +38,14 @@ impl Director {
     ) -> Owner {
         let segment = segment_of(direction, parsed, bytes);
         // One that knows one half alone takes whatever fits that. The eldest first, since a claim can be led to its numbers.
-        if let Some(sure) = self.eldest_of(slot, |ftp| ftp.is_whole() && ftp.is_known_to(&segment)) {
+        if let Some(sure) = self.eldest_of(slot, |ftp| ftp.owns(&segment)) {
             self.table.prefer(sure);
             return Owner::Session(sure);
         }
         let Some(entry) = self.table.entry(slot) else { return Owner::Nobody };
         let (key, index, closed) = (entry.key, entry.index, entry.ftp.closed());
         let belonging = entry.ftp.belonging(now, syn, &segment);
-        if belonging == Belonging::Own {
+        if belonging.is_own() {
             return Owner::Session(slot);
         }
         let entries = || self.table.pair(&key).filter_map(|slot| Some((slot, &self.table.entry(slot)?.ftp)));
@@ -67,7 +67,8 @@ impl Director {
         let Some(&placement) = self.placements.get(&index) else { return Owner::Nobody };
         self.leave_room(now, slot, actions);
         if !self.has_room(now, placement, &key, actions) {
-            return Owner::Nobody;
+            let astray = self.eldest_of(slot, |ftp| ftp.may_reach(&segment)).is_some();
+            return if astray { Owner::Later } else { Owner::Nobody };
         }
         Owner::Session(self.begin(now, key, index, Session::new()))
     }

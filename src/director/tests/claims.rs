@@ -196,7 +196,14 @@ fn a_claim_takes_no_segment_that_fits_both_numbers() {
         let mut bytes = numbered(wire.sent, ack, &wire, &THIRD[..10]);
         let _ = wire.offer(&mut director, at(61), Hook::Postrouting, &mut bytes);
         wire.sent += 10;
-        let _ = claims(&mut director, at(61), &wire, numbered(wire.sent, ack + ASTRAY, &wire, "NOOP\r\n"));
+        // Right behind, and with a number that is near but fits nothing.
+        let behind = wire.sent.wrapping_sub((1 << 18) + 1);
+        for seq in [behind, wire.sent] {
+            let bytes = numbered(seq, ack.wrapping_sub(ASTRAY), &wire, "NOOP\r\n");
+            let (decision, ..) = claims(&mut director, at(61), &wire, bytes);
+            assert_eq!(decision == Decision::Drop, seq == wire.sent, "{forwarding:?}");
+        }
+        assert_eq!(director.table.len(), 2, "{forwarding:?}");
         let (decision, text, _) = claims(&mut director, at(61), &wire, numbered(wire.sent, ack, &wire, &THIRD[10..]));
         assert!(matches!(decision, Decision::Accept { edited: true, .. }), "{forwarding:?}: {decision:?} {text}");
         assert!(text.starts_with("XXX"), "{forwarding:?}: {text}");
@@ -260,5 +267,19 @@ fn a_claim_that_cannot_be_read_begins_nothing() {
         director.held.shares.give(wire.client.ip(), Share { tickets: 4096, ..Share::default() });
         let (decision, ..) = claims(&mut director, at(61), &wire, numbered(ASTRAY, ASTRAY, &wire, "NOOP\r\n"));
         assert_eq!((decision, director.table.len()), (PASSES_UNMARKED, 2), "{forwarding:?}: it comes again");
+    }
+}
+
+/// There is no room for the claim, and the segment may be of the connection that is there.
+#[test]
+fn a_claim_without_room_hides_no_command() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, wire) = with_a_pinhole(forwarding);
+        director.setup.limits.client_sessions = 1;
+        for (far, decides) in [(0, Decision::Drop), (1 << 20, Decision::Drop), (ASTRAY, OPENS_PINHOLE)] {
+            let bytes = numbered(wire.sent + far, wire.answered.wrapping_sub(ASTRAY), &wire, THIRD);
+            assert_eq!(claims(&mut director, at(61), &wire, bytes).0, decides, "{forwarding:?} {far}");
+        }
+        assert_eq!(director.table.len(), 1, "{forwarding:?}");
     }
 }
