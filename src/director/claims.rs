@@ -6,32 +6,47 @@
 
 use super::Director;
 use super::interface::Action;
+use super::key::client_of;
 use super::reading::segment_of;
 use super::table::Slot;
 use crate::ftp::{Belonging, Direction, Flags, Session, Syn};
 use crate::time::Time;
 use crate::wire;
 
-/// How many sessions one pair of ports may have. Of more the one goes that was not heard for longest, but never the eldest:
-/// it cannot be followed by claiming something.
+/// How many sessions one pair of ports may have. Of more the youngest goes: claims replace each other, never the one that was
+/// there, be it the eldest or not.
 const MOST: usize = 4;
 
+/// Which session a segment is of.
+pub(super) enum Owner {
+    /// This one.
+    Session(Slot),
+    /// It begins another connection, for which there is no room.
+    Nobody,
+    /// It is not read now, and might be one's that is there: TCP repeats what is dropped.
+    Later,
+}
+
 impl Director {
-    /// Which of the sessions on its pair of ports a segment is of; `slot` is the one that was heard last. `None`: the segment
-    /// begins another connection, for which there is no room.
+    /// Which of the sessions on its pair of ports a segment is of; `slot` is the one that was heard last.
     pub(super) fn whose(
         &mut self,
         now: Time,
         (slot, direction, syn): (Slot, Direction, Syn),
         (parsed, bytes): (&wire::Packet, &mut [u8]),
         actions: &mut Vec<Action>,
-    ) -> Option<Slot> {
+    ) -> Owner {
         let segment = segment_of(direction, parsed, bytes);
-        let entry = self.table.entry(slot)?;
+        // One that knows one half alone takes whatever fits that. The eldest first, since a claim can be led to its numbers.
+        if let Some(sure) = self.eldest_of(slot, |ftp| ftp.owns(&segment)) {
+            self.table.prefer(sure);
+            return Owner::Session(sure);
+        }
+        let Some(entry) = self.table.entry(slot) else { return Owner::Nobody };
         let (key, index, closed) = (entry.key, entry.index, entry.ftp.closed());
         let belonging = entry.ftp.belonging(now, syn, &segment);
-        if belonging == Belonging::Own {
-            return Some(slot);
+        if belonging.is_own() {
+            return Owner::Session(slot);
         }
         let entries = || self.table.pair(&key).filter_map(|slot| Some((slot, &self.table.entry(slot)?.ftp)));
         let known = entries().find(|(_, ftp)| ftp.is_known_to(&segment)).map(|(slot, _)| slot);
@@ -40,30 +55,40 @@ impl Director {
         let theirs = known.or_else(|| entries().find(|(_, ftp)| beyond(ftp)).map(|(slot, _)| slot));
         if let Some(theirs) = theirs {
             self.table.prefer(theirs);
-            return Some(theirs);
+            return Owner::Session(theirs);
         }
         if belonging != Belonging::Another || closed || segment.flags.has(Flags::RST) {
-            return Some(slot);
+            return Owner::Session(slot);
         }
-        let placement = *self.placements.get(&index)?;
+        // It would be dropped before it is read, and leave a session that knows no numbers, and takes what fits others'.
+        if self.held.shares.behind() || self.held.shares.asks_too_much(client_of(&key)) {
+            return Owner::Later;
+        }
+        let Some(&placement) = self.placements.get(&index) else { return Owner::Nobody };
         self.leave_room(now, slot, actions);
-        let room = self.has_room(now, placement, &key, actions);
-        room.then(|| self.begin(now, key, index, Session::new()))
+        if !self.has_room(now, placement, &key, actions) {
+            let astray = self.eldest_of(slot, |ftp| ftp.may_reach(&segment)).is_some();
+            return if astray { Owner::Later } else { Owner::Nobody };
+        }
+        Owner::Session(self.begin(now, key, index, Session::new()))
+    }
+
+    /// The first that began of those on the pair of ports of `slot` of which `is` is true.
+    fn eldest_of(&self, slot: Slot, is: impl Fn(&Session) -> bool) -> Option<Slot> {
+        let key = self.table.entry(slot)?.key;
+        let entries = self.table.pair(&key).filter_map(|slot| Some((slot, self.table.entry(slot)?)));
+        let (slot, _) = entries.filter(|(_, entry)| is(&entry.ftp)).min_by_key(|(_, entry)| entry.nth)?;
+        Some(slot)
     }
 
     /// One more session may come beside those on the pair of ports of `slot`.
     fn leave_room(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
         let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
-        let pair: Vec<Slot> = self.table.pair(&key).collect();
-        let born = |slot| self.table.entry(slot).map(|entry| entry.born);
-        let seen = |slot| self.table.entry(slot).map(|entry| entry.seen);
-        // Of those that began at one time the last in the row did first.
-        let eldest = pair.iter().rev().min_by_key(|&&slot| born(slot));
-        let stalest = pair.iter().filter(|&other| Some(other) != eldest).min_by_key(|&&slot| seen(slot));
-        if pair.len() >= MOST
-            && let Some(&stalest) = stalest
+        let youngest = self.table.pair(&key).max_by_key(|&slot| self.table.entry(slot).map(|entry| entry.nth));
+        if self.table.pair(&key).count() >= MOST
+            && let Some(youngest) = youngest
         {
-            self.remove(now, stalest, actions);
+            self.remove(now, youngest, actions);
         }
     }
 }

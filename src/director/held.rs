@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -42,7 +41,8 @@ impl WaitingPacket {
 pub type Way = (Slot, Direction);
 
 struct Ticket {
-    slot: Slot,
+    /// `None`: the session has gone, and others may stand in its slot.
+    slot: Option<Slot>,
     client: IpAddr,
     since: Time,
     packets: Vec<WaitingPacket>,
@@ -90,14 +90,13 @@ pub struct SoFar {
 pub struct Held {
     tickets: HashMap<u64, Ticket>,
     oldest: VecDeque<(Time, u64)>,
-    latest: HashMap<Slot, u64>,
     segments: HashMap<Slot, Vec<HeldSegment>>,
     /// Packets that are read in several goes, the first of each direction in part, and those that came behind it.
     rests: HashMap<Way, VecDeque<HeldSegment>>,
     /// When each direction of a session has its next turn.
     turns: BTreeSet<(Time, Way)>,
-    /// How many tickets of each session are open.
-    open: HashMap<Slot, usize>,
+    /// The open tickets of each session, in the order in which they were opened.
+    open: HashMap<Slot, Vec<u64>>,
     /// What the clients have of all this, and of the bytes that sessions own.
     pub shares: Shares,
 }
@@ -106,22 +105,21 @@ impl Held {
     /// Whether a session, or its client with all its sessions, has asked for rows faster than they are written.
     #[must_use]
     pub fn asks_too_much(&self, slot: Slot, client: IpAddr) -> bool {
-        self.open.get(&slot).is_some_and(|open| *open >= MOST_TICKETS) || self.shares.asks_too_much(client)
+        self.open.get(&slot).is_some_and(|open| open.len() >= MOST_TICKETS) || self.shares.asks_too_much(client)
     }
 
     /// The row that a session waits for: what it sends meanwhile waits too, lest a retransmission overtake the row.
     #[must_use]
     pub fn waits_for(&self, slot: Slot) -> Option<u64> {
-        self.latest.get(&slot).copied()
+        self.open.get(&slot)?.last().copied()
     }
 
     /// A session waits for `ticket` from now on.
     pub fn open(&mut self, ticket: u64, slot: Slot, client: IpAddr, now: Time) {
-        self.tickets.insert(ticket, Ticket { slot, client, since: now, packets: Vec::new() });
+        self.tickets.insert(ticket, Ticket { slot: Some(slot), client, since: now, packets: Vec::new() });
         self.shares.take(client, Share::ticket());
         self.oldest.push_back((now, ticket));
-        self.latest.insert(slot, ticket);
-        *self.open.entry(slot).or_default() += 1;
+        self.open.entry(slot).or_default().push(ticket);
     }
 
     /// A packet waits for `ticket`.
@@ -135,19 +133,30 @@ impl Held {
     /// The session that `ticket` is of.
     #[must_use]
     pub fn slot(&self, ticket: u64) -> Option<Slot> {
-        self.tickets.get(&ticket).map(|ticket| ticket.slot)
+        self.tickets.get(&ticket)?.slot
     }
 
     /// The rows of `ticket` stand (or never will): its packets may go.
     pub fn release(&mut self, ticket: u64) -> Vec<WaitingPacket> {
         let Some(done) = self.tickets.remove(&ticket) else { return Vec::new() };
-        if self.latest.get(&done.slot) == Some(&ticket) {
-            self.latest.remove(&done.slot);
+        if let Some(Entry::Occupied(mut open)) = done.slot.map(|slot| self.open.entry(slot)) {
+            open.get_mut().retain(|&other| other != ticket);
+            if open.get().is_empty() {
+                open.remove();
+            }
         }
-        one_less(&mut self.open, done.slot);
         self.shares.give(done.client, Share::ticket());
         done.packets.iter().for_each(|packet| self.shares.give(done.client, packet.share()));
         done.packets
+    }
+
+    /// A session goes. What waits for its rows goes on with them.
+    pub fn part(&mut self, slot: Slot) {
+        for ticket in self.open.remove(&slot).unwrap_or_default() {
+            if let Some(ticket) = self.tickets.get_mut(&ticket) {
+                ticket.slot = None;
+            }
+        }
     }
 
     /// The packets whose rows did not come in time. Their tickets stay open: what TCP repeats waits for the row too.
@@ -198,11 +207,12 @@ impl Held {
         self.rests.contains_key(&way)
     }
 
-    /// A packet that was read in part; it is read on at `turn`.
-    pub fn hold_rest(&mut self, way: Way, segment: HeldSegment, turn: Time) {
+    /// A packet that was read in part; it is read on at `turn`. `None`: it was taken for that, and gets its turn when it
+    /// [is given back](Held::rest_done).
+    pub fn hold_rest(&mut self, way: Way, segment: HeldSegment, turn: Option<Time>) {
         self.keep(&segment);
         self.rests.entry(way).or_default().push_front(segment);
-        self.turns.insert((turn, way));
+        self.turns.extend(turn.map(|turn| (turn, way)));
     }
 
     /// Keeps a packet that came behind one that is read in several goes.
@@ -229,7 +239,7 @@ impl Held {
         None
     }
 
-    /// The packet that was taken has come to its end: the next of its session gets a turn.
+    /// The packet that was taken was read on: it, or the next of its session, gets a turn.
     pub fn rest_done(&mut self, way: Way, turn: Time) {
         match self.rests.get(&way).map(VecDeque::is_empty) {
             Some(true) => drop(self.rests.remove(&way)),
@@ -272,14 +282,5 @@ impl Held {
         }
         self.lose(&segments);
         segments
-    }
-}
-
-fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() = count.get().saturating_sub(1);
-        if *count.get() == 0 {
-            count.remove();
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::claims::Owner;
 use super::effects::{Effects, rows_of};
 use super::expectation::{Mode, Outcome};
 use super::held::SoFar;
@@ -62,7 +63,11 @@ impl Director {
             // The end of a connection that is not known asks for nothing.
             return if parsed.payload.is_empty() { unmarked(hook) } else { unread() };
         };
-        let Some(slot) = self.whose(now, (slot, direction, syn), (&parsed, bytes), actions) else { return unread() };
+        let slot = match self.whose(now, (slot, direction, syn), (&parsed, bytes), actions) {
+            Owner::Session(slot) => slot,
+            Owner::Nobody => return unread(),
+            Owner::Later => return self.drop_held(),
+        };
         let again = self.held.segments(slot) > 0;
         let packet = ControlPacket { id, hook, mark, bytes, truncated };
         let decision = self.segment(now, (slot, direction, syn), packet, (&parsed, SoFar::default()), actions);
@@ -273,6 +278,7 @@ impl Director {
         }
         // What was not read to its end comes again.
         actions.extend(self.held.take_rests(slot).into_iter().map(|segment| Action::Drop { id: segment.id }));
+        self.held.part(slot);
         if let Some(entry) = self.table.remove(slot) {
             self.held.shares.give(client_of(&entry.key), Share::bytes(entry.heap as usize));
         }

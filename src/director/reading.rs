@@ -79,8 +79,9 @@ impl Director {
                 if verdict == Verdict::Hold {
                     self.held.hold_segment(slot, segment);
                 } else {
-                    let turn = self.turn(now, slot);
-                    self.held.hold_rest((slot, direction), segment, turn);
+                    let way = (slot, direction);
+                    let turn = (!self.held.has_rest(way)).then(|| self.turn(now, slot));
+                    self.held.hold_rest(way, segment, turn);
                 }
                 Decision::Held
             }

@@ -50,6 +50,8 @@ pub struct SessionEntry {
     pub expectation: Option<Box<Expectation>>,
     /// When its first packet came.
     pub born: Time,
+    /// How many sessions there had been before it: of two the elder has the lower.
+    pub nth: u64,
     /// Its last command.
     pub verb: Option<Verb>,
     /// When its last packet came, or IPVS was last seen to have it.
@@ -91,6 +93,8 @@ const NOBODY: Slot = Slot::MAX;
 #[derive(Default)]
 pub struct Table {
     entries: Vec<Option<SessionEntry>>,
+    /// How many there ever were.
+    ever: u64,
     free: Vec<Slot>,
     index: HashTable<Slot>,
     hasher: DefaultHashBuilder,
@@ -137,6 +141,8 @@ impl Table {
         let (older, newer, heap, paid) = (NOBODY, NOBODY, 0, Time::ZERO);
         let before = self.find(&key);
         let (born, seen, beside) = (now, now, before.unwrap_or(NOBODY));
+        let nth = self.ever;
+        self.ever = self.ever.wrapping_add(1);
         let entry = SessionEntry {
             key,
             ftp,
@@ -144,6 +150,7 @@ impl Table {
             standing,
             expectation,
             born,
+            nth,
             verb,
             seen,
             heap,

@@ -27,13 +27,16 @@ impl Session {
             self.reset(segment, events);
             return Verdict::Pass;
         }
-        match self.belonging(context.now, context.syn, segment) {
-            Belonging::Own => {}
+        let belonging = self.belonging(context.now, context.syn, segment);
+        match belonging {
+            Belonging::Own | Belonging::Again => {}
             Belonging::Another => self.restart(events),
             Belonging::Nobody => return Verdict::Pass,
             Belonging::Beyond => return Verdict::Drop,
         }
-        self.note(context, segment);
+        if belonging != Belonging::Again {
+            self.note(context, segment);
+        }
         if segment.flags.has(Flags::SYN) {
             return Verdict::Pass;
         }

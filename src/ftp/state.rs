@@ -59,6 +59,8 @@ pub struct Session {
     /// Whether it is blind because what it says is encrypted.
     pub(super) ciphered: bool,
     pub(super) closed: bool,
+    /// Whether the replies do not pass here.
+    pub(super) unheard: bool,
 }
 
 impl Session {

@@ -1,8 +1,9 @@
 //! What is let go without having been read to its end, because there is no room to keep it.
 
 use super::early::is_harmless;
+use super::line::wipe;
 use super::state::{LineMode, Session};
-use super::stream::{Ahead, advance, distance};
+use super::stream::{advance, distance};
 use super::{BlindReason, Context, Direction, Event, Flags, Segment, Verdict};
 
 impl Session {
@@ -16,12 +17,15 @@ impl Session {
         events: &mut Vec<Event>,
     ) -> Verdict {
         let end = advance(segment.seq, segment.payload.len());
+        if segment.direction == Direction::ToServer {
+            // What comes with the same number may be another text, dropped or not.
+            self.resumes = None;
+        }
         match segment.direction {
             Direction::ToServer if !self.may_skip_commands(context, segment) => return Verdict::Drop,
             Direction::ToServer => {
                 self.dim(BlindReason::Memory, events);
                 self.skip_copies(end, events);
-                self.resumes = None;
             }
             Direction::ToClient => {
                 self.dim(BlindReason::Memory, events);
@@ -45,11 +49,16 @@ impl Session {
         rest.is_empty() || (!self.ciphered && self.to_server.mode == LineMode::Start && is_harmless(context, rest))
     }
 
-    /// Commands up to `end` are not read, nor the copies of others behind them. Those passed because they are harmless, so
-    /// that they may pass once more.
-    fn skip_copies(&mut self, end: u32, events: &mut Vec<Event>) {
-        let copies = self.heap.as_mut().map(|heap| std::mem::take(&mut heap.ahead));
-        let last = copies.as_ref().and_then(Ahead::last).filter(|last| distance(*last, end) > 0);
-        self.skip_commands(last.unwrap_or(end), events);
+    /// Commands up to `end` are not read, nor the copies that follow them. Those passed because they are harmless, so that they
+    /// may pass once more. Copies behind a hole stay: what fills it is to be read.
+    fn skip_copies(&mut self, mut end: u32, events: &mut Vec<Event>) {
+        while let Some((seq, mut copy)) = self.heap.as_mut().and_then(|heap| heap.ahead.take(end)) {
+            let behind = advance(seq, copy.len());
+            wipe(&mut copy);
+            if distance(behind, end) > 0 {
+                end = behind;
+            }
+        }
+        self.skip_commands(end, events);
     }
 }

@@ -24,8 +24,18 @@ pub enum Belonging {
     Another,
     /// Nobody's who knows this one's numbers.
     Nobody,
-    /// The client's, but further ahead than anything is kept.
+    /// The client's, of what it said before, and it acknowledges more than was heard of: that much is not believed.
+    Again,
+    /// The client's, but not to be read here, or further ahead than anything is kept.
     Beyond,
+}
+
+impl Belonging {
+    /// Whether it is to be read by this session.
+    #[must_use]
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::Own | Self::Again)
+    }
 }
 
 impl Session {
@@ -44,6 +54,9 @@ impl Session {
         if ack && (!half.known || !is_elsewhere(segment.seq, half.next)) {
             return Belonging::Own;
         }
+        if let Some(astray) = self.with_another_ack(segment) {
+            return astray;
+        }
         // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
         // (No server's buffer reaches further; and who was made to follow the wrong numbers by a forged first segment must not
         // drop what is right.)
@@ -56,7 +69,35 @@ impl Session {
         if syn == Syn::Seen && self.may_be_replaced(now) && !segment.payload.is_empty() {
             return Belonging::Another;
         }
-        if beyond { Belonging::Beyond } else { Belonging::Nobody }
+        if beyond || self.may_reach(segment) { Belonging::Beyond } else { Belonging::Nobody }
+    }
+
+    /// Whose a segment is that fits the client's number alone. A server may take it, for it believes acknowledgements of long
+    /// ago (RFC 5961 §5.2); TCP repeats it with one that fits, if it is the client's own. Where the replies do not pass here
+    /// an acknowledgement can be far ahead behind a long one, since those without a payload do not come here either: then the
+    /// very next number is proof enough, what was read is judged again, and what is early comes again behind what it follows.
+    fn with_another_ack(&self, segment: &Segment<'_>) -> Option<Belonging> {
+        let (half, other) = self.halves(segment.direction);
+        if is_elsewhere(segment.seq, half.next) || !self.may_reach(segment) {
+            return None;
+        }
+        let believable = self.unheard && distance(segment.ack, other.next) > 0;
+        Some(match distance(segment.seq, half.next) {
+            0 if believable => Belonging::Own,
+            ..0 if believable => Belonging::Again,
+            _ => Belonging::Beyond,
+        })
+    }
+
+    /// Whether the server may come to read what the client sends here, whatever it acknowledges.
+    #[must_use]
+    pub fn may_reach(&self, segment: &Segment<'_>) -> bool {
+        segment.direction == Direction::ToServer
+            && self.is_whole()
+            && !self.ciphered
+            && !self.closed
+            && !segment.payload.is_empty()
+            && (-FURTHEST..=FURTHEST).contains(&distance(segment.seq, self.to_server.next))
     }
 
     /// Whether a SYN that was seen can be that of another connection.
@@ -75,6 +116,19 @@ impl Session {
         let next = half.next.wrapping_add(u32::from(half.fin));
         let ends = segment.flags.has(Flags::RST) && half.known && (segment.seq == half.next || segment.seq == next);
         !self.closed && (ends || (near && segment.flags.has(Flags::ACK)))
+    }
+
+    /// Whether a segment is this connection's whatever others on its ports know: the numbers of both halves are known, and fit, or
+    /// that of the client does and the server may take it.
+    #[must_use]
+    pub fn owns(&self, segment: &Segment<'_>) -> bool {
+        let near = self.may_reach(segment) && !is_elsewhere(segment.seq, self.to_server.next);
+        self.is_whole() && (near || self.is_known_to(segment))
+    }
+
+    /// Whether both of its numbers are known.
+    const fn is_whole(&self) -> bool {
+        self.to_server.known && self.to_client.known
     }
 
     pub(super) const fn halves(&self, direction: Direction) -> (&Half, &Half) {
@@ -101,7 +155,8 @@ impl Session {
             self.take_up_at(segment.direction, segment.seq.wrapping_add(1));
             return;
         }
-        let unread = context.policy.replies == Replies::Unseen || self.ciphered;
+        self.unheard = context.policy.replies == Replies::Unseen;
+        let unread = self.unheard || self.ciphered;
         if segment.direction == Direction::ToServer && unread {
             self.follow_acknowledgements(segment.ack);
         }

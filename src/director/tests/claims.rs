@@ -1,6 +1,8 @@
 //! A forged SYN, and segments with any numbers behind it, beside a connection that lives.
 
 use super::*;
+use crate::director::key::ConnectionKey;
+use crate::director::shares::Share;
 
 /// What an address that is forged sends behind its SYN.
 fn forged(director: &mut Director, now: Time, wire: &Wire, seq: u32, text: &str) -> (Decision, Vec<Action>) {
@@ -9,6 +11,22 @@ fn forged(director: &mut Director, now: Time, wire: &Wire, seq: u32, text: &str)
     let packet = ControlPacket { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
     let decision = director.packet(now, packet, &mut actions);
     (decision, actions)
+}
+
+/// A packet of the client with both numbers.
+fn numbered(seq: u32, ack: u32, wire: &Wire, text: &str) -> Vec<u8> {
+    let mut bytes = tcp(wire.client, wire.far_end(), seq, 0x18, text.as_bytes());
+    bytes[28..32].copy_from_slice(&ack.to_be_bytes());
+    wire::Packet::parse(&bytes).expect("a packet").complete(&mut bytes);
+    bytes
+}
+
+/// Behind a SYN.
+fn claims(director: &mut Director, now: Time, wire: &Wire, mut bytes: Vec<u8>) -> (Decision, String, Vec<Action>) {
+    let (mark, mut actions) = (MARKS.control(wire.index).0 | Marks::BEGUN, Vec::new());
+    let packet = ControlPacket { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
+    let decision = director.packet(now, packet, &mut actions);
+    (decision, payload(&bytes), actions)
 }
 
 fn deletes(actions: &[Action]) -> usize {
@@ -160,4 +178,108 @@ fn a_bare_reset_ends_the_connection_that_it_is_next_of() {
     let mut rst = tcp(wire.client, wire.far_end(), wire.sent, 0x04, b"");
     let (_, _, actions) = wire.offer(&mut director, at(62), Hook::Postrouting, &mut rst);
     assert_eq!((deletes(&actions), director.table.len()), (1, 1));
+}
+
+const THIRD: &str = "PORT 10,0,0,99,200,10\r\n";
+
+/// Whose numbers are all known is asked before one that anything fits.
+#[test]
+fn a_claim_takes_no_segment_that_fits_both_numbers() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, mut wire) = with_a_pinhole(forwarding);
+        let ack = wire.answered;
+        if forwarding == ForwardingMethod::Dr {
+            let mut bytes = numbered(wire.sent, ack, &wire, "NOOP\r\n");
+            let _ = wire.offer(&mut director, Time::ZERO, Hook::Postrouting, &mut bytes);
+            wire.sent += 6;
+        }
+        let mut bytes = numbered(wire.sent, ack, &wire, &THIRD[..10]);
+        let _ = wire.offer(&mut director, at(61), Hook::Postrouting, &mut bytes);
+        wire.sent += 10;
+        // Right behind, and with a number that is near but fits nothing.
+        let behind = wire.sent.wrapping_sub((1 << 18) + 1);
+        for seq in [behind, wire.sent] {
+            let bytes = numbered(seq, ack.wrapping_sub(ASTRAY), &wire, "NOOP\r\n");
+            let (decision, ..) = claims(&mut director, at(61), &wire, bytes);
+            assert_eq!(decision == Decision::Drop, seq == wire.sent, "{forwarding:?}");
+        }
+        assert_eq!(director.table.len(), 2, "{forwarding:?}");
+        let (decision, text, _) = claims(&mut director, at(61), &wire, numbered(wire.sent, ack, &wire, &THIRD[10..]));
+        assert!(matches!(decision, Decision::Accept { edited: true, .. }), "{forwarding:?}: {decision:?} {text}");
+        assert!(text.starts_with("XXX"), "{forwarding:?}: {text}");
+    }
+}
+
+/// The true connection's first command came behind one that was forged, and then it is idle.
+#[test]
+fn claims_replace_each_other_and_not_who_is_idle() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let mut director = director(forwarding, false);
+        director.setup.clusters[0].pinhole_timeout = Duration::from_secs(600);
+        let wire = Wire::new(client(), 2, forwarding);
+        let _ = claims(&mut director, Time::ZERO, &wire, numbered(ASTRAY, ASTRAY, &wire, "NOOP\r\n"));
+        let (decision, _, actions) = claims(&mut director, at(1), &wire, numbered(1000, 5000, &wire, PORT));
+        assert_eq!((decision, director.table.len()), (Decision::Held, 2), "{forwarding:?}");
+        director.rows_done(ticket(&actions), false, &mut Vec::new());
+        for guess in 2..12_u32 {
+            let far = guess << 27;
+            let (.., actions) =
+                claims(&mut director, at(70), &wire, numbered(ASTRAY ^ far, ASTRAY ^ far, &wire, "NOOP\r\n"));
+            assert_eq!(deletes(&actions), 0, "{forwarding:?} {guess}");
+        }
+        assert_eq!(director.table.len(), 4, "{forwarding:?}");
+    }
+}
+
+/// A session that begins where another was waits for nothing that was that one's.
+#[test]
+fn a_claim_inherits_no_rows_that_are_waited_for() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let mut wire = Wire::new(client(), 2, ForwardingMethod::Dr);
+    let mut tickets = Vec::new();
+    for port in 10..18 {
+        let (_, _, actions) = wire.says(&mut director, Time::ZERO, &format!("PORT 203,0,113,5,200,{port}\r\n"));
+        tickets.push(ticket(&actions));
+    }
+    assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0, Decision::Drop, "it asks too much");
+    let slot = director.table.find(&ConnectionKey::new(wire.client, wire.far_end())).expect("a session");
+    director.remove(Time::ZERO, slot, &mut Vec::new());
+    let mut next = Wire::new(SocketAddr::new(client().ip(), 40_001), 2, ForwardingMethod::Dr);
+    assert_eq!(next.says(&mut director, Time::ZERO, "NOOP\r\n").0, PASSES_UNMARKED);
+    let (decision, _, actions) = next.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,99\r\n");
+    assert_eq!(decision, Decision::Held);
+    let mut released = Vec::new();
+    tickets.into_iter().for_each(|ticket| director.rows_done(ticket, false, &mut released));
+    assert_eq!(released.len(), 8, "what waited goes on");
+    assert_eq!(next.says(&mut director, Time::ZERO, "NOOP\r\n").0, Decision::Held, "its own row is not there");
+    director.rows_done(ticket(&actions), false, &mut Vec::new());
+    assert_eq!(next.says(&mut director, Time::ZERO, "NOOP\r\n").0, PASSES_UNMARKED);
+}
+
+/// While more rows are waited for than are written, no claim is begun, and dropped before it is read.
+#[test]
+fn a_claim_that_cannot_be_read_begins_nothing() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, wire) = with_a_pinhole(forwarding);
+        director.held.shares.take(wire.client.ip(), Share { tickets: 4096, ..Share::default() });
+        let (decision, ..) = claims(&mut director, at(61), &wire, numbered(ASTRAY, ASTRAY, &wire, "NOOP\r\n"));
+        assert_eq!((decision, director.table.len()), (Decision::Drop, 1), "{forwarding:?}");
+        director.held.shares.give(wire.client.ip(), Share { tickets: 4096, ..Share::default() });
+        let (decision, ..) = claims(&mut director, at(61), &wire, numbered(ASTRAY, ASTRAY, &wire, "NOOP\r\n"));
+        assert_eq!((decision, director.table.len()), (PASSES_UNMARKED, 2), "{forwarding:?}: it comes again");
+    }
+}
+
+/// There is no room for the claim, and the segment may be of the connection that is there.
+#[test]
+fn a_claim_without_room_hides_no_command() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, wire) = with_a_pinhole(forwarding);
+        director.setup.limits.client_sessions = 1;
+        for (far, decides) in [(0, Decision::Drop), (1 << 20, Decision::Drop), (ASTRAY, OPENS_PINHOLE)] {
+            let bytes = numbered(wire.sent + far, wire.answered.wrapping_sub(ASTRAY), &wire, THIRD);
+            assert_eq!(claims(&mut director, at(61), &wire, bytes).0, decides, "{forwarding:?} {far}");
+        }
+        assert_eq!(director.table.len(), 1, "{forwarding:?}");
+    }
 }

@@ -164,3 +164,65 @@ fn a_network_is_one_client() {
     shares.give(client, Share::bytes(7));
     assert_eq!(shares.clients(), 0);
 }
+
+/// A client that has used up its part.
+fn without_room(forwarding: ForwardingMethod) -> (Director, Wire) {
+    let mut director = roomy(forwarding);
+    director.setup.limits.memory = 0;
+    let mut wire = Wire::new(client(), 1, forwarding);
+    assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\n").0, PASSES_UNMARKED);
+    (director, wire)
+}
+
+#[test]
+fn what_was_dropped_half_read_is_judged_when_another_text_comes_in_its_place() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, mut wire) = without_room(forwarding);
+        let seq = wire.sent;
+        let lines = "NOOP\r\n".repeat(16) + "PORT 10,0,0,99,200,10\r\n";
+        assert_eq!(wire.says(&mut director, Time::ZERO, &lines).0, Decision::Drop);
+        wire.sent = seq;
+        let lines = "PORT 10,0,0,99,200,10\r\n".to_owned() + &format!("NOOP {}\r\n", "x".repeat(66)) + "NOOP\r\n";
+        let (_, bytes, _) = wire.says(&mut director, Time::ZERO, &lines);
+        assert!(payload(&bytes).starts_with("XXXX "), "{forwarding:?}: {}", payload(&bytes));
+    }
+}
+
+#[test]
+fn a_hole_behind_what_goes_unread_is_still_read() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, mut wire) = without_room(forwarding);
+        director.setup.limits.memory = 64 << 20;
+        let seq = wire.sent;
+        wire.sent = seq + 200;
+        assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\nNOOP\r\n").0, PASSES_UNMARKED);
+        director.setup.limits.memory = 0;
+        wire.sent = seq;
+        let decision = wire.says(&mut director, Time::ZERO, &"NOOP\r\n".repeat(MANY)).0;
+        assert_eq!(decision, OPENS_PINHOLE, "{forwarding:?}: unread");
+        director.setup.limits.memory = 64 << 20;
+        let _ = wire.says(&mut director, Time::ZERO, "PORT 10,0,");
+        let (_, bytes, _) = wire.says(&mut director, Time::ZERO, "0,99,200,10\r\n");
+        assert!(payload(&bytes).starts_with("XXX"), "{forwarding:?}: {}", payload(&bytes));
+    }
+}
+
+/// Of what lies right behind it nothing is missing.
+#[test]
+fn what_follows_copies_that_go_unread_is_read() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, mut wire) = without_room(forwarding);
+        director.setup.limits.memory = 64 << 20;
+        let seq = wire.sent;
+        let lines = "NOOP\r\n".repeat(MANY);
+        wire.sent = seq + u32::try_from(lines.len()).expect("short");
+        assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\nNOOP\r\n").0, PASSES_UNMARKED);
+        let end = wire.sent;
+        director.setup.limits.memory = 0;
+        wire.sent = seq;
+        assert_eq!(wire.says(&mut director, Time::ZERO, &lines).0, OPENS_PINHOLE, "{forwarding:?}: unread");
+        wire.sent = end;
+        let (decision, _, actions) = wire.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+        assert_eq!((decision, puts(&actions).len()), (Decision::Held, 1), "{forwarding:?}");
+    }
+}
