@@ -57,7 +57,9 @@ impl Director {
             self.table.prefer(theirs);
             return Owner::Session(theirs);
         }
-        if belonging != Belonging::Another || closed || segment.flags.has(Flags::RST) {
+        // One that was forged twice says it is nobody's, and must not speak for the others.
+        let another = entries().any(|(_, ftp)| ftp.belonging(now, syn, &segment) == Belonging::Another);
+        if !another || closed || segment.flags.has(Flags::RST) {
             return Owner::Session(slot);
         }
         // It would be dropped before it is read, and leave a session that knows no numbers, and takes what fits others'.

@@ -23,6 +23,8 @@
 
 mod address;
 mod asks;
+#[cfg(test)]
+mod astray;
 mod bounce;
 mod commands;
 mod dialogue;

@@ -283,3 +283,17 @@ fn a_claim_without_room_hides_no_command() {
         assert_eq!(director.table.len(), 1, "{forwarding:?}");
     }
 }
+
+/// What was forged and heard twice does not keep a new connection from being read.
+#[test]
+fn behind_two_forged_segments_a_new_connection_is_read() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let (mut director, wire) = with_a_pinhole(forwarding);
+        for step in 0..2 {
+            let _ = claims(&mut director, at(61), &wire, numbered(ASTRAY + step * 6, ASTRAY, &wire, "NOOP\r\n"));
+        }
+        let bytes = numbered(0x4000_0000, 0x4000_0000, &wire, "PORT 203,0,113,5,200,99\r\n");
+        let (decision, ..) = claims(&mut director, at(61), &wire, bytes);
+        assert_eq!(decision, Decision::Held, "{forwarding:?}");
+    }
+}

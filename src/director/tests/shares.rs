@@ -226,3 +226,16 @@ fn what_follows_copies_that_go_unread_is_read() {
         assert_eq!((decision, puts(&actions).len()), (Decision::Held, 1), "{forwarding:?}");
     }
 }
+
+#[test]
+fn a_packet_of_many_lines_has_one_turn_at_a_time() {
+    let mut director = roomy(ForwardingMethod::Dr);
+    let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let _ = wire.says(&mut director, Time::ZERO, &"NOOP\r\n".repeat(16 * 60));
+    let mut goes = 1;
+    while let Some(turn) = director.held.next_turn() {
+        director.resume(turn, &mut Vec::new());
+        goes += 1;
+    }
+    assert_eq!(goes, 60);
+}

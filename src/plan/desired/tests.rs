@@ -122,5 +122,8 @@ fn persistence_is_one_mark_for_control_and_data() {
     assert!(!words.iter().any(|word| word.contains("-t 192.0.2.10:21")));
     // In NAT no answer of a client needs it, and a SYN must not have it.
     config.clusters[0].forwarding = ForwardingMethod::Nat;
-    assert!(!has(&self::words(&config), "nft add element inet ftpdirector persistent4 { 192.0.2.10 . 20 : 0x0f720000 }"));
+    assert!(!has(
+        &self::words(&config),
+        "nft add element inet ftpdirector persistent4 { 192.0.2.10 . 20 : 0x0f720000 }"
+    ));
 }

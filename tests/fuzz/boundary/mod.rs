@@ -50,7 +50,8 @@ pub(super) fn run(input: &[u8]) -> Vec<u64> {
     let ground = Ground::read(*first);
     let world = play(ground.clone(), cells, Forgeries::Sent);
     // Where there are more sessions than places, who sends first has one.
-    let comparable = !world.ground.crowded && !world.kept_alive;
+    // And a connection that begins unseen on a pair of ports that was claimed is one of the claims to the director.
+    let comparable = !world.ground.crowded && !world.kept_alive && !world.claimed_again;
     if world.forged > 0 && world.now < Time::ZERO + LIVELY && comparable {
         let without = play(ground, cells, Forgeries::Left);
         if without.sum != world.sum {
@@ -166,6 +167,7 @@ impl Play {
         for old in world.talks.iter_mut().filter(|talk| talk.client_end == client) {
             (old.finished, old.needs) = ([true; 2], vec![]);
         }
+        world.claimed_again |= world.claimed.contains(&client);
         let first = if life == 0 { u32::MAX - 40 } else { u32::from(life) << 24 };
         let far_end = world.ground.far_end(server);
         world.talks.push(Talk::new(world.now, client, server, far_end, first));
@@ -335,6 +337,7 @@ impl Play {
         if begun {
             // behind a SYN that was forged too; it may ask for what is its own address's, but that is no finding
             payload = CLAIMED[usize::from(cell.b) % CLAIMED.len()].into();
+            self.world.claimed.push(self.world.talks[id].client_end);
         }
         self.world.begun = begun;
         self.world.segment(Cause::Forged(id, side), seq, seq ^ 0x5555_5555, flags, &payload, cell.who & 0x80 != 0);

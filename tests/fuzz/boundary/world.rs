@@ -59,6 +59,10 @@ pub(super) struct World {
     pub forged: u32,
     /// Whether a SYN came before one.
     pub begun: bool,
+    /// The clients' ends of the connections that somebody pretended to begin anew.
+    pub claimed: Vec<SocketAddr>,
+    /// Whether one of them was begun anew after that.
+    pub claimed_again: bool,
     /// Whether they made the kernel remember a session under TLS for longer.
     pub kept_alive: bool,
     /// What came of everything but those: a sum, because rows are written again in no order.
@@ -86,6 +90,8 @@ impl World {
             packets: 0,
             forged: 0,
             begun: false,
+            claimed: vec![],
+            claimed_again: false,
             kept_alive: false,
             sum: 0,
             bytes: 0,
