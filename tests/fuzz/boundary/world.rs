@@ -1,6 +1,7 @@
 //! The director between its clients, its servers and the kernel.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
