@@ -171,7 +171,7 @@ impl Rules {
             .replace("$over_connection", &over(self.connection_packets))
             .replace("$over_client", &over(self.client_packets))
             .replace("$over_begins", &over(self.client_connections))
-            .replace("$over_slowed", &over((self.client_connections / 10).max(1)))
+            .replace("$over_slowed", &over((self.client_connections / 20).max(1)))
             .replace("$begun", &FirewallMark(Marks::BEGUN).to_string())
             .replace("$not_begun", &FirewallMark(!Marks::BEGUN).to_string())
             .replace("$idle", &format!("{}s", self.idle.as_secs().max(1)))

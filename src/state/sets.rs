@@ -166,7 +166,7 @@ pub enum Name {
     ClientPackets,
     /// client (IPv6: its /64) . VIP . control port: the same for the SYNs of control connections.
     ClientConnections,
-    /// As [`Name::ClientConnections`], of clients that were over it within the last half minute: a tenth.
+    /// As [`Name::ClientConnections`], of clients that were over it within the last minute: a twentieth.
     SlowedConnections,
     /// As [`Name::ClientPackets`], for tunnelled control packets.
     TunnelClientPackets,
