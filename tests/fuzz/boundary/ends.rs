@@ -141,6 +141,7 @@ pub(super) struct Replies {
     pub crafty: bool,
     /// Whether it agreed to TLS or the like (RFC 4217 §4, RFC 2228 §3).
     pub agreed: bool,
+    /// Whether what comes now is no greeting: one has come, or anything but "120, wait" (RFC 959 §5.4).
     greeted: bool,
     open: Option<u16>,
     line: usize,
@@ -183,7 +184,6 @@ impl Replies {
                 self.agreed |= matches!(code, 234 | 235);
                 if code >= 200 && mark != b'-' {
                     let greeting = code == 220 && !self.greeted && self.finals == 0;
-                    self.greeted |= greeting;
                     let next = client.commands.get(self.finals - self.surplus);
                     // nor does a 200 too many, or a 227, stand in the place of a 229
                     let early = |command: &Command| command.text.end > left;
@@ -193,6 +193,7 @@ impl Replies {
                     self.surplus += usize::from(!greeting && surplus);
                     self.finals += usize::from(!greeting);
                 }
+                self.greeted |= mark != b'-' && code != 120;
             }
         }
     }
