@@ -4,7 +4,7 @@ use super::bounce::refusal;
 use super::edits::{CommandFate, Extent};
 use super::line::{Scratch, clean, condense, is_blank, is_word, split, wipe};
 use super::sight::is_tls;
-use super::state::{Auth, LineMode, Session, Turn};
+use super::state::{LineMode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
@@ -115,11 +115,11 @@ impl Session {
 
     /// A TLS record where a command should begin. Where the server is heard, it says when encryption begins.
     fn record(&mut self, turn: &mut Turn<'_>, complete: bool) -> CommandFate {
-        if turn.context.policy.replies == Replies::Unseen && self.auth != Auth::Nothing {
+        if turn.context.policy.replies == Replies::Unseen && self.dialogue.asks_for_encryption() {
             self.go_dark(BlindReason::Tls, turn.events);
         } else {
             self.dim(BlindReason::Tls, turn.events);
-            self.count.doubt();
+            self.dialogue.doubt();
         }
         self.to_server.mode = if complete { LineMode::Start } else { LineMode::Discard };
         CommandFate::Pass
@@ -154,10 +154,9 @@ impl Session {
         fate
     }
 
-    /// The end of a line that means nothing. The server answers it.
+    /// The end of a line that means nothing.
     fn unknown(&mut self) -> CommandFate {
-        self.count.doubt();
-        _ = self.count.command(Verb::Other);
+        self.dialogue.count_unknown();
         CommandFate::Pass
     }
 
@@ -252,17 +251,28 @@ impl Session {
         }
     }
 
+    /// A command that is known, or may be one.
+    fn act(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) -> CommandFate {
+        self.count_command(turn, verb);
+        let fate = self.dialogue.command(turn.context, verb, argument, turn.events);
+        // The 235 that begins the encryption (RFC 2228 §3) is not seen.
+        if verb == Verb::Adat && turn.context.policy.replies == Replies::Unseen {
+            self.go_dark(BlindReason::Gssapi, turn.events);
+        }
+        fate
+    }
+
     fn note_garbage(&mut self, turn: &mut Turn<'_>) {
         if !self.to_server.lenient {
             self.dim(BlindReason::Garbage, turn.events);
         }
     }
 
-    pub(super) fn count_command(&mut self, turn: &mut Turn<'_>, verb: Verb) {
+    fn count_command(&mut self, turn: &mut Turn<'_>, verb: Verb) {
         if verb != Verb::Other {
             self.sight(turn.events);
         }
-        let overflow = turn.context.policy.replies == Replies::Seen && self.count.command(verb).is_err();
+        let overflow = self.dialogue.count_command(turn.context.policy.replies, verb).is_err();
         if self.blind.is_none() {
             turn.events.push(Event::Command { verb });
         }

@@ -165,7 +165,7 @@ impl Session {
             wipe(&mut heap.command);
         }
         // Nobody knows how many commands were missed, so no reply can be matched to one until the counts meet again.
-        self.count.doubt();
+        self.dialogue.doubt();
         self.dim(BlindReason::Gap, events);
     }
 }

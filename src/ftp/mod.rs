@@ -4,10 +4,12 @@
 //! [`Verdict`] and with [`Event`]s. It knows no clock, socket or kernel; time comes in with the [`Context`].
 //!
 //! ```text
-//!                                  ┌─▶ commands ─▶ bounce, dialogue ─▶ Event, overwritten command
-//! Segment ─▶ session ─▶ window ─▶ ─┤    (line, verb, address; early: out of order)
-//!            (state)               └─▶ replies, partial_reply ─▶ telling ─▶ Event, rewritten reply
-//!                                       (line ends, passive)     (passive_rewrite, same_length)
+//!                                  ┌─▶ commands ───────────────┐
+//!                                  │    (line, verb; early: out of order)
+//! Segment ─▶ session ─▶ window ─▶ ─┤                           ├─▶ dialogue ─▶ Event, overwritten command
+//!            (state)               │                           │   (asks, bounce)
+//!                                  └─▶ replies, partial_reply ─┴─▶ telling ─▶ Event, rewritten reply
+//!                                       (line ends, passive)       (passive_rewrite, same_length)
 //! ```
 
 #![cfg_attr(

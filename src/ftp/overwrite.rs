@@ -26,7 +26,7 @@ impl Session {
         } else if extent == Extent::First {
             // Only the line feed is left to change, so the server reads on to the next one: two lines are one command to it.
             if *bytes == *b"\n" {
-                self.count.doubt();
+                self.dialogue.doubt();
             }
             overwrite(bytes.get_mut(..1).unwrap_or(&mut []), Length::end());
             self.remember(context, advance(segment.seq, range.start), Length::end());

@@ -53,7 +53,7 @@ impl Session {
         (half.next, half.lenient, half.mode) = (to, true, mode);
         self.ends.settle();
         self.ends.skip();
-        self.count.doubt();
+        self.dialogue.doubt();
         if let Some(heap) = &mut self.heap {
             (heap.reply, heap.held, heap.hold_until, heap.overdue) = (None, None, None, false);
         }
@@ -138,7 +138,7 @@ impl Session {
         let class = self.classify(&line.raw);
         if line.raw.len() < CODE {
             // the code itself never changes
-            line.decided = if is_passive(self.multiline) { 0 } else { line.raw.len() };
+            line.decided = if is_passive(self.dialogue.open_reply()) { 0 } else { line.raw.len() };
         } else if !self.is_awaited(class) {
             self.to_client.mode = LineMode::Skip;
         } else if line.raw.len() > turn.context.policy.line_limit {

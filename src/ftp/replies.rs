@@ -1,14 +1,13 @@
 //! The server's half: from bytes to replies, and what each reply means.
 
-use super::asks::EpsvAllReply;
 use super::commands;
 use super::line::trim_end;
 use super::numbers::decimal;
 use super::passive::{CODE, LineProgress, More, is_passive, parse};
 use super::passive_rewrite::Naming;
-use super::state::{Auth, LineMode, Session, Turn, Unfinished};
+use super::state::{LineMode, Session, Turn, Unfinished};
 use super::stream::{advance, distance};
-use super::{BlindReason, Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
+use super::{Direction, Event, Flags, Replies, Segment, UnparsedReason, Verdict};
 
 /// How many lines are read in one go. They cost less than commands.
 const LINES: usize = 32;
@@ -121,7 +120,7 @@ impl Session {
         match (before, self.to_client.mode) {
             (None, LineMode::Start) => self.reply(turn, trim_end(chunk), Unfinished::new(seq)),
             // a line whose beginning was not kept
-            (None, _) | (_, LineMode::Discard) => self.count.doubt(),
+            (None, _) | (_, LineMode::Discard) => self.dialogue.doubt(),
             (Some(mut line), mode) => {
                 if mode != LineMode::Skip {
                     line.raw.extend_from_slice(chunk);
@@ -137,7 +136,7 @@ impl Session {
     /// How lines end is learned from a greeting, if the stream begins with one.
     fn expect_greeting(&mut self, first: &[u8]) {
         let begins = |code: &[u8]| first.iter().zip(code).all(|(a, b)| a == b);
-        if self.ends.is_new() && !(self.count.awaits_greeting() && (begins(b"220") || begins(b"120"))) {
+        if self.ends.is_new() && !(self.dialogue.awaits_greeting() && (begins(b"220") || begins(b"120"))) {
             self.ends.settle();
         }
     }
@@ -158,10 +157,10 @@ impl Session {
             (None, false) => Err(UnparsedReason::Unasked),
         };
         match class {
-            Class::First(_) => self.multiline = code,
+            Class::First(_) => self.dialogue.begin_reply(code),
             Class::Between(_) | Class::NoCode => {}
             Class::Last(_) => {
-                if let (Err(reason), true, None) = (done, is_passive(code), self.told) {
+                if let (Err(reason), true, false) = (done, is_passive(code), self.dialogue.has_told()) {
                     turn.events.push(Event::UnparsedReply { code, reason });
                 }
                 self.replied(turn, code);
@@ -193,27 +192,19 @@ impl Session {
 
     /// Takes a complete reply into account.
     fn replied(&mut self, turn: &mut Turn<'_>, code: u16) {
-        self.multiline = 0;
-        self.told = None;
         turn.events.push(Event::Reply { code });
-        if self.count.reply(code) == EpsvAllReply::EpsvAll {
-            self.epsv_all = true;
-        }
-        match (code, self.auth) {
-            (234, Auth::Tls) => self.go_dark(BlindReason::Tls, turn.events),
-            (234 | 235, Auth::Gssapi) => self.go_dark(BlindReason::Gssapi, turn.events),
-            (500.., Auth::Tls | Auth::Gssapi) => self.auth = Auth::Nothing,
-            _ => {}
+        if let Some(encryption) = self.dialogue.reply(code) {
+            self.go_dark(encryption, turn.events);
         }
     }
 
     /// Whether a line may name the port that the client asked for.
     pub(super) fn is_awaited(&self, class: Class) -> bool {
-        self.count.awaits(class.code())
+        self.dialogue.awaits_port(class.code())
     }
 
     pub(super) fn classify(&self, line: &[u8]) -> Class {
-        match (self.multiline, code_of(line)) {
+        match (self.dialogue.open_reply(), code_of(line)) {
             (0, Some((code, Mark::More))) => Class::First(code),
             (0, Some((code, Mark::Last))) => Class::Last(code),
             (0, None) => Class::NoCode,

@@ -90,7 +90,7 @@ impl Session {
     /// Commands without a final reply, at most 255; where replies are not seen, 0.
     #[must_use]
     pub fn awaiting(&self) -> u8 {
-        u8::try_from(self.count.outstanding()).unwrap_or(u8::MAX)
+        u8::try_from(self.dialogue.outstanding()).unwrap_or(u8::MAX)
     }
 
     /// Why it cannot be read at present.

@@ -4,7 +4,7 @@
 //! a line a command may stand, and a server that is more patient than the inspector would read it.
 
 use super::line::{Scratch, clean, is_blank, split, wipe};
-use super::state::{Auth, LineMode, Session, Turn};
+use super::state::{LineMode, Session, Turn};
 use super::stream::{Ahead, advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Event, Flags, Segment, Verb};
@@ -52,9 +52,8 @@ impl Session {
         for half in [&mut self.to_server, &mut self.to_client] {
             (half.line, half.mode) = (0, LineMode::Start);
         }
-        self.count.forget();
+        self.dialogue.end_in_the_dark();
         self.ends.settle();
-        (self.auth, self.told, self.multiline) = (Auth::Nothing, None, 0);
         if let Some(heap) = &mut self.heap {
             wipe(&mut heap.command);
             heap.ahead = Ahead::default();
@@ -78,7 +77,7 @@ impl Session {
             self.to_client.mode = LineMode::Skip;
         }
         self.forget(self.to_server.next);
-        self.count.doubt();
+        self.dialogue.doubt();
     }
 
     /// Follows a stream that is not read.

@@ -5,14 +5,14 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-use super::asks::Count;
+use super::dialogue::Dialogue;
 use super::edits::Edits;
 use super::ends::LineEnds;
 use super::line::wipe;
 use super::passive_rewrite::NamedPort;
 use super::same_length::Released;
 use super::stream::{Ahead, Patches};
-use super::{BlindReason, CancelReason, Context, Direction, Event, Told, UnparsedReason, Verb};
+use super::{BlindReason, Context, Direction, Event, Told, UnparsedReason, Verb};
 use crate::time::Time;
 
 /// How long a client's bytes may be missing before they are given up: a few of its retransmissions.
@@ -25,8 +25,8 @@ pub struct Session {
     /// Where replies are not seen, `next` is what the client has acknowledged of them.
     pub(super) to_client: Half,
     pub(super) heap: Option<Box<Heap>>,
-    /// Commands and their replies.
-    pub(super) count: Count,
+    /// What commands and replies have agreed on.
+    pub(super) dialogue: Dialogue,
     /// Where reading of the client's half began.
     pub(super) begin: u32,
     /// What the client sends again from before here is dropped: it may lack an edit, or never have been read.
@@ -37,24 +37,10 @@ pub struct Session {
     pub(super) since: u32,
     /// How many segments of the client brought something.
     pub(super) heard: Heard,
-    /// The expectation that the last PORT, PASV or transfer made.
-    pub(super) pending: Pending,
-    /// Whether a transfer verb came after it.
-    pub(super) began: bool,
-    /// Whether PORT or PASV was ever given: if not, transfers use the default data port (RFC 959 §3.2).
-    pub(super) named: bool,
-    /// Whether EPSV ALL was accepted (RFC 2428 §4).
-    pub(super) epsv_all: bool,
     /// The verb of the unfinished command, once known.
     pub(super) verb: Verb,
-    /// A security mechanism that was asked for (RFC 2228 §3).
-    pub(super) auth: Auth,
     /// How the server ends its lines.
     pub(super) ends: LineEnds,
-    /// The code of a reply of several lines that is being read; 0 if none is.
-    pub(super) multiline: u16,
-    /// The port that this reply named, and the one that the client is told.
-    pub(super) told: Option<(u16, u16)>,
     pub(super) blind: Option<BlindReason>,
     /// Whether it is blind because what it says is encrypted.
     pub(super) ciphered: bool,
@@ -73,14 +59,6 @@ impl Session {
         match direction {
             Direction::ToServer => &mut self.to_server,
             Direction::ToClient => &mut self.to_client,
-        }
-    }
-
-    /// Ends the pending expectation, if there is one.
-    pub(super) fn cancel(&mut self, reason: CancelReason, events: &mut Vec<Event>) {
-        if self.pending != Pending::Nothing {
-            self.pending = Pending::Nothing;
-            events.push(Event::Cancel { reason });
         }
     }
 
@@ -146,24 +124,6 @@ pub(super) enum Heard {
     Nothing,
     Once,
     More,
-}
-
-/// Which kind of data connection is expected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Pending {
-    #[default]
-    Nothing,
-    Passive,
-    Active,
-}
-
-/// What AUTH asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Auth {
-    #[default]
-    Nothing,
-    Tls,
-    Gssapi,
 }
 
 /// What a session needs now and then.

@@ -10,24 +10,24 @@ impl Session {
     /// A reply names a port: asks what the client shall be told, once for each. `None` if it must open nothing.
     pub(super) fn tell(&mut self, turn: &mut Turn<'_>, code: u16, spelling: Spelling) -> Option<NamedPort> {
         let port = spelling.port;
-        let known = self.told.filter(|(named, _)| *named == port);
+        let known = self.dialogue.told(port);
         if port < 1024 {
             if known.is_none() {
-                turn.events.push(Event::Refuse { verb: self.count.asker(), reason: RefuseReason::LowPort });
+                turn.events.push(Event::Refuse { verb: self.dialogue.asker(), reason: RefuseReason::LowPort });
             }
-            self.told = Some((port, port));
+            self.dialogue.tell(port, port);
             return None;
         }
-        let told = known.map_or_else(|| (turn.ports)(port), |(_, told)| Told::Port(told));
+        let told = known.map_or_else(|| (turn.ports)(port), Told::Port);
         let told = match told {
             Told::Port(told) => told,
             Told::Refuse(reason) => {
                 turn.events.push(Event::UnparsedReply { code, reason });
-                self.told = Some((port, port));
+                self.dialogue.tell(port, port);
                 return None;
             }
         };
-        self.told = Some((port, told));
+        self.dialogue.tell(port, told);
         Some(NamedPort { spelling, port: told, again: known.is_some() })
     }
 
@@ -49,14 +49,14 @@ impl Session {
         (text, written): (&[u8], Written),
         events: &mut Vec<Event>,
     ) {
-        let (verb, code, from) = (self.count.asker(), naming.code, naming.said());
+        let (verb, code, from) = (self.dialogue.asker(), naming.code, naming.said());
         let to = match written {
             Written::Whole(_) => naming.told(),
             Written::Address(_) => Endpoint { port: from.port, ..naming.told() },
             Written::Nothing => from,
         };
         if !naming.named.again {
-            self.told = Some((from.port, to.port));
+            self.dialogue.tell(from.port, to.port);
             events.push(Event::ExpectPassive { verb, code, said: from, port: to.port });
         }
         if let Written::Whole(out) | Written::Address(out) = written {

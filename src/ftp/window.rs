@@ -218,8 +218,8 @@ impl Session {
     pub(super) fn finish(&mut self, direction: Direction, replies: Replies, events: &mut Vec<Event>) {
         let half = self.half(direction);
         half.fin = true;
-        if direction == Direction::ToServer && !self.began {
-            self.cancel(CancelReason::Fin, events);
+        if direction == Direction::ToServer {
+            self.dialogue.end_commands(CancelReason::Fin, events);
         }
         let both = self.to_server.fin && self.to_client.fin;
         if !self.closed && (both || (direction == Direction::ToServer && replies == Replies::Unseen)) {
@@ -228,7 +228,7 @@ impl Session {
     }
 
     fn close(&mut self, events: &mut Vec<Event>) {
-        self.cancel(CancelReason::Close, events);
+        self.dialogue.cancel(CancelReason::Close, events);
         self.closed = true;
         events.push(Event::End);
     }
