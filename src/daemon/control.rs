@@ -49,10 +49,8 @@ const COPY: u32 = 65531;
 /// How long a start waits for the first answers of name servers.
 const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The running daemon: its threads, and the configuration in force.
+/// The running daemon: its threads, and what they share.
 pub struct Daemon {
-    /// What the file says. (The view's is that with what quiesces.)
-    config: Config,
     kernel: Reconciler,
     packets: Packets,
     health: Health,
@@ -110,8 +108,10 @@ impl Daemon {
         health.resume(&config, &availability.down);
         let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
         let Plan { config: inforce, indexes, quiescing, absent, services, .. } = plan;
+        let config = Arc::new(config);
         let view = Arc::new(Mutex::new(View {
-            config: inforce,
+            config: View::share(&config, inforce),
+            file: config,
             indexes,
             availability,
             health: health.view(),
@@ -140,7 +140,6 @@ impl Daemon {
         // An interface that comes later must not keep the others waiting.
         let complaint = lines(&missing(&absent));
         let daemon = Self {
-            config,
             kernel,
             packets,
             health,
@@ -175,12 +174,13 @@ impl Daemon {
     pub fn reload(&mut self, reread: &impl Fn() -> Result<Config, String>) -> Result<(), String> {
         notify(&[NotifyState::Reloading]);
         let result = reread().and_then(|config| {
-            let mut availability = self.lock().availability.clone();
-            if let Some(fixed) = restart::needed(&self.config, &config) {
+            let (before, mut availability) = self.standing();
+            if let Some(fixed) = restart::needed(&before, &config) {
                 return Err(format!("{fixed} can only be changed by a restart"));
             }
             availability.retain(&config);
-            self.apply(config.clone(), availability)?;
+            let config = Arc::new(config);
+            self.apply(&config, availability)?;
             self.health.configure(&config);
             self.follow_health();
             Ok(())
@@ -201,11 +201,11 @@ impl Daemon {
 
     /// Makes the weights what the health checks say. What fails is tried again at the next look.
     fn follow_health(&mut self) {
-        let mut availability = self.lock().availability.clone();
+        let (file, mut availability) = self.standing();
         let down = self.health.view().down();
         if availability.down != down {
             availability.down = down;
-            if let Err(error) = self.apply(self.config.clone(), availability) {
+            if let Err(error) = self.apply(&file, availability) {
                 self.complain(error);
             }
         }
@@ -221,8 +221,8 @@ impl Daemon {
     }
 
     fn drain(&mut self, server: ServerName, drained: bool) -> Result<(), String> {
-        let mut availability = self.lock().availability.clone();
-        let cluster = self.config.clusters.iter().find(|cluster| cluster.name == server.0);
+        let (file, mut availability) = self.standing();
+        let cluster = file.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
             let why = "it is no longer in the configuration, and gets no new sessions";
@@ -234,20 +234,30 @@ impl Daemon {
         } else {
             availability.drained.remove(&server)
         };
-        self.apply(self.config.clone(), availability)
+        self.apply(&file, availability)
+    }
+
+    /// What the file says, and which servers get no new sessions.
+    fn standing(&self) -> (Arc<Config>, Availability) {
+        let view = self.lock();
+        (Arc::clone(&view.file), view.availability.clone())
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
-    fn apply(&mut self, config: Config, availability: Availability) -> Result<(), String> {
-        let look = self.kernel.look(&config).map_err(|error| error.to_string())?;
-        let inforce = look.inforce(&config, Some(&self.lock().config));
+    fn apply(&mut self, file: &Arc<Config>, availability: Availability) -> Result<(), String> {
+        let look = self.kernel.look(file).map_err(|error| error.to_string())?;
+        let (before, standing) = {
+            let view = self.lock();
+            (Arc::clone(&view.file), Arc::clone(&view.config))
+        };
+        let inforce = View::share(file, look.inforce(file, Some(&standing)));
         let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
-        if config != self.config {
+        if *file != before {
             // A configuration that was good goes on when its interface vanishes: the looks complain.
             if !plan.absent.is_empty() {
                 return Err(lines(&missing(&plan.absent)));
             }
-            let notes = look.notes(&config, &plan);
+            let notes = look.notes(file, &plan);
             notes.harm.iter().for_each(|note| warn!("{note}"));
             notes.quiescing.iter().for_each(|note| info!("{note}"));
         }
@@ -256,9 +266,9 @@ impl Daemon {
         }
         say(&plan);
         self.quiescing = plan.quiescing;
-        self.config = config;
         let mut view = self.lock();
-        (view.config, view.indexes, view.availability) = (inforce.clone(), plan.indexes, availability);
+        (view.file, view.config) = (Arc::clone(file), Arc::clone(&inforce));
+        (view.indexes, view.availability) = (plan.indexes, availability);
         view.services = plan.services;
         drop(view);
         self.follower.configure(&inforce);
@@ -278,14 +288,14 @@ impl Daemon {
     /// took: what it finds must not make the next one late.
     pub fn look(&mut self) -> Duration {
         self.follow_health();
-        let (availability, inforce) = {
+        let (file, inforce, availability) = {
             let view = self.lock();
-            (view.availability.clone(), view.config.clone())
+            (Arc::clone(&view.file), Arc::clone(&view.config), view.availability.clone())
         };
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
             let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
-            let stays = look.inforce(&self.config, Some(&inforce)) == inforce;
+            let stays = look.inforce(&file, Some(&inforce)) == *inforce;
             Ok((plan, stays))
         });
         let took = began.elapsed();
@@ -315,7 +325,7 @@ impl Daemon {
                     self.complain(lines(&missing(&plan.absent)));
                 }
                 self.absent = plan.absent;
-                if !stays && let Err(error) = self.apply(self.config.clone(), availability) {
+                if !stays && let Err(error) = self.apply(&file, availability) {
                     self.complain(error);
                 }
             }
@@ -360,7 +370,7 @@ impl Daemon {
         // The queue is closed when the thread ends.
         let _ = self.thread.join();
         if on_exit == OnExit::Flush {
-            let config = self.view.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
+            let config = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner).config);
             for error in self.kernel.flush(&config) {
                 error!(%error, "flush");
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::advertise::Followed;
 use super::health::HealthView;
@@ -11,8 +12,10 @@ use crate::plan::mark_index::Indexes;
 
 /// What reload, scrape and status share.
 pub struct View {
-    /// The configuration in force: the file's, with what quiesces.
-    pub config: Config,
+    /// What the file says.
+    pub file: Arc<Config>,
+    /// The configuration in force: the file's, with what quiesces. The same one, where nothing does.
+    pub config: Arc<Config>,
     /// The mark indexes of its servers and ports.
     pub indexes: Indexes,
     /// Drained servers, and those that fail their health checks.
@@ -25,6 +28,14 @@ pub struct View {
     pub services: Vec<SocketAddr>,
     /// What happened to this daemon.
     pub history: History,
+}
+
+impl View {
+    /// The configuration in force for what `file` says, held once where the two are equal.
+    #[must_use]
+    pub fn share(file: &Arc<Config>, inforce: Config) -> Arc<Config> {
+        if inforce == **file { Arc::clone(file) } else { Arc::new(inforce) }
+    }
 }
 
 /// What happened to this daemon.

@@ -17,7 +17,7 @@ use crate::state::sets::Set;
 #[derive(Clone, Debug)]
 pub struct Belief {
     /// The configuration in force.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The mark indexes of its servers and ports.
     pub indexes: Indexes,
     /// Drained servers, and those that fail their health checks.
@@ -72,7 +72,7 @@ impl DaemonFacts for Kernels {
     fn belief(&self) -> Belief {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         Belief {
-            config: view.config.clone(),
+            config: Arc::clone(&view.config),
             indexes: view.indexes.clone(),
             availability: view.availability.clone(),
             health: view.health.snapshot(),

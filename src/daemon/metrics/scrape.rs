@@ -51,7 +51,7 @@ pub async fn scrape(
         let (config, indexes, availability, health, history) = {
             let view = view.lock().unwrap_or_else(PoisonError::into_inner);
             let View { config, indexes, availability, health, history, .. } = &*view;
-            (config.clone(), indexes.clone(), availability.clone(), health.snapshot(), history.clone())
+            (Arc::clone(config), indexes.clone(), availability.clone(), health.snapshot(), history.clone())
         };
         // A long listing holds up nobody but others who want one.
         let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
