@@ -49,9 +49,10 @@ pub(super) fn run(input: &[u8]) -> Vec<u64> {
     let (cells, _) = rest.as_chunks::<CELL>();
     let ground = Ground::read(*first);
     let world = play(ground.clone(), cells, Forgeries::Sent);
-    // Where there are more sessions than places, who sends first has one.
+    // Where there are more sessions than places, who sends first has one; nor are there more places for packets that wait for
+    // a kernel that does not answer.
     // And a connection that begins unseen on a pair of ports that was claimed is one of the claims to the director.
-    let comparable = !world.ground.crowded && !world.kept_alive && !world.claimed_again;
+    let comparable = !world.ground.crowded && !world.kept_alive && !world.claimed_again && !world.squeezed;
     if world.forged > 0 && world.now < Time::ZERO + LIVELY && comparable {
         let without = play(ground, cells, Forgeries::Left);
         if without.sum != world.sum {
@@ -327,13 +328,17 @@ impl Play {
         }
         let flags = [ACK, ACK, FIN | ACK, RST, RST | ACK, FIN, 0, FIN | SYN | ACK][usize::from(cell.a % 8)];
         let distance = ELSEWHERE + (u32::from(cell.a >> 3) << 27) % (u32::MAX - 2 * ELSEWHERE);
-        let seq = talk.seq(side, talk.text(side).len()).wrapping_add(distance);
+        // where there was another, nobody's SYN has been seen, and the one that is there may be a claim itself
+        let alone = self.world.talks.iter().filter(|other| other.client_end == talk.client_end).count() == 1;
+        let begun = cell.who & 0x20 != 0 && side == Side::Client && !self.world.ground.crowded && alone;
+        // what is forged without a SYN continues no claim, nor a claim the connection that is there
+        let apart = if begun { 1 << 26 } else { 0 };
+        let seq = talk.seq(side, talk.text(side).len()).wrapping_add(distance).wrapping_add(apart);
         let mut payload = vec![];
         if cell.who & 0x40 == 0 {
             let templates = if side == Side::Client { SAID } else { HOSTILE };
             self.terms(id, cell.b).fill(templates[usize::from(cell.b) % templates.len()], &mut payload);
         }
-        let begun = cell.who & 0x20 != 0 && side == Side::Client && !self.world.ground.crowded;
         if begun {
             // behind a SYN that was forged too; it may ask for what is its own address's, but that is no finding
             payload = CLAIMED[usize::from(cell.b) % CLAIMED.len()].into();

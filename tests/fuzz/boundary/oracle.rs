@@ -16,8 +16,10 @@ use super::kernel::is_long;
 use super::talk::{Need, Side, Talk};
 use super::world::{Cause, World};
 
-/// How long a reply may be held before it is read for good.
+/// How long a reply may be held before it is read for good, and how much longer for each that is held: each may have a gap
+/// before it that is waited for.
 const HELD: Duration = Duration::from_secs(3);
+const HELD_EACH: Duration = Duration::from_secs(1);
 
 macro_rules! complaints {
     ($($(#[$doc:meta])* $name:ident $text:literal,)*) => {
@@ -185,10 +187,11 @@ impl World {
     /// A row stands no longer than its session can want it.
     fn check_time(&mut self, own: Option<usize>, row: &Row, until: Time, talks: &[usize]) {
         let last = talks.iter().map(|id| self.talks[*id].last).max().unwrap_or_default();
+        let held = talks.iter().map(|id| self.talks[*id].held).sum();
         let (most, complaint) = if is_long(row.set.name) {
             (2 * IDLE + Duration::from_secs(60), Complaint::HalfOpen)
         } else {
-            (PINHOLE + HELD, Complaint::Lasting)
+            (PINHOLE + HELD + HELD_EACH * held, Complaint::Lasting)
         };
         if until > last + most {
             let left = until.since(last);

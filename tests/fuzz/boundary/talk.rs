@@ -47,6 +47,8 @@ pub(super) struct Talk {
     pub client: Client,
     pub replies: Replies,
     pub needs: Vec<Need>,
+    /// How many of its server's segments were ever held.
+    pub held: u32,
     /// Where segments of its client began behind the last end of a line, since who reads may begin anywhere.
     starts: Vec<usize>,
 }
@@ -65,6 +67,7 @@ impl Talk {
             client: Client::default(),
             replies: Replies::default(),
             needs: vec![],
+            held: 0,
             starts: vec![],
         }
     }
@@ -108,7 +111,9 @@ impl Talk {
         self.last = now;
         // who was forgotten is met again in the middle
         let forgotten = self.begun() && !self.followed(Side::Client, now);
-        self.client.uncounted |= forgotten;
+        // what comes before the first segment that was seen is not read
+        let late = side == Side::Client && !self.begun() && end > payload.len();
+        self.client.uncounted |= forgotten || late;
         let flow = &mut self.flows[side as usize];
         // and with something old there is a gap behind it
         self.client.odd |= forgotten && side == Side::Client && end < flow.left;

@@ -64,6 +64,8 @@ pub(super) struct World {
     pub claimed: Vec<SocketAddr>,
     /// Whether one of them was begun anew after that.
     pub claimed_again: bool,
+    /// Whether a packet was dropped while one of theirs waited for the kernel.
+    pub squeezed: bool,
     /// Whether they made the kernel remember a session under TLS for longer.
     pub kept_alive: bool,
     /// What came of everything but those: a sum, because rows are written again in no order.
@@ -93,6 +95,7 @@ impl World {
             begun: false,
             claimed: vec![],
             claimed_again: false,
+            squeezed: false,
             kept_alive: false,
             sum: 0,
             bytes: 0,
@@ -146,6 +149,7 @@ impl World {
         if ends || waited {
             talk.needs.clear();
         }
+        talk.held += u32::from(side == Side::Server && decision == Some(Decision::Held));
         // what the director drops and nobody repeats it may give up
         talk.client.odd |= side == Side::Client && decision == Some(Decision::Drop) && !payload.is_empty();
         // one whose mark stays may have passed unread, behind what its client said from this port before
@@ -229,7 +233,7 @@ impl World {
         match decision {
             Decision::Accept { mark, .. } => self.released(cause, mark),
             Decision::Held => self.held.push((number, cause)),
-            Decision::Drop => {}
+            Decision::Drop => self.squeezed |= self.held.iter().any(|(_, of)| matches!(of, Cause::Forged(..))),
         }
         let asks = self.actions.iter().any(|action| matches!(action, Action::Rows { ticket: Some(_), .. }));
         if asks && !waited && matches!(decision, Decision::Accept { .. }) {
@@ -308,7 +312,7 @@ impl World {
     }
 
     fn act_one(&mut self, cause: Cause, action: Action) {
-        oracle::explain(|| format!("    {cause:?} {action:?}"));
+        oracle::explain(|| format!("    {:?} {cause:?} {action:?}", self.now));
         match action {
             Action::Rows { ticket, changes } => {
                 for change in &changes {
