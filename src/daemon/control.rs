@@ -139,18 +139,8 @@ impl Daemon {
         };
         // An interface that comes later must not keep the others waiting.
         let complaint = lines(&missing(&absent));
-        let daemon = Self {
-            kernel,
-            packets,
-            health,
-            follower,
-            thread,
-            view,
-            quiescing,
-            absent,
-            socket,
-            _keepalive: keepalive,
-        };
+        let daemon =
+            Self { kernel, packets, health, follower, thread, view, quiescing, absent, socket, _keepalive: keepalive };
         if !complaint.is_empty() {
             daemon.complain(complaint);
         }

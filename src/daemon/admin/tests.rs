@@ -39,7 +39,14 @@ impl DaemonFacts for Fake {
         let drained = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let availability = Availability { drained, ..Availability::default() };
         let history = History { drift: 3, reload_good: true, reloaded_at: 1.0, ..History::default() };
-        Belief { config: Arc::new(config), indexes, availability, health: Vec::new(), advertised: Advertised::default(), history }
+        Belief {
+            config: Arc::new(config),
+            indexes,
+            availability,
+            health: Vec::new(),
+            advertised: Advertised::default(),
+            history,
+        }
     }
 
     fn counted(&self, belief: &Belief) -> Result<Observed, String> {
