@@ -206,7 +206,7 @@ impl Session {
     pub(super) fn classify(&self, line: &[u8]) -> Class {
         match (self.dialogue.open_reply(), code_of(line)) {
             (0, Some((code, Mark::More))) => Class::First(code),
-            (0, Some((code, Mark::Last))) => Class::Last(code),
+            (0, Some((code, Mark::Last | Mark::Missing))) => Class::Last(code),
             (0, None) => Class::NoCode,
             (open, Some((code, Mark::Last))) if code == open => Class::Last(code),
             // a refusal that never ended, and then the transfer began
@@ -223,6 +223,9 @@ pub(crate) enum Mark {
     More,
     /// A blank or the line's end.
     Last,
+    /// Text at once, as in `227(…)` and `227Entering`: clients take that for a reply's last line too, but for no end of one of
+    /// several lines (RFC 959 §4.2).
+    Missing,
 }
 
 /// The code at the start of a line, and whether other lines follow; `None`: the line is no reply by itself.
@@ -231,6 +234,7 @@ pub(crate) fn code_of(line: &[u8]) -> Option<(u16, Mark)> {
     let mark = match rest.first() {
         Some(b'-') => Mark::More,
         Some(b' ' | b'\t') | None => Mark::Last,
+        Some(b'(' | b'a'..=b'z' | b'A'..=b'Z') => Mark::Missing,
         Some(_) => return None,
     };
     let plain = digits.iter().all(u8::is_ascii_digit);

@@ -202,7 +202,21 @@ fn shorten(out: &mut Vec<u8>, text: &[u8], from: usize, excess: usize) {
         seen = seen.saturating_add(usize::from(blank));
         !blank || seen <= keep_blanks
     }));
-    out.truncate(out.len().saturating_sub(cut));
+    if cut > 0 {
+        out.truncate(out.len().saturating_sub(cut));
+        blank_half_character(out);
+    }
+}
+
+/// A character of several bytes whose last ones were cut off becomes blanks: clients that read UTF-8 (RFC 2640) would not take
+/// the line.
+fn blank_half_character(text: &mut [u8]) {
+    let Err(error) = std::str::from_utf8(text) else { return };
+    if error.error_len().is_none()
+        && let Some(half) = text.get_mut(error.valid_up_to()..)
+    {
+        half.fill(b' ');
+    }
 }
 
 /// What follows the port, in exactly `room` bytes; what closes the numbers stays.
@@ -217,8 +231,11 @@ fn stretch(tail: &[u8], room: usize) -> Option<Vec<u8>> {
     if out.len() > room {
         out.retain(|b| *b != b' ');
     }
-    let free = free.get(..room.checked_sub(out.len())?.min(free.len()))?;
-    out.extend_from_slice(free);
+    let kept = free.get(..room.checked_sub(out.len())?.min(free.len()))?;
+    out.extend_from_slice(kept);
+    if kept.len() < free.len() {
+        blank_half_character(&mut out);
+    }
     out.resize(room, b' ');
     Some(out)
 }

@@ -75,6 +75,8 @@ verbs! {
     Port "PORT" Role::Active(ActiveForm::Port);
     /// RFC 959 §4.1.2.
     Pasv "PASV" Role::Passive;
+    /// No RFC: PASV, where a firewall on the way edits what it knows as PASV (Pure-FTPd takes it).
+    Pasw "P@SW" Role::Passive;
     /// RFC 959 §4.1.2.
     Type "TYPE" Role::Plain;
     /// RFC 959 §4.1.2.
@@ -231,7 +233,7 @@ impl fmt::Display for Verb {
 /// A key that no verb has.
 const NO_KEY: u32 = 0;
 
-/// Three or four letters in one word, upper case; [`NO_KEY`] for anything else.
+/// Three or four characters in one word, upper case; [`NO_KEY`] for anything else.
 const fn key(word: &[u8]) -> u32 {
     match *word {
         [a, b, c] => pack([a, b, c, b' ']),

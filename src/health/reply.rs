@@ -78,7 +78,7 @@ impl ReplyReader {
         quote(&mut self.words, line, secret);
         match (self.open, code_of(line)) {
             (None, Some((code, Mark::More))) => self.open = Some(code),
-            (None, Some((code, Mark::Last))) => return Ok(Some(self.complete(code, line))),
+            (None, Some((code, Mark::Last | Mark::Missing))) => return Ok(Some(self.complete(code, line))),
             (Some(open), Some((code, Mark::Last))) if code == open => return Ok(Some(self.complete(code, line))),
             (Some(_), _) => {}
             // Blank lines between replies are forgiven, as clients do.

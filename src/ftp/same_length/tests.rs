@@ -39,6 +39,22 @@ fn the_text_gives_and_takes_room() {
     assert_eq!(rewritten("229 x (|||31002|)", None, Some("1025")).as_deref(), Some("229 x (|||1025|) "));
 }
 
+/// Where a character of several bytes must give way, all of it does.
+#[test]
+fn no_character_is_cut() {
+    for (line, address, expected) in [
+        // one byte too many, and the last letter has two
+        ("227 Übergangé(10,0,0,11,121,26)", Some("192,0,2,10"), "227 Übergang (192,0,2,10,121,26)"),
+        ("227 ééé(10,0,0,11,121,26)", Some("203,0,113,100"), "227 é(203,0,113,100,121,26)"),
+        ("227 é é(10,0,0,11,121,26)", Some("192,0,2,10"), "227 éé(192,0,2,10,121,26)"),
+    ] {
+        assert_eq!(rewritten(line, address, None).as_deref(), Some(expected), "{line}");
+    }
+    let port = |line| rewritten(line, None, Some("121,126"));
+    assert_eq!(port("227 (10,0,0,11,121,26)é").as_deref(), Some("227 (10,0,0,11,121,126) "));
+    assert_eq!(port("227 (10,0,0,11,121,26)éé").as_deref(), Some("227 (10,0,0,11,121,126)é "));
+}
+
 /// Whatever had to leave before, the rest completes it: the client reads the address it shall read.
 #[test]
 fn what_left_early_is_completed() {

@@ -120,8 +120,8 @@ fn expected(verb: &str, state: &State) -> Vec<String> {
     match verb {
         "PORT" | "EPRT" | "LPRT" if state.epsv_all => told.push(format!("refuse {verb} epsv-all")),
         "PORT" | "EPRT" | "LPRT" => told.push(format!("expect active {verb} 198.51.100.7:51210")),
-        "PASV" | "LPSV" | "CPSV" if state.epsv_all => told.push(format!("refuse {verb} epsv-all")),
-        "PASV" | "LPSV" | "CPSV" | "EPSV" => told.push(format!("ask passive {verb}")),
+        "PASV" | "P@SW" | "LPSV" | "CPSV" if state.epsv_all => told.push(format!("refuse {verb} epsv-all")),
+        "PASV" | "P@SW" | "LPSV" | "CPSV" | "EPSV" => told.push(format!("ask passive {verb}")),
         "RETR" | "STOR" | "STOU" | "APPE" | "LIST" | "NLST" | "MLSD" => {
             if !state.named {
                 told.push(format!("expect active {verb} 198.51.100.7:40000 by default"));
@@ -194,7 +194,7 @@ fn every_verb_in_every_state_with_every_reply() {
                 "LPRT" => "4,4,198,51,100,7,2,200,10",
                 "EPRT" => "|1|198.51.100.7|51210|",
                 "AUTH" => "TLS",
-                "EPSV" | "PASV" | "LPSV" | "CPSV" => "",
+                "EPSV" | "PASV" | "P@SW" | "LPSV" | "CPSV" => "",
                 _ => "secret",
             };
             let word = if verb == "other" { "FOO" } else { verb };
@@ -203,7 +203,7 @@ fn every_verb_in_every_state_with_every_reply() {
             assert_eq!(wire.told(), expected(verb, state), "{case}");
             // another reply is outstanding before it
             let behind = matches!(state.name, "asked" | "transfer" | "default port");
-            let asks = matches!(verb, "EPSV") || (matches!(verb, "PASV" | "LPSV" | "CPSV") && !state.epsv_all);
+            let asks = matches!(verb, "EPSV") || (matches!(verb, "PASV" | "P@SW" | "LPSV" | "CPSV") && !state.epsv_all);
             let asked = if asks && !behind { Some(verb) } else { (state.name == "asked").then_some("PASV") };
             wire.server(format!("{reply}\r\n"));
             assert_eq!(wire.told(), expected_reply(reply, asked, Some(verb)), "{case}");

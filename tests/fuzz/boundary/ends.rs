@@ -86,7 +86,7 @@ impl Client {
             b"PORT" => self.named.extend(port(&numbers(argument))),
             b"EPRT" => self.named.extend(extended(argument)),
             b"LPRT" => self.named.extend(long(&numbers(argument))),
-            b"PASV" | b"EPSV" | b"LPSV" | b"CPSV" => self.asked = true,
+            b"PASV" | b"P@SW" | b"EPSV" | b"LPSV" | b"CPSV" => self.asked = true,
             b"ABOR" => self.uncounted = true,
             b"RETR" | b"STOR" | b"STOU" | b"APPE" | b"LIST" | b"NLST" | b"MLSD" => self.transferred = true,
             _ => {}
@@ -104,7 +104,7 @@ impl Client {
             b"EPSV" if argument.trim_ascii().eq_ignore_ascii_case(b"ALL") => Kind::Other,
             b"EPSV" => Kind::Passive(229),
             b"LPSV" => Kind::Passive(228),
-            b"PASV" | b"CPSV" => Kind::Passive(227),
+            b"PASV" | b"P@SW" | b"CPSV" => Kind::Passive(227),
             b"AUTH" => Kind::Auth,
             _ => Kind::Other,
         };
@@ -172,7 +172,7 @@ impl Replies {
         let range = std::mem::replace(&mut self.line, self.sent.len())..self.sent.len();
         let line = self.sent[range].to_vec();
         let (code, mark) = code_of(&line);
-        let ends = |open| code == open && mark != b'-';
+        let ends = |open| code == open && mark.is_ascii_whitespace();
         match self.open {
             Some(open) if !ends(open) => {
                 self.name(&line, if passive(open) { (open, self.place(client)) } else { (code, How::Inside) });
@@ -240,7 +240,14 @@ fn code_of(line: &[u8]) -> (u16, u8) {
             let mark = rest.first().copied().unwrap_or(b' ');
             let digit = |byte: u8| u16::from(byte - b'0');
             let code = digit(*a) * 100 + digit(*b) * 10 + digit(*c);
-            (if mark.is_ascii_whitespace() || mark == b'-' { code } else { 0 }, mark)
+            (
+                if mark.is_ascii_whitespace() || matches!(mark, b'-' | b'(' | b'a'..=b'z' | b'A'..=b'Z') {
+                    code
+                } else {
+                    0
+                },
+                mark,
+            )
         }
         _ => (0, 0),
     }

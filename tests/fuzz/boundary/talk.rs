@@ -186,7 +186,7 @@ impl Talk {
         // TLS that turns out to be none
         let pretends = payload.iter().any(|byte| matches!(byte, 20..=23)) && payload.contains(&b'\n');
         pretends
-            || last(&[b"ABOR", b"QUIT", b"REIN", b"PASV", b"EPSV", b"LPSV", b"CPSV", b"\xff"])
+            || last(&[b"ABOR", b"QUIT", b"REIN", b"PASV", b"P@SW", b"EPSV", b"LPSV", b"CPSV", b"\xff"])
                 > last(&[b"PORT", b"EPRT", b"LPRT"])
     }
 
