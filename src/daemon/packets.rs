@@ -97,7 +97,8 @@ fn run(
         // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
         for _ in 0..16 {
             // Before the control packets, which may supersede an expectation whose data connection came first.
-            let landed = log.receive(&mut |logged| core.director.landed(logged.mark, logged.payload));
+            let now = core.now();
+            let landed = log.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload));
             passing(landed, &mut trouble)?;
             let count = queue.receive(&mut |packet, verdicts| {
                 core.packet(packet, &mut actions, verdicts);

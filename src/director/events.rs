@@ -1,23 +1,18 @@
 //! What the inspector read, turned into expectations, rows and counters.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Director;
 use super::counters::{ClusterCounters, count};
-use super::effects::{Effects, rows_of};
-use super::expectation::{Awaited, Expectation, Mode, Outcome};
-use super::interface::Action;
+use super::effects::Effects;
+use super::expectation::{Awaited, Expectation, Mode, Outcome, Phase, Target};
 use super::table::{Slot, TlsRows};
 use super::trace::What;
-use crate::ftp::{BlindReason, Event, UnparsedReason};
+use crate::ftp::{BlindReason, Event, Source, UnparsedReason};
 use crate::lvs::{ForwardingMethod, network};
 use crate::state::sets::{Key, Name, Set};
 use crate::steer::{Placement, Row, RowChange, active, exact, range, tls};
 use crate::time::Time;
-
-/// A row that is younger is not written again for a transfer verb.
-const YOUNG: Duration = Duration::from_secs(1);
 
 impl Director {
     /// Does what the events of the last segment say.
@@ -41,10 +36,13 @@ impl Director {
                 Event::ExpectPassive { said, port, .. } => {
                     self.expect_passive(now, slot, &placement, (said.port, *port), &mut effects);
                 }
-                Event::ExpectActive { address, .. } => {
-                    self.expect_active(now, slot, &placement, *address, &mut effects);
+                Event::ExpectActive { address, source, .. } => {
+                    let earlier = *source == Source::Earlier;
+                    let target = if earlier { Target::ActiveOrDefault(*address) } else { Target::Active(*address) };
+                    self.expect_active(now, slot, &placement, target, &mut effects);
                 }
                 Event::Transfer { .. } => self.transfer(now, slot, &placement, &mut effects),
+                Event::TransferOver { code } => self.transfer_over(now, slot, *code, &mut effects),
                 Event::Cancel { .. } => self.end_expectation(now, slot, Outcome::Superseded, &mut effects),
                 Event::End => {
                     self.end_expectation(now, slot, Outcome::Superseded, &mut effects);
@@ -53,11 +51,7 @@ impl Director {
                 Event::Blind { reason: BlindReason::Tls | BlindReason::Gssapi } => {
                     self.go_blind(now, slot, &placement, &mut effects);
                 }
-                Event::Command { verb } => {
-                    if let Some(entry) = self.table.entry_mut(slot) {
-                        entry.verb = Some(*verb);
-                    }
-                }
+                Event::Command { verb } => self.heard_command(slot, &placement, *verb),
                 Event::Sighted => self.end_blindness(slot, &mut effects),
                 _ => {}
             }
@@ -87,12 +81,8 @@ impl Director {
         if placement.forwarding == ForwardingMethod::Nat {
             return;
         }
-        let by_range = range::steers(placement);
-        effects.keep_mark |= by_range;
-        self.expect(now, slot, placement, Mode::Passive, Vec::new());
-        if by_range {
-            self.await_passive(slot, placement, 0);
-        }
+        effects.keep_mark |= range::steers(placement);
+        self.open(now, slot, placement, Target::Passive { port: 0, vip_port: 0 }, effects);
     }
 
     /// 227, 229: the port is known.
@@ -104,105 +94,109 @@ impl Director {
         (port, vip_port): (u16, u16),
         effects: &mut Effects,
     ) {
-        let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return };
         self.end_expectation(now, slot, Outcome::Superseded, effects);
-        let mut rows = Vec::new();
         if range::steers(placement) {
             effects.answer = Some(placement.index);
-        } else {
-            rows.push(exact::row(self.setup.marks, placement, client, vip_port));
-            if vip_port != port {
-                rows.push(exact::translated(placement, client, vip_port, port));
-            }
-            self.drop_taken(now, placement, &mut rows);
         }
-        self.hold_rows(now, placement, &rows, effects);
-        self.expect(now, slot, placement, Mode::Passive, rows);
-        self.await_passive(slot, placement, port);
+        self.open(now, slot, placement, Target::Passive { port, vip_port }, effects);
     }
 
     /// PORT, EPRT, or a transfer on the default data port.
-    fn expect_active(
-        &mut self,
-        now: Time,
-        slot: Slot,
-        placement: &Placement,
-        address: SocketAddr,
-        effects: &mut Effects,
-    ) {
+    fn expect_active(&mut self, now: Time, slot: Slot, placement: &Placement, target: Target, effects: &mut Effects) {
         self.end_expectation(now, slot, Outcome::Superseded, effects);
-        let Some(control) = self.table.entry(slot).map(|entry| entry.key.server()) else { return };
-        if address.is_ipv4() != placement.vip.is_ipv4() {
-            return;
+        if let Target::Active(address) | Target::ActiveOrDefault(address) = target
+            && address.is_ipv4() == placement.vip.is_ipv4()
+        {
+            self.open(now, slot, placement, target, effects);
         }
-        let mut rows = vec![active::row(self.setup.marks, placement, address, control)];
-        self.drop_taken(now, placement, &mut rows);
+    }
+
+    /// Expects a data connection: its rows are asked for, and it is awaited.
+    pub(super) fn open(&mut self, now: Time, slot: Slot, placement: &Placement, target: Target, effects: &mut Effects) {
+        let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
+        let (client, index) = (key.client(), placement.index);
+        let marks = self.setup.marks;
+        let active = |address| active::row(marks, placement, address, key.server());
+        let mut rows = match target {
+            Target::Passive { port: 0, .. } => Vec::new(),
+            Target::Passive { .. } if range::steers(placement) => Vec::new(),
+            Target::Passive { port, vip_port } => {
+                let exact = exact::row(marks, placement, client.ip(), vip_port);
+                let translated = exact::translated(placement, client.ip(), vip_port, port);
+                if vip_port == port { vec![exact] } else { vec![exact, translated] }
+            }
+            Target::ActiveOrDefault(address) if address != client => vec![active(address), active(client)],
+            Target::Active(address) | Target::ActiveOrDefault(address) => vec![active(address)],
+        };
+        self.drop_taken(now, placement, target, &mut rows);
         self.hold_rows(now, placement, &rows, effects);
-        self.expect(now, slot, placement, Mode::Active, rows);
-        self.await_data(slot, (placement.index, Mode::Active, address.ip(), address.port()));
+        self.expect(now, slot, placement, target, rows);
+        match target {
+            Target::Passive { port: 0, .. } if !range::steers(placement) => {}
+            Target::Passive { port, .. } => {
+                // The client's data connection may come from any address of its network.
+                self.await_data(slot, (index, Mode::Passive, network(client.ip(), placement.client_prefix), port));
+            }
+            Target::Active(address) => self.await_data(slot, (index, Mode::Active, address.ip(), address.port())),
+            Target::ActiveOrDefault(address) => {
+                self.await_data(slot, (index, Mode::Active, address.ip(), address.port()));
+                self.await_data(slot, (index, Mode::Active, client.ip(), client.port()));
+            }
+        }
     }
 
     /// No port was free, the reply had no room for another, or another session has named the same: this data connection fails
     /// rather than take another's place.
-    fn drop_taken(&mut self, now: Time, placement: &Placement, rows: &mut Vec<Row>) {
+    fn drop_taken(&mut self, now: Time, placement: &Placement, target: Target, rows: &mut Vec<Row>) {
         if rows.iter().any(|row| self.pinholes.is_taken(row, now)) {
-            rows.clear();
+            match target {
+                // One of the two is enough.
+                Target::ActiveOrDefault(_) => rows.retain(|row| !self.pinholes.is_taken(row, now)),
+                Target::Passive { .. } | Target::Active(_) => rows.clear(),
+            }
             if let Some(counters) = self.counters(placement) {
                 count(&mut counters.unparsed, UnparsedReason::PortTaken.name());
             }
         }
     }
 
-    /// RETR, STOR, LIST …: the time starts again; the server of an active transfer calls only now.
-    fn transfer(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
-        let timeout = self.timeout(placement);
-        let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
-        if expectation.used {
-            return;
-        }
-        effects.keep_mark |= expectation.by_range;
-        if (now + timeout).since(expectation.deadline) < YOUNG {
-            return;
-        }
-        expectation.deadline = now + timeout;
-        let rows = expectation.rows.clone();
-        effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));
-    }
-
-    /// The data connection came: counted once; its row stays until the deadline.
-    pub(super) fn used(&mut self, slot: Slot) {
+    /// The data connection came: counted once; its rows stay for its repetitions.
+    pub(super) fn used(&mut self, now: Time, slot: Slot) {
         let Some(entry) = self.table.entry_mut(slot) else { return };
         let index = entry.index;
         let Some(expectation) = entry.expectation.as_mut() else { return };
-        expectation.used = true;
-        let (mode, serial, awaited) = (expectation.mode, expectation.serial, expectation.awaited.clone());
+        expectation.meet(now);
+        let (mode, serial, awaited) =
+            (expectation.mode(), expectation.serial, std::mem::take(&mut expectation.awaited));
         expectation.rows.iter().for_each(|row| self.pinholes.met(row));
         awaited.into_iter().for_each(|awaited| self.waiting.remove(awaited, slot, serial));
+        self.doubted.remove(&slot);
         self.count_outcome(index, mode, Outcome::Used);
         self.note(slot, What::Ended { mode, outcome: Outcome::Used });
-    }
-
-    /// The time of a session's expectation may be up.
-    pub(super) fn expire(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
-        let expectation = self.table.entry(slot).and_then(|entry| entry.expectation.as_ref());
-        if expectation.is_some_and(|expectation| expectation.deadline <= now) {
-            let mut effects = Effects::default();
-            self.end_expectation(now, slot, Outcome::Expired, &mut effects);
-            self.note_rows(slot, &effects);
-            actions.extend(rows_of(effects));
-        }
+        self.table.schedule(slot);
     }
 
     /// The session expects nothing any more.
     pub(super) fn end_expectation(&mut self, now: Time, slot: Slot, outcome: Outcome, effects: &mut Effects) {
-        let Some(entry) = self.table.entry_mut(slot) else { return };
+        drop(self.let_go(now, slot, outcome, effects));
+    }
+
+    /// Takes a session's expectation away: its rows go, and nothing is awaited any more.
+    pub(super) fn let_go(
+        &mut self,
+        now: Time,
+        slot: Slot,
+        outcome: Outcome,
+        effects: &mut Effects,
+    ) -> Option<Box<Expectation>> {
+        let entry = self.table.entry_mut(slot)?;
         let index = entry.index;
-        let Some(expectation) = entry.expectation.take() else { return };
-        if !expectation.used {
-            self.count_outcome(index, expectation.mode, outcome);
-            self.note(slot, What::Ended { mode: expectation.mode, outcome });
-        }
-        if !expectation.used {
+        let mut expectation = entry.expectation.take()?;
+        self.doubted.remove(&slot);
+        if !expectation.used && expectation.is_open() {
+            self.count_outcome(index, expectation.mode(), outcome);
+            self.note(slot, What::Ended { mode: expectation.mode(), outcome });
+            // one whose data connection came waits no longer
             expectation.rows.iter().for_each(|row| self.pinholes.met(row));
         }
         let leave = expectation.used || expectation.deadline <= now;
@@ -217,9 +211,10 @@ impl Director {
                 effects.remove.push(change);
             }
         }
-        for awaited in expectation.awaited {
+        for awaited in std::mem::take(&mut expectation.awaited) {
             self.waiting.remove(awaited, slot, expectation.serial);
         }
+        Some(expectation)
     }
 
     /// Under TLS nothing can be expected: pinholes for as long as the session lives, at first for `pinhole_timeout`. IPVS
@@ -263,12 +258,13 @@ impl Director {
         effects.wait.extend(rows.iter().map(|row| self.pinholes.hold(row, now, timeout)));
     }
 
-    fn expect(&mut self, now: Time, slot: Slot, placement: &Placement, mode: Mode, rows: Vec<Row>) {
+    fn expect(&mut self, now: Time, slot: Slot, placement: &Placement, target: Target, rows: Vec<Row>) {
         let (serial, deadline) = (self.number(), now + self.timeout(placement));
-        let by_range = mode == Mode::Passive && rows.is_empty() && range::steers(placement);
+        let by_range = target.mode() == Mode::Passive && range::steers(placement);
         if let Some(entry) = self.table.entry_mut(slot) {
             entry.expectation = Some(Box::new(Expectation {
-                mode,
+                target,
+                phase: Phase::Named,
                 serial,
                 rows,
                 deadline,
@@ -277,12 +273,6 @@ impl Director {
                 by_range,
             }));
         }
-    }
-
-    /// The client's data connection may come from any address of its network.
-    fn await_passive(&mut self, slot: Slot, placement: &Placement, port: u16) {
-        let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return };
-        self.await_data(slot, (placement.index, Mode::Passive, network(client, placement.client_prefix), port));
     }
 
     fn await_data(&mut self, slot: Slot, awaited: Awaited) {

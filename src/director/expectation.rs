@@ -1,9 +1,14 @@
 //! What we believe will come: one data connection of one session, and which session a data connection that came was for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::steer::Row;
 use crate::time::Time;
+
+/// How long the rows of a data connection that came may still be needed: if the server loses the first SYN, its repetitions
+/// (after 1, 3 and 7 seconds, RFC 6298 §2) must pass too.
+const REPEATED: Duration = Duration::from_secs(10);
 
 /// Who opens the data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +33,50 @@ impl Mode {
     }
 }
 
+/// Where a data connection goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// From the client to `vip_port` of the VIP, which is `port` of the server; 0 where nobody saw the reply.
+    Passive {
+        /// The port that the server named.
+        port: u16,
+        /// The port that the client was told.
+        vip_port: u16,
+    },
+    /// From the server to the client.
+    Active(SocketAddr),
+    /// From the server to the client, here or at the default data port.
+    ActiveOrDefault(SocketAddr),
+}
+
+impl Target {
+    /// Who opens it.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Passive { .. } => Mode::Passive,
+            Self::Active(_) | Self::ActiveOrDefault(_) => Mode::Active,
+        }
+    }
+}
+
+/// What is known of the transfer that a data connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It may begin. The rows stand until the deadline.
+    Named,
+    /// Its verb was sent, and its outcome is not known. The rows stand as long as IPVS has the control connection.
+    Transferring {
+        /// When IPVS is asked for it; `None`: it was, or it has answered.
+        ask: Option<Time>,
+        /// Whether IPVS has it.
+        confirmed: bool,
+    },
+    /// The time was up, or the server refused: no rows stand. What was named stays named, and another transfer verb opens it
+    /// again.
+    Closed,
+}
+
 /// How an expectation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
@@ -35,7 +84,8 @@ pub enum Outcome {
     Used,
     /// It did not come in time.
     Expired,
-    /// The client changed its mind: another PORT or PASV, ABOR, the end of the session.
+    /// The client changed its mind, or the server refused the transfer: another PORT or PASV, ABOR, 4xx, 5xx, the end of the
+    /// session.
     Superseded,
     /// It was never believed: a third party, a privileged port.
     Refused,
@@ -59,8 +109,10 @@ impl Outcome {
 
 /// One pending per session.
 pub struct Expectation {
-    /// Who opens the data connection.
-    pub mode: Mode,
+    /// Where it goes to.
+    pub target: Target,
+    /// How far its transfer has come.
+    pub phase: Phase,
     /// Its number, never given twice.
     pub serial: u64,
     /// The rows that make it true; none where the control packet opens its own pinhole.
@@ -77,10 +129,32 @@ pub struct Expectation {
 }
 
 impl Expectation {
+    /// Who opens the data connection.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.target.mode()
+    }
+
     /// When it wants to be looked at.
     #[must_use]
     pub fn due(&self) -> Option<Time> {
-        Some(self.deadline)
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Transferring { ask: Some(ask), .. } if !self.used => Some(ask.min(self.deadline)),
+            Phase::Named | Phase::Transferring { .. } => Some(self.deadline),
+        }
+    }
+
+    /// Whether it is open: its rows stand, or its control packets opened its pinhole.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.phase != Phase::Closed
+    }
+
+    /// The data connection came at `now`.
+    pub fn meet(&mut self, now: Time) {
+        self.used = true;
+        self.deadline = self.deadline.min(now + REPEATED);
     }
 }
 

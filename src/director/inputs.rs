@@ -177,7 +177,8 @@ impl Director {
         let mut changes: Vec<RowChange> = self.pinholes.standing(now).collect();
         // Pinholes that control packets opened; those of sessions under TLS are among the rows.
         changes.extend(self.table.iter().filter_map(|entry| {
-            let expectation = entry.expectation.as_ref().filter(|one| one.by_range && one.deadline > now)?;
+            let expectation =
+                entry.expectation.as_ref().filter(|one| one.by_range && one.is_open() && one.deadline > now)?;
             let pinhole = range::pinhole(self.setup.marks, self.placement(entry.index)?, entry.key.client().ip());
             Some(RowChange::Put(pinhole, expectation.deadline.since(now)))
         }));
@@ -187,7 +188,7 @@ impl Director {
     }
 
     /// A data connection was seen on its way to the right server.
-    pub fn landed(&mut self, mark: u32, packet: &[u8]) {
+    pub fn landed(&mut self, now: Time, mark: u32, packet: &[u8]) {
         let Some(index) = self.setup.marks.data_index(FirewallMark(mark)) else { return };
         let Ok(packet) = wire::Packet::parse(packet) else { return };
         let Some(&at) = self.placements.get(&index) else { return };
@@ -207,7 +208,7 @@ impl Director {
         self.snapshot.landings_logged = self.snapshot.landings_logged.saturating_add(1);
         let exactly = self.waiting.first((index, mode, client, port));
         if let Some(slot) = exactly.or_else(|| self.waiting.first((index, mode, client, 0))) {
-            self.used(slot);
+            self.used(now, slot);
         }
     }
 

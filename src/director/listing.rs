@@ -77,6 +77,7 @@ impl Director {
     fn listed(&self, entry: &SessionEntry, now: Time) -> Option<Listed> {
         let (placement, policy) = self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))?;
         let (cluster, server) = self.names(placement)?;
+        let open = entry.expectation.as_deref().filter(|expectation| expectation.is_open());
         Some(Listed {
             client: entry.key.client(),
             far_end: entry.key.server(),
@@ -86,7 +87,7 @@ impl Director {
             idle: now.since(entry.seen),
             verb: entry.verb,
             pending: (policy.explicit.replies == Replies::Seen).then(|| entry.ftp.awaiting() > 0),
-            expectation: entry.expectation.as_deref().map(|expectation| expected(expectation, now)),
+            expectation: open.map(|expectation| expected(expectation, now)),
             blind: entry.ftp.blind(),
         })
     }
@@ -97,7 +98,7 @@ impl Director {
         let (entries, next) = self.table.page(from, PAGE);
         let busy = entries.filter(|entry| entry.expectation.is_some() || entry.standing.is_some());
         let held = busy.flat_map(|entry| {
-            let expectation = entry.expectation.as_deref();
+            let expectation = entry.expectation.as_deref().filter(|expectation| expectation.is_open());
             let pinhole = expectation.filter(|expectation| expectation.by_range).and_then(|_| self.pinhole(entry));
             let rows = expectation.into_iter().flat_map(|expectation| &expectation.rows);
             let standing = entry.standing.iter().flat_map(|standing| standing.rows(self.setup.marks, &entry.key));
@@ -112,7 +113,7 @@ fn expected(expectation: &Expectation, now: Time) -> Expected {
     // Every row that makes an expectation true has one port in its key.
     let port_of = |value: &Value| if let Value::Port(port) = value { Some(*port) } else { None };
     Expected {
-        mode: expectation.mode,
+        mode: expectation.mode(),
         port: expectation.rows.first().and_then(|row| row.key.iter().find_map(port_of)),
         remaining: expectation.deadline.since(now),
         used: expectation.used,

@@ -21,6 +21,7 @@ mod silent;
 mod table;
 mod trace;
 mod traced;
+mod transfers;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
@@ -39,7 +40,7 @@ use greeting::Greetings;
 use held::Held;
 use pinholes::Pinholes;
 use reserved::Reserved;
-use table::Table;
+use table::{Slot, Table};
 use waiting::Waiting;
 
 /// The sessions and what is expected of them.
@@ -52,6 +53,8 @@ pub struct Director {
     reserved: Reserved,
     greetings: Greetings,
     held: Held,
+    /// Sessions whose slow transfer IPVS is to be asked about.
+    doubted: BTreeSet<Slot>,
     /// Servers whose passive range was complained of, by index.
     complained: BTreeSet<u16>,
     snapshot: Snapshot,
@@ -75,6 +78,7 @@ impl Director {
             reserved: Reserved::default(),
             greetings: Greetings::default(),
             held: Held::default(),
+            doubted: BTreeSet::new(),
             complained: BTreeSet::new(),
             snapshot: Snapshot::default(),
             events: Vec::new(),

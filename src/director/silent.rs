@@ -35,6 +35,7 @@ impl Director {
     pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
         let review = now + self.confirmed_for();
         for slot in self.pair(client, far_end) {
+            self.confirm_transfer(slot);
             let Some((standing, key)) = self.table.confirm(slot, review) else { continue };
             let rows = standing.rows(self.setup.marks, &key);
             // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
@@ -52,10 +53,10 @@ impl Director {
         self.table.pair(&ConnectionKey::new(client, far_end)).collect()
     }
 
-    /// Whether a session under TLS waits to be confirmed for the first time.
+    /// Whether a session under TLS waits to be confirmed for the first time, or a slow transfer.
     #[must_use]
-    pub const fn wants_confirmation(&self) -> bool {
-        self.table.any_unconfirmed()
+    pub fn wants_confirmation(&self) -> bool {
+        self.table.any_unconfirmed() || !self.doubted.is_empty()
     }
 
     /// How long what was confirmed stays so: IPVS is looked at at least every two fifths of its timeout.

@@ -203,7 +203,7 @@ fn data_from_the_clients_network_meets_its_expectation() {
         let _ = wire.says(&mut director, Time::ZERO, "EPSV\r\n");
         let (source, vip) =
             (source.parse().expect("an address"), SocketAddr::new(VIP.parse().expect("the VIP"), 32001));
-        director.landed(MARKS.data(1).0, &tcp(source, vip, 1, 0x02, &[]));
+        director.landed(Time::ZERO, MARKS.data(1).0, &tcp(source, vip, 1, 0x02, &[]));
         assert_eq!(outcomes(&director, Mode::Passive, Outcome::Used), used, "{source} in /{prefix}");
     }
 }
@@ -340,7 +340,7 @@ fn what_came_is_used_and_what_did_not_expires() {
     let _ = wire.says(&mut director, Time::ZERO, "PASV\r\n");
     let vip = SocketAddr::new(VIP.parse().expect("the VIP"), 32010);
     let syn = tcp(SocketAddr::new(client().ip(), 50000), vip, 1, 0x02, b"");
-    director.landed(MARKS.data(1).0, &syn);
+    director.landed(Time::ZERO, MARKS.data(1).0, &syn);
     assert_eq!(outcomes(&director, Mode::Passive, Outcome::Used), 1);
     let mut actions = Vec::new();
     director.tick(Time::from_millis(10_000), &mut actions);

@@ -23,6 +23,8 @@ pub(super) struct Count {
     opening: Opening,
     /// The number of an EPSV ALL whose reply has not come.
     epsv_all: Option<u16>,
+    /// The number of the last transfer verb, if its final reply has not come.
+    transfer: Option<u16>,
     /// Whether more replies may be missing, or have come, than were counted. Then a passive reply is taken for the oldest
     /// open command's, wherever it comes.
     uncertain: bool,
@@ -44,13 +46,13 @@ enum Opening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Overflow;
 
-/// What a final reply was to EPSV ALL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EpsvAllReply {
-    /// 2xx: the server takes EPSV only from now on.
-    EpsvAll,
-    /// It has nothing to do with it.
-    Other,
+/// What a reply settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// 2xx to EPSV ALL: the server takes EPSV only from now on.
+    pub epsv_all: bool,
+    /// The last transfer verb has its final reply.
+    pub transfer: bool,
 }
 
 impl Count {
@@ -93,6 +95,11 @@ impl Count {
     /// The last command is EPSV ALL.
     pub(super) const fn ask_epsv_all(&mut self) {
         self.epsv_all = Some(self.sent.wrapping_sub(1));
+    }
+
+    /// The last command is a transfer verb.
+    pub(super) const fn begin_transfer(&mut self) {
+        self.transfer = Some(self.sent.wrapping_sub(1));
     }
 
     /// REIN: whatever EPSV ALL is answered, it is over.
@@ -138,13 +145,13 @@ impl Count {
     }
 
     /// Counts a complete reply of the server, and matches it to a command.
-    pub(super) fn reply(&mut self, code: u16) -> EpsvAllReply {
+    pub(super) fn reply(&mut self, code: u16) -> Settled {
         let greets = self.awaits_greeting() && matches!(code, 120 | 220 | 421);
         if code != 120 {
             self.opening = Opening::Over;
         }
         if greets || code < 200 {
-            return EpsvAllReply::Other;
+            return Settled::default();
         }
         let number = match self.oldest() {
             Some((number, _)) if self.awaits(code) => {
@@ -154,7 +161,7 @@ impl Count {
             Some((number, _)) if number == self.answered && code < 300 => {
                 // Servers send a line too many now and then, and the 227 comes behind it.
                 self.uncertain = true;
-                return EpsvAllReply::Other;
+                return Settled::default();
             }
             Some((number, _)) if number == self.answered => {
                 self.forget_oldest();
@@ -165,19 +172,32 @@ impl Count {
         if self.outstanding() > 0 {
             self.answered = number.wrapping_add(1);
         }
-        let all = self.settle_epsv_all(number, code);
+        let epsv_all = self.settle_epsv_all(number, code);
+        let transfer = self.settle_transfer(number);
         if self.outstanding() == 0 {
             (self.open, self.uncertain) = (0, false);
         }
-        all
+        Settled { epsv_all, transfer }
     }
 
-    fn settle_epsv_all(&mut self, number: u16, code: u16) -> EpsvAllReply {
-        let Some(asked) = self.epsv_all else { return EpsvAllReply::Other };
+    fn settle_epsv_all(&mut self, number: u16, code: u16) -> bool {
+        let Some(asked) = self.epsv_all else { return false };
         if number.wrapping_sub(asked).cast_signed() < 0 {
-            return EpsvAllReply::Other;
+            return false;
         }
         self.epsv_all = None;
-        if number == asked && code < 300 { EpsvAllReply::EpsvAll } else { EpsvAllReply::Other }
+        number == asked && code < 300
+    }
+
+    /// Where replies and commands may be out of step, not before every command has its reply: a transfer that is taken for
+    /// over may still want its data connection.
+    fn settle_transfer(&mut self, number: u16) -> bool {
+        let Some(begun) = self.transfer else { return false };
+        let reached = number.wrapping_sub(begun).cast_signed() >= 0;
+        let over = self.outstanding() == 0 || (reached && !self.uncertain);
+        if over {
+            self.transfer = None;
+        }
+        over
     }
 }

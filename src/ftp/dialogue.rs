@@ -1,10 +1,12 @@
 //! The dialogue of RFC 959: which replies are still to come, what the client expects, what a reply has told. Nothing else
 //! knows or changes this; it sees verbs and codes, never bytes of a stream.
 
-use super::asks::{Count, EpsvAllReply, Overflow};
+use super::asks::{Count, Overflow};
 use super::bounce::{Judgement, judge};
 use super::edits::{CommandFate, Extent};
 use super::verb::{ActiveForm, Role};
+use std::net::SocketAddr;
+
 use super::{BlindReason, Bounce, CancelReason, Context, Event, RefuseReason, Replies, Source, UnparsedReason, Verb};
 
 /// What client and server have agreed on so far.
@@ -18,6 +20,9 @@ pub(super) struct Dialogue {
     began: bool,
     /// Whether PORT or PASV was ever given: if not, transfers use the default data port (RFC 959 §3.2).
     named: bool,
+    /// The client's port that the last PORT, EPRT or LPRT named, for the transfers that follow (RFC 959 §3.2); 0: none, or a PASV
+    /// came after it, or the port is another host's.
+    active_port: u16,
     /// Whether EPSV ALL was accepted (RFC 2428 §4).
     epsv_all: bool,
     /// A security mechanism that was asked for (RFC 2228 §3).
@@ -115,6 +120,7 @@ impl Dialogue {
             }
             Judgement::Accept(address) => {
                 self.expect(Pending::Active);
+                self.active_port = if address.ip() == context.client.ip() { address.port() } else { 0 };
                 events.push(Event::ExpectActive { verb, address, source: Source::Command });
                 CommandFate::Pass
             }
@@ -146,6 +152,7 @@ impl Dialogue {
             return;
         }
         self.expect(Pending::Passive);
+        self.active_port = 0;
         events.push(Event::AskPassive { verb });
     }
 
@@ -158,8 +165,15 @@ impl Dialogue {
             self.pending = Pending::Active;
             let (address, source) = (context.client, Source::Default);
             events.push(Event::ExpectActive { verb, address, source });
+        } else if self.active_port != 0 && !self.epsv_all && (self.began || self.pending == Pending::Nothing) {
+            self.pending = Pending::Active;
+            let address = SocketAddr::new(context.client.ip(), self.active_port);
+            events.push(Event::ExpectActive { verb, address, source: Source::Earlier });
         }
         self.began = true;
+        if context.policy.replies == Replies::Seen {
+            self.count.begin_transfer();
+        }
         events.push(Event::Transfer { verb });
     }
 
@@ -168,7 +182,7 @@ impl Dialogue {
         self.end_commands(reason, events);
         if verb == Verb::Rein {
             (self.pending, self.began, self.named) = (Pending::Nothing, false, false);
-            (self.epsv_all, self.auth) = (false, Auth::Nothing);
+            (self.active_port, self.epsv_all, self.auth) = (0, false, Auth::Nothing);
             self.count.forget_epsv_all();
         }
     }
@@ -243,10 +257,12 @@ impl Dialogue {
     }
 
     /// A reply is complete. Says whether what follows is encrypted, and how.
-    pub(super) fn reply(&mut self, code: u16) -> Option<BlindReason> {
+    pub(super) fn reply(&mut self, code: u16, events: &mut Vec<Event>) -> Option<BlindReason> {
         (self.multiline, self.told) = (0, None);
-        if self.count.reply(code) == EpsvAllReply::EpsvAll {
-            self.epsv_all = true;
+        let settled = self.count.reply(code);
+        self.epsv_all |= settled.epsv_all;
+        if settled.transfer {
+            events.push(Event::TransferOver { code });
         }
         match (code, self.auth) {
             (234, Auth::Tls) => Some(BlindReason::Tls),

@@ -48,6 +48,11 @@ pub enum Event {
         /// The command that it is about.
         verb: Verb,
     },
+    /// The server's final reply to the last transfer verb: nothing more comes of it. Only where replies are seen.
+    TransferOver {
+        /// The three-digit reply code.
+        code: u16,
+    },
     /// The pending expectation ends.
     Cancel {
         /// The cause, by the name that metrics and traces use.
@@ -106,6 +111,9 @@ pub enum Source {
     Command,
     /// Nobody: a transfer without any of them goes to the client's control port (RFC 959 §3.2).
     Default,
+    /// A PORT, EPRT or LPRT for an earlier transfer. Most servers keep it, as RFC 959 §3.2 has it, others go back to the
+    /// client's control port: it is one of the two.
+    Earlier,
 }
 
 /// An address and port as a reply spells them.
@@ -241,11 +249,15 @@ impl fmt::Display for Event {
             Self::ExpectActive { verb, address, source: Source::Default } => {
                 write!(f, "expect active {verb} {address} by default")
             }
+            Self::ExpectActive { verb, address, source: Source::Earlier } => {
+                write!(f, "expect active {verb} {address} as before, or by default")
+            }
             Self::AskPassive { verb } => write!(f, "ask passive {verb}"),
             Self::ExpectPassive { verb, code, said, port } => {
                 write!(f, "expect passive {verb} {code} {said} as {port}")
             }
             Self::Transfer { verb } => write!(f, "transfer {verb}"),
+            Self::TransferOver { code } => write!(f, "transfer over {code}"),
             Self::Cancel { reason } => write!(f, "cancel {reason}"),
             Self::Refuse { verb, reason } => write!(f, "refuse {verb} {reason}"),
             Self::Rewrite { code, from, to } => write!(f, "rewrite {code} {from} to {to}"),

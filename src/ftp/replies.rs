@@ -193,7 +193,7 @@ impl Session {
     /// Takes a complete reply into account.
     fn replied(&mut self, turn: &mut Turn<'_>, code: u16) {
         turn.events.push(Event::Reply { code });
-        if let Some(encryption) = self.dialogue.reply(code) {
+        if let Some(encryption) = self.dialogue.reply(code, turn.events) {
             self.go_dark(encryption, turn.events);
         }
     }

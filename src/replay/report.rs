@@ -75,6 +75,11 @@ impl<'a, W: Write + ?Sized> Printer<'a, W> {
     }
 
     pub(super) fn event(&mut self, ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> io::Result<()> {
+        if let Event::ExpectActive { verb, source: Source::Earlier, .. } = *event {
+            // The server calls one of two ports.
+            let default = Event::ExpectActive { verb, address: ends.client, source: Source::Default };
+            self.event(ends, forwarding, &default)?;
+        }
         let Some(told) = tell(ends, forwarding, event) else { return Ok(()) };
         let session = format!("{}>{}", ends.client, ends.server);
         match self.format {
@@ -98,7 +103,7 @@ fn tell(ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> Option<
     let told = match *event {
         Event::Command { verb } => EventLine::Command { verb: verb.name() },
         Event::Reply { code } => EventLine::Reply { code },
-        Event::ExpectActive { verb, address, source: Source::Command | Source::Default } => EventLine::Expect {
+        Event::ExpectActive { verb, address, .. } => EventLine::Expect {
             mode: Mode::Active.name(),
             verb: verb.name(),
             address: address.ip(),
@@ -116,6 +121,8 @@ fn tell(ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> Option<
             port: Some(port),
         },
         Event::Transfer { verb } => EventLine::Transfer { verb: verb.name() },
+        // the reply says it
+        Event::TransferOver { .. } => return None,
         Event::Cancel { reason } => EventLine::Cancel { reason: reason.name() },
         Event::Refuse { verb, reason } => EventLine::Refuse { verb: verb.name(), reason: reason.name() },
         Event::Rewrite { from, to, .. } => EventLine::Rewrite { from: from.to_string(), to: to.to_string() },

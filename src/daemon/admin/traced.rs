@@ -65,7 +65,7 @@ fn tell_event(event: &Event) -> (&'static str, Value) {
             "expect",
             json!({
                 "mode": "active", "verb": verb.name(), "address": address.ip(), "port": address.port(),
-                "default": matches!(source, Source::Default).then_some(true),
+                "default": matches!(source, Source::Default | Source::Earlier).then_some(true),
             }),
         ),
         Event::AskPassive { verb } => ("expect", json!({ "mode": "passive", "verb": verb.name() })),
@@ -73,6 +73,7 @@ fn tell_event(event: &Event) -> (&'static str, Value) {
             ("expect", json!({ "mode": "passive", "verb": verb.name(), "said": said.to_string(), "port": port }))
         }
         Event::Transfer { verb } => ("transfer", json!({ "verb": verb.name() })),
+        Event::TransferOver { code } => ("transfer_over", json!({ "code": code })),
         Event::Cancel { reason } => ("cancel", json!({ "reason": reason.name() })),
         Event::Refuse { verb, reason } => ("refuse", json!({ "verb": verb.name(), "reason": reason.name() })),
         Event::Rewrite { code, from, to } => {

@@ -399,7 +399,7 @@ fn a_port_may_be_named_again_when_its_data_connection_has_come() {
     let (_, _, actions) = first.says(&mut director, Time::ZERO, line);
     director.rows_done(ticket(&actions), false, &mut Vec::new());
     let vip = SocketAddr::new(VIP.parse().expect("the VIP"), 20);
-    director.landed(MARKS.data(2).0, &tcp(another(51210), vip, 1, 0x12, b""));
+    director.landed(Time::ZERO, MARKS.data(2).0, &tcp(another(51210), vip, 1, 0x12, b""));
     let mut second = Wire::new(another(40001), 1, ForwardingMethod::Dr);
     let (_, _, actions) = second.says(&mut director, Time::from_millis(100), line);
     assert_eq!(words(puts(&actions)[0])[4], "0x0f700001");
@@ -417,7 +417,7 @@ fn a_connection_to_the_vip_is_not_the_one_that_a_server_was_asked_for() {
     director.rows_done(ticket(&actions), false, &mut Vec::new());
     // Somebody at the same address connects to a port of the VIP that has the same number.
     let vip = SocketAddr::new(VIP.parse().expect("the VIP"), 51210);
-    director.landed(MARKS.data(2).0, &tcp(another(50000), vip, 1, 0x02, b""));
+    director.landed(Time::ZERO, MARKS.data(2).0, &tcp(another(50000), vip, 1, 0x02, b""));
     let mut second = Wire::new(another(40001), 1, ForwardingMethod::Dr);
     let (_, _, actions) = second.says(&mut director, Time::from_millis(100), line);
     assert_eq!(puts(&actions), Vec::<&Row>::new());

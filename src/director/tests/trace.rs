@@ -38,7 +38,7 @@ fn a_passive_session_from_its_first_packet_to_its_last() {
         ["Open", "EPSV 1000", "ask passive EPSV", "pinhole open4 [\"203.0.113.5\", \"0x0f730001\"] 10s"]
     );
     let vip = SocketAddr::new(VIP.parse().expect("the VIP"), 32010);
-    director.landed(MARKS.data(1).0, &tcp(SocketAddr::new(client().ip(), 50000), vip, 1, 0x02, b""));
+    director.landed(Time::ZERO, MARKS.data(1).0, &tcp(SocketAddr::new(client().ip(), 50000), vip, 1, 0x02, b""));
     assert_eq!(told(&mut director), ["Passive Used"]);
     let _ = wire.says(&mut director, Time::ZERO, "EPSV\r\n");
     director.tick(Time::from_millis(10_000), &mut Vec::new());

@@ -379,7 +379,7 @@ impl Play {
         let mut bytes = vec![];
         let segment = Segment { from, to, seq: 1, ack: 0, flags, payload: &[], tunnel: None, damaged: false };
         segment.write(&mut bytes);
-        self.world.director.landed(mark, &bytes);
+        self.world.director.landed(self.world.now, mark, &bytes);
         if flags & ACK != 0 {
             // IPVS has the connection: its entry wins over every row, and the client may name the port for another.
             self.world.met(&Value::Port(named), &Value::Mark(MARKS.data(index)));

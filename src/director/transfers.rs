@@ -1,0 +1,131 @@
+//! What becomes of an expectation while its transfer takes its time: slow servers, slow users, transfers that are refused.
+//!
+//! What was named stays named until it is superseded or used, or the session ends (RFC 959 §3.2). Its rows stand while a data
+//! connection may come: for `pinhole_timeout` after PORT, PASV or its reply; from a transfer verb on until the server's final
+//! reply where replies are seen (NAT), else until the next command. Nobody holds a row that long with a few forged packets:
+//! IPVS is asked whether it has the control connection before `pinhole_timeout` is over.
+
+use super::Director;
+use super::effects::{Effects, rows_of};
+use super::expectation::{Outcome, Phase};
+use super::interface::Action;
+use super::table::Slot;
+use crate::ftp::Verb;
+use crate::lvs::ForwardingMethod;
+use crate::steer::{Placement, RowChange, range};
+use crate::time::Time;
+
+/// A row that is younger is not written again for a transfer verb.
+const YOUNG: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Director {
+    /// RETR, STOR, LIST …: the time starts again; the server of an active transfer calls only now.
+    pub(super) fn transfer(&mut self, now: Time, slot: Slot, placement: &Placement, effects: &mut Effects) {
+        let timeout = self.timeout(placement);
+        let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
+        if expectation.used {
+            return;
+        }
+        effects.keep_mark |= expectation.by_range;
+        let (target, closed) = (expectation.target, !expectation.is_open());
+        let begun = Phase::Transferring { ask: Some(now + timeout / 2), confirmed: false };
+        if closed {
+            self.open(now, slot, placement, target, effects);
+        }
+        let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
+        expectation.phase = begun;
+        if closed || (now + timeout).since(expectation.deadline) < YOUNG {
+            return;
+        }
+        expectation.deadline = now + timeout;
+        let rows = expectation.rows.clone();
+        effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));
+    }
+
+    /// The server's final reply to the transfer verb. One that was refused has no data connection any more.
+    pub(super) fn transfer_over(&mut self, now: Time, slot: Slot, code: u16, effects: &mut Effects) {
+        let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
+        if !matches!(expectation.phase, Phase::Transferring { .. }) || expectation.used {
+            return;
+        }
+        expectation.phase = Phase::Named;
+        self.doubted.remove(&slot);
+        if code >= 400 {
+            self.close(now, slot, Outcome::Superseded, effects);
+        }
+    }
+
+    /// Where replies are not seen, the next command says that the transfer is over, or never began.
+    pub(super) fn heard_command(&mut self, slot: Slot, placement: &Placement, verb: Verb) {
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        entry.verb = Some(verb);
+        let Some(expectation) = entry.expectation.as_mut() else { return };
+        if placement.forwarding != ForwardingMethod::Nat && matches!(expectation.phase, Phase::Transferring { .. }) {
+            expectation.phase = Phase::Named;
+            self.doubted.remove(&slot);
+        }
+    }
+
+    /// IPVS has the control connection of these rows, established.
+    pub(super) fn confirm_transfer(&mut self, slot: Slot) {
+        if !self.doubted.remove(&slot) {
+            return;
+        }
+        let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
+        if let Phase::Transferring { confirmed, .. } = &mut expectation.phase {
+            *confirmed = true;
+        }
+    }
+
+    /// The time of a session's expectation may be up, or half of it.
+    pub(super) fn expire(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        let index = entry.index;
+        let Some(expectation) = entry.expectation.as_mut().filter(|expectation| expectation.is_open()) else { return };
+        let (used, over) = (expectation.used, expectation.deadline <= now);
+        if let Phase::Transferring { ask, .. } = &mut expectation.phase
+            && !used
+            && ask.take_if(|ask| *ask <= now).is_some()
+        {
+            self.doubted.insert(slot);
+        }
+        if !over {
+            return;
+        }
+        let (phase, mut effects) = (expectation.phase, Effects::default());
+        match (used, phase) {
+            (true, _) => self.end_expectation(now, slot, Outcome::Expired, &mut effects),
+            (false, Phase::Transferring { confirmed: true, .. }) => self.renew(now, slot, index, &mut effects),
+            (false, _) => self.close(now, slot, Outcome::Expired, &mut effects),
+        }
+        self.note_rows(slot, &effects);
+        actions.extend(rows_of(effects));
+    }
+
+    /// A transfer that still waits for its data connection keeps its rows for as long again.
+    fn renew(&mut self, now: Time, slot: Slot, index: u16, effects: &mut Effects) {
+        let Some(placement) = self.placement(index).copied() else { return };
+        let timeout = self.timeout(&placement);
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        let client = entry.key.client().ip();
+        let Some(expectation) = entry.expectation.as_mut() else { return };
+        expectation.phase = Phase::Transferring { ask: Some(now + timeout / 2), confirmed: false };
+        expectation.deadline = now + timeout;
+        if expectation.by_range {
+            let pinhole = range::pinhole(self.setup.marks, &placement, client);
+            effects.remove.push(RowChange::Refresh(pinhole, timeout));
+        }
+        let rows = expectation.rows.clone();
+        effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));
+    }
+
+    /// No data connection came: its rows go, what was named stays named.
+    fn close(&mut self, now: Time, slot: Slot, outcome: Outcome, effects: &mut Effects) {
+        let Some(mut expectation) = self.let_go(now, slot, outcome, effects) else { return };
+        expectation.phase = Phase::Closed;
+        expectation.rows = Vec::new();
+        if let Some(entry) = self.table.entry_mut(slot) {
+            entry.expectation = Some(expectation);
+        }
+    }
+}
