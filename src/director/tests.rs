@@ -12,6 +12,7 @@ use crate::wire;
 mod claims;
 mod hostile;
 mod late;
+mod patience;
 mod shares;
 mod silent;
 mod trace;
