@@ -8,7 +8,7 @@ use super::effects::Effects;
 use super::expectation::{Awaited, Expectation, Mode, Outcome, Phase, Target};
 use super::table::{Slot, TlsRows};
 use super::trace::What;
-use crate::ftp::{BlindReason, Event, Source, UnparsedReason};
+use crate::ftp::{BlindReason, Event, Session, Source, UnparsedReason};
 use crate::lvs::{ForwardingMethod, network};
 use crate::state::sets::{Key, Name, Set};
 use crate::steer::{Placement, Row, RowChange, active, exact, range, tls};
@@ -21,8 +21,11 @@ impl Director {
         let Some(placement) = self.table.entry(slot).and_then(|entry| self.placement(entry.index)).cloned() else {
             return effects;
         };
-        // A blind session keeps its pinhole: what it says cannot be read any more.
-        effects.keep_mark = self.table.entry(slot).is_some_and(|entry| entry.ftp.blind().is_some());
+        // A blind session keeps its pinhole: what it says cannot be read any more. Nor can, yet, what comes behind a gap: where
+        // replies are not seen the client may connect before that is over.
+        let behind = |ftp: &Session| placement.forwarding != ForwardingMethod::Nat && ftp.is_behind();
+        effects.keep_mark =
+            self.table.entry(slot).is_some_and(|entry| entry.ftp.blind().is_some() || behind(&entry.ftp));
         let events = std::mem::take(&mut self.events);
         let last = events.iter().rposition(|event| names(event).is_some());
         for (at, event) in events.iter().enumerate() {

@@ -93,6 +93,12 @@ impl Session {
         u8::try_from(self.dialogue.outstanding()).unwrap_or(u8::MAX)
     }
 
+    /// Whether what its client said last was let through and is not read yet: commands before it are missing.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.heap.as_ref().is_some_and(|heap| !heap.ahead.is_empty())
+    }
+
     /// Why it cannot be read at present.
     #[must_use]
     pub const fn blind(&self) -> Option<BlindReason> {

@@ -71,7 +71,7 @@ impl Session {
     pub(super) fn tidy(&mut self) {
         let Some(heap) = &mut self.heap else { return };
         if heap.ahead.is_empty() {
-            heap.gap_until = None;
+            (heap.gap_until, heap.gap_ack) = (None, None);
         }
         if heap.edits.is_empty() {
             heap.edits_until = None;
@@ -147,6 +147,8 @@ pub(super) struct Heap {
     pub hold_until: Option<Time>,
     /// When missing commands are given up.
     pub gap_until: Option<Time>,
+    /// What the client acknowledged with the first that came behind them.
+    pub gap_ack: Option<u32>,
     /// When edits are forgotten, where acknowledgements are not seen.
     pub edits_until: Option<Time>,
 }

@@ -188,6 +188,12 @@ fn what_was_dropped_half_read_is_judged_when_another_text_comes_in_its_place() {
     }
 }
 
+/// How a packet passes that is not read yet: it may ask for a data connection, and where replies are not seen that may come at
+/// once.
+fn behind(forwarding: ForwardingMethod) -> Decision {
+    if forwarding == ForwardingMethod::Nat { PASSES_UNMARKED } else { OPENS_PINHOLE }
+}
+
 #[test]
 fn a_hole_behind_what_goes_unread_is_still_read() {
     for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
@@ -195,7 +201,7 @@ fn a_hole_behind_what_goes_unread_is_still_read() {
         director.setup.limits.memory = 64 << 20;
         let seq = wire.sent;
         wire.sent = seq + 200;
-        assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\nNOOP\r\n").0, PASSES_UNMARKED);
+        assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\nNOOP\r\n").0, behind(forwarding));
         director.setup.limits.memory = 0;
         wire.sent = seq;
         let decision = wire.says(&mut director, Time::ZERO, &"NOOP\r\n".repeat(MANY)).0;
@@ -216,7 +222,7 @@ fn what_follows_copies_that_go_unread_is_read() {
         let seq = wire.sent;
         let lines = "NOOP\r\n".repeat(MANY);
         wire.sent = seq + u32::try_from(lines.len()).expect("short");
-        assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\nNOOP\r\n").0, PASSES_UNMARKED);
+        assert_eq!(wire.says(&mut director, Time::ZERO, "NOOP\r\nNOOP\r\n").0, behind(forwarding));
         let end = wire.sent;
         director.setup.limits.memory = 0;
         wire.sent = seq;
