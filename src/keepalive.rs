@@ -114,6 +114,13 @@ impl Sight {
         Some(control)
     }
 
+    /// The index of the server that a control connection leads to. (Of a server that has several at one VIP each: data connections
+    /// lead to the same machine.)
+    pub fn indexes(&self, control: &ControlConnection) -> impl Iterator<Item = u16> {
+        let places = self.places.get(&(control.vip.ip(), control.server.ip()));
+        places.into_iter().flatten().map(|place| place.index)
+    }
+
     /// In DR and TUN a data connection that has ended is half closed for IPVS, which sees the client's half only.
     fn lives(&self, state: ConnectionState, expires: Duration) -> bool {
         match state {

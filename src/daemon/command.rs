@@ -27,6 +27,8 @@ pub enum DaemonCommand {
     },
     /// Another address goes into 227s: which one stands in `Followed`.
     Advertise,
+    /// Addresses of this machine have come or gone.
+    Addresses,
 }
 
 /// What SIGTERM leaves behind.

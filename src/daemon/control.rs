@@ -1,7 +1,7 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +31,7 @@ use crate::director::Director;
 use crate::kernel::log::LandingLog;
 use crate::kernel::nftables::Elements;
 use crate::kernel::queue::Queue;
+use crate::kernel::raw::is_local;
 use crate::kernel::read_state;
 use crate::lvs::ServiceKey;
 use crate::plan::availability::{Availability, ServerName};
@@ -61,8 +62,10 @@ pub struct Daemon {
     quiescing: BTreeSet<(ServiceKey, SocketAddr)>,
     /// VIPs whose interface did not exist at the last look; that they are added when it comes is no drift.
     absent: Vec<LocalAddress>,
+    /// The VIPs that are addresses of this machine.
+    here: BTreeSet<IpAddr>,
     /// Its thread goes with us.
-    _keepalive: KeepaliveThread,
+    keepalive: KeepaliveThread,
     /// Its file goes with us.
     socket: Option<admin::Socket>,
 }
@@ -139,8 +142,10 @@ impl Daemon {
         };
         // An interface that comes later must not keep the others waiting.
         let complaint = lines(&missing(&absent));
-        let daemon =
-            Self { kernel, packets, health, follower, thread, view, quiescing, absent, socket, _keepalive: keepalive };
+        let here = BTreeSet::new();
+        let mut daemon =
+            Self { kernel, packets, health, follower, thread, view, quiescing, absent, socket, here, keepalive };
+        daemon.follow_vips();
         if !complaint.is_empty() {
             daemon.complain(complaint);
         }
@@ -157,6 +162,7 @@ impl Daemon {
             DaemonCommand::Down { .. } => self.follow_health(),
             // When the packet thread is gone, the next beat says so.
             DaemonCommand::Advertise => drop(self.configure_packets()),
+            DaemonCommand::Addresses => self.follow_vips(),
         }
     }
 
@@ -262,7 +268,25 @@ impl Daemon {
         view.services = plan.services;
         drop(view);
         self.follower.configure(&inforce);
+        self.follow_vips();
         if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
+    }
+
+    /// VIPs come and go: the other director of a pair has had them meanwhile, or has them now.
+    fn follow_vips(&mut self) {
+        let config = Arc::clone(&self.lock().config);
+        let vips: BTreeSet<IpAddr> = config.clusters.iter().flat_map(|cluster| &cluster.vips).copied().collect();
+        let here: BTreeSet<IpAddr> = vips.into_iter().filter(|&vip| is_local(vip)).collect();
+        let came: BTreeSet<IpAddr> = here.difference(&self.here).copied().collect();
+        let left: Vec<IpAddr> = self.here.difference(&here).copied().collect();
+        self.here = here;
+        if !left.is_empty() {
+            info!(vips = left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), "VIPs have left");
+            let _ = self.packets.tell(Message::GaveUp(left));
+        }
+        if !came.is_empty() {
+            self.keepalive.took_over(came);
+        }
     }
 
     /// Tells the packet thread what is in force; `false` when it is gone.

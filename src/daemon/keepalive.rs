@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::messages::{Message, Packets};
 use super::view::View;
@@ -33,8 +33,8 @@ const ASKED: usize = 1024;
 
 /// The thread that keeps control connections alive ends when this is dropped.
 pub struct KeepaliveThread {
-    /// Nothing is sent: the far end notices when it goes. `None`: there is no thread.
-    _line: Option<Sender<()>>,
+    /// The far end notices when it goes. `None`: there is no thread.
+    line: Option<Sender<BTreeSet<IpAddr>>>,
 }
 
 impl KeepaliveThread {
@@ -53,14 +53,22 @@ impl KeepaliveThread {
                 warn!(
                     "no keepalives: the connections of IPVS cannot be listed, and sessions under TLS end early: {error}"
                 );
-                return Ok(Self { _line: None });
+                return Ok(Self { line: None });
             }
         };
         let raw = raw.ok();
-        let (line, end) = channel();
+        let (line, orders) = channel();
         let keeper = Keeper { raw, ipvs, view, packets, origin: Instant::now(), complaint: None };
-        thread::Builder::new().name("keepalive".into()).spawn(move || keeper.run(&end))?;
-        Ok(Self { _line: Some(line) })
+        thread::Builder::new().name("keepalive".into()).spawn(move || keeper.run(&orders))?;
+        Ok(Self { line: Some(line) })
+    }
+
+    /// These VIPs have come to this machine: clients whose control connections IPVS has get their pinholes.
+    pub fn took_over(&self, vips: BTreeSet<IpAddr>) {
+        if let Some(line) = &self.line {
+            // Without the thread nobody can list connections; the log has said so.
+            let _ = line.send(vips);
+        }
     }
 }
 
@@ -76,10 +84,19 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(mut self, end: &Receiver<()>) {
+    fn run(mut self, orders: &Receiver<BTreeSet<IpAddr>>) {
         let mut keepalive = Keepalive::default();
         let (mut looked, mut took): (Option<Instant>, _) = (None, Duration::ZERO);
-        while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+        loop {
+            match orders.recv_timeout(BEAT) {
+                Ok(vips) => {
+                    let result = self.take_over(&vips);
+                    self.complain(result.err());
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
             // Asked each time: `ipvsadm --set` tells nobody.
             match self.ipvs.timeouts() {
                 Ok(timeouts) if looked.is_some_and(|looked| looked.elapsed() < self.pause(took, timeouts.tcp)) => {}
@@ -125,6 +142,29 @@ impl Keeper {
         self.ask(&mut sight);
         let controls = keepalive.look(Time::ZERO + self.origin.elapsed(), &sight);
         tracked.and(self.send(controls))
+    }
+
+    /// Tells the packet thread whose pinholes to open, now that these VIPs are here.
+    fn take_over(&self, vips: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        let mut sight = self.sight(Idle { tcp: Duration::ZERO, tcp_fin: Duration::ZERO });
+        let (mut clients, mut connected) = (BTreeSet::new(), 0_u64);
+        connections::each(&mut |connection| {
+            let control = sight.connection(connection).filter(|control| vips.contains(&control.vip.ip()));
+            let Some(control) = control else { return };
+            connected = connected.saturating_add(1);
+            clients.extend(sight.indexes(&control).map(|index| (control.client.ip(), index)));
+            if clients.len() >= ASKED {
+                self.open(&mut clients);
+            }
+        })?;
+        self.open(&mut clients);
+        let vips = vips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        info!(vips, control_connections = connected, "VIPs are here: their clients' pinholes open for pinhole_timeout");
+        Ok(())
+    }
+
+    fn open(&self, clients: &mut BTreeSet<(IpAddr, u16)>) {
+        let _ = self.packets.tell(Message::TookOver(std::mem::take(clients).into_iter().collect()));
     }
 
     /// Tells the packet thread of connections that IPVS has, and forgets them.

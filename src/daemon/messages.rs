@@ -1,7 +1,7 @@
 //! What the packet thread is told, and the line to it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::oneshot;
@@ -42,6 +42,10 @@ pub enum Message {
     Configure(Box<Setup>),
     /// Someone flushed the dynamic rows.
     RowsLost,
+    /// IPVS has control connections of these clients at VIPs that have just come, with the servers of these indexes.
+    TookOver(Vec<(IpAddr, u16)>),
+    /// These VIPs have left this machine.
+    GaveUp(Vec<IpAddr>),
     /// Ends the packet thread.
     Stop,
 }

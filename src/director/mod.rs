@@ -19,6 +19,7 @@ mod reserved;
 mod shares;
 mod silent;
 mod table;
+mod takeover;
 mod trace;
 mod traced;
 mod transfers;

@@ -387,6 +387,11 @@ impl Table {
         (self.entries.get(from..to).unwrap_or(&[]).iter().flatten(), next)
     }
 
+    /// Every session, in slot order, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut SessionEntry> {
+        self.entries.iter_mut().flatten()
+    }
+
     /// Every session, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = &SessionEntry> {
         self.entries.iter().flatten()

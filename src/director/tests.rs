@@ -15,6 +15,7 @@ mod late;
 mod patience;
 mod shares;
 mod silent;
+mod takeover;
 mod trace;
 
 const MARKS: Marks = Marks { base: 0x0f70_0000 };

@@ -275,6 +275,12 @@ impl Dialogue {
         }
     }
 
+    /// Commands and replies went by that nobody saw. A reply of several lines that was being read is over.
+    pub(super) fn lose_track(&mut self) {
+        self.count.doubt();
+        (self.told, self.multiline) = (None, 0);
+    }
+
     /// What follows is encrypted: no reply can be matched to a command any more. What is expected stays expected.
     pub(super) fn end_in_the_dark(&mut self) {
         self.count.forget();

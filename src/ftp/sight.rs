@@ -4,7 +4,7 @@
 //! a line a command may stand, and a server that is more patient than the inspector would read it.
 
 use super::line::{Scratch, clean, is_blank, split, wipe};
-use super::state::{LineMode, Session, Turn};
+use super::state::{Half, LineMode, Session, Turn};
 use super::stream::{Ahead, advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Event, Flags, Segment, Verb};
@@ -78,6 +78,19 @@ impl Session {
         }
         self.forget(self.to_server.next);
         self.dialogue.doubt();
+    }
+
+    /// What comes next was said elsewhere meanwhile: where the two streams are is not known any more. Replies and commands may be
+    /// out of step, and what lies before the next segment is let through only if nothing can be made of it.
+    pub fn lose_track(&mut self) {
+        if self.closed {
+            return;
+        }
+        (self.to_server, self.to_client) = (Half::default(), Half::default());
+        (self.heap, self.resumes) = (None, None);
+        self.ends.settle();
+        self.ends.skip();
+        self.dialogue.lose_track();
     }
 
     /// Follows a stream that is not read.

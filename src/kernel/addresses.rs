@@ -16,7 +16,7 @@ use netlink_packet_route::address::{
 use rustix::net::netdevice::{index_to_name, name_to_index};
 
 use super::abi::nfnetlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
-use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR};
+use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR};
 use super::netlink::{Acknowledgement, Dumped, Netfilter, Writer, messages};
 use super::{Errno, KernelError};
 use crate::state::{Change, LocalAddress, PROTOCOL};
@@ -215,7 +215,7 @@ fn any_socket() -> Option<UnixDatagram> {
     UnixDatagram::unbound().ok()
 }
 
-/// Hears of IPv4 addresses that come and go.
+/// Hears of addresses that come and go.
 #[derive(Debug)]
 pub struct AddressChanges(Netfilter);
 
@@ -225,7 +225,7 @@ impl AddressChanges {
     /// # Errors
     /// What the kernel said.
     pub fn open() -> Result<Self, KernelError> {
-        Netfilter::route(RTMGRP_IPV4_IFADDR).map(Self)
+        Netfilter::route(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR).map(Self)
     }
 
     /// Waits for a change, at most some seconds; takes in what else has changed by then.

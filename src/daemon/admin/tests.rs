@@ -183,7 +183,7 @@ fn served_within(limits: ConnectionLimits, name: &str, test: impl FnOnce(&Path))
                             };
                             let _ = answer.send(Ok(()));
                         }
-                        DaemonCommand::Down { .. } | DaemonCommand::Advertise => {}
+                        DaemonCommand::Down { .. } | DaemonCommand::Advertise | DaemonCommand::Addresses => {}
                     }
                 }
             });

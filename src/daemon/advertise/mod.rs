@@ -198,8 +198,11 @@ fn follow_interfaces(
                 };
             }
         }
-        if followed.look(addresses) && tell.blocking_send(DaemonCommand::Advertise).is_err() {
-            return;
+        let another = followed.look(addresses).then_some(DaemonCommand::Advertise);
+        for command in another.into_iter().chain([DaemonCommand::Addresses]) {
+            if tell.blocking_send(command).is_err() {
+                return;
+            }
         }
     }
 }

@@ -1,0 +1,39 @@
+//! VIPs that come and go: a director that takes over, and one that steps back.
+
+use std::net::IpAddr;
+
+use super::Director;
+use super::interface::Action;
+use crate::steer::{RowChange, range};
+
+/// How many rows are asked for at once.
+const ROWS: usize = 256;
+
+impl Director {
+    /// IPVS has control connections of these clients with the servers of these indexes, and nobody knows what they asked for
+    /// last: the VIP has just come to this machine, or this process to a machine that has it. A PASV or EPSV in flight must
+    /// land, so each client gets the pinhole of its server for `pinhole_timeout`. Servers that share a range are known by
+    /// exact rows only, which nobody can guess.
+    pub fn took_over(&self, clients: &[(IpAddr, u16)], actions: &mut Vec<Action>) {
+        let pinhole = |&(client, index): &(IpAddr, u16)| {
+            let placement = self.placement(index).filter(|placement| range::steers(placement))?;
+            let pinhole = range::pinhole(self.setup.marks, placement, client);
+            Some(RowChange::Refresh(pinhole, self.timeout(placement)))
+        };
+        let changes: Vec<RowChange> = clients.iter().filter_map(pinhole).collect();
+        let some = changes.chunks(ROWS).map(|some| Action::Rows { ticket: None, changes: some.to_vec() });
+        actions.extend(some);
+    }
+
+    /// These VIPs have left this machine. What their sessions say until they come back is not seen here: each is learned anew
+    /// from its next packet.
+    pub fn gave_up(&mut self, vips: &[IpAddr]) {
+        let Self { table, setup, placements, .. } = self;
+        let vip = |index| placements.get(&index).and_then(|&at| setup.placements.get(at)).map(|(of, _)| of.vip);
+        for entry in table.iter_mut() {
+            if vip(entry.index).is_some_and(|vip| vips.contains(&vip)) {
+                entry.ftp.lose_track();
+            }
+        }
+    }
+}

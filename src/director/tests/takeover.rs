@@ -1,0 +1,50 @@
+//! VIPs that come and go.
+
+use super::*;
+
+#[test]
+fn clients_that_were_connected_get_their_pinholes() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
+        let own = director(forwarding, false);
+        let clients: Vec<_> =
+            (0..600_u16).map(|client| (IpAddr::from([10, 1, (client >> 8) as u8, client as u8]), 1)).collect();
+        let mut actions = Vec::new();
+        own.took_over(&clients, &mut actions);
+        assert_eq!((actions.len(), puts(&actions).len()), (3, 600), "a few hundred rows at once");
+        assert!(puts(&actions).iter().all(|row| row.set.name == Name::Open));
+        // one that the configuration no longer has
+        own.took_over(&[(client().ip(), 7)], &mut actions);
+        assert_eq!(puts(&actions).len(), 600);
+        // Which of several servers a port is of, nobody can guess.
+        let mut actions = Vec::new();
+        director(forwarding, true).took_over(&clients, &mut actions);
+        assert!(actions.is_empty());
+    }
+}
+
+/// While the VIP was elsewhere, both ends have gone on: more than a window, so that what comes is nobody's who is known here.
+#[test]
+fn a_session_that_comes_back_is_learned_anew() {
+    for (forwarding, tracked) in
+        [(ForwardingMethod::Nat, false), (ForwardingMethod::Dr, false), (ForwardingMethod::Dr, true)]
+    {
+        let mut director = director(forwarding, false);
+        let mut wire = Wire::new(client(), 0, forwarding);
+        let _ = wire.says(&mut director, Time::ZERO, "PASV\r\n");
+        let _ = wire.says(&mut director, Time::ZERO, "half a com");
+        wire.sent += 1 << 20;
+        wire.answered += 1 << 20;
+        if !tracked {
+            director.gave_up(&["198.51.100.1".parse().expect("an address"), VIP.parse().expect("the VIP")]);
+        }
+        let (decision, _, actions) = wire.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+        assert_eq!(
+            (decision == Decision::Held, puts(&actions).len()),
+            (!tracked, usize::from(!tracked)),
+            "{forwarding:?}"
+        );
+        // A refused command is still refused, also where nothing can be seen of what lies before it.
+        let (_, bytes, _) = wire.says(&mut director, Time::ZERO, "PORT 10,0,0,99,200,10\r\n");
+        assert_eq!(payload(&bytes).starts_with("XXXX"), !tracked, "{forwarding:?}");
+    }
+}
