@@ -81,7 +81,7 @@ pub(super) fn within(one: &One<'_, '_, '_>) {
 }
 
 /// `ftp1, ftp2 and 3 more`
-fn all_of(names: &[&str]) -> String {
+pub(super) fn all_of(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [one] => (*one).to_owned(),
@@ -103,7 +103,7 @@ fn own(one: &One<'_, '_, '_>, index: usize) -> bool {
 }
 
 /// Where the effective range of a server is written.
-fn range_path(one: &One<'_, '_, '_>, index: usize) -> String {
+pub(super) fn range_path(one: &One<'_, '_, '_>, index: usize) -> String {
     if own(one, index) { one.server_path(index, "passive_ports") } else { one.path("passive.ports") }
 }
 
