@@ -21,17 +21,10 @@ pub(super) fn ip_packet(link: i32, frame: &[u8]) -> Option<&[u8]> {
     match link {
         RAW_BSD | RAW_OPENBSD | RAW | IPV4 | IPV6 => Some(frame),
         NULL | LOOP => frame.get(4..),
-        ETHERNET => by_type(frame.get(12..)?),
-        LINUX_SLL => by_type(frame.get(14..)?),
-        LINUX_SLL2 => {
-            let (kind, rest) = frame.split_first_chunk::<2>()?;
-            let payload = rest.get(18..)?;
-            match u16::from_be_bytes(*kind) {
-                ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => Some(payload),
-                VLAN | SERVICE_VLAN => by_type(payload.get(2..)?),
-                _ => None,
-            }
-        }
+        ETHERNET => typed(frame.get(12..)?),
+        LINUX_SLL => typed(frame.get(14..)?),
+        // the type stands first, and 18 bytes of header behind it
+        LINUX_SLL2 => by_type(number(frame)?, frame.get(20..)?),
         _ => None,
     }
 }
@@ -45,15 +38,41 @@ const SERVICE_VLAN: u16 = 0x88a8;
 /// What 802.1ad was before its standard.
 const OLD_SERVICE_VLAN: u16 = 0x9100;
 
-/// What begins with an ethertype, perhaps with VLAN tags before the packet.
-fn by_type(mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        let (kind, payload) = rest.split_first_chunk::<2>()?;
-        rest = match u16::from_be_bytes(*kind) {
-            ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => return Some(payload),
-            VLAN | SERVICE_VLAN | OLD_SERVICE_VLAN => payload.get(2..)?,
-            _ => return None,
-        };
+/// RFC 2516 §4: the stage in which PPP frames are carried.
+const PPPOE_SESSION: u16 = 0x8864;
+
+/// PPP's protocol numbers (RFC 1332, RFC 5072).
+const PPP_IPV4: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
+
+/// The 16-bit number that some bytes begin with.
+fn number(bytes: &[u8]) -> Option<u16> {
+    bytes.first_chunk().copied().map(u16::from_be_bytes)
+}
+
+/// What begins with an ethertype.
+fn typed(bytes: &[u8]) -> Option<&[u8]> {
+    by_type(number(bytes)?, bytes.get(2..)?)
+}
+
+/// What an ethertype announces, perhaps with VLAN tags before the packet.
+fn by_type(mut kind: u16, mut payload: &[u8]) -> Option<&[u8]> {
+    while let VLAN | SERVICE_VLAN | OLD_SERVICE_VLAN = kind {
+        (kind, payload) = (number(payload.get(2..)?)?, payload.get(4..)?);
+    }
+    match kind {
+        ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => Some(payload),
+        // version, type, code, session and length: the packet knows its own length
+        PPPOE_SESSION => by_protocol(payload.get(6..)?),
+        _ => None,
+    }
+}
+
+/// What begins with PPP's protocol field, two bytes long (RFC 2516 §7 advises against its compression).
+fn by_protocol(bytes: &[u8]) -> Option<&[u8]> {
+    match number(bytes)? {
+        PPP_IPV4 | PPP_IPV6 => bytes.get(2..),
+        _ => None,
     }
 }
 
@@ -73,12 +92,18 @@ mod tests {
         cooked.extend([0x08, 0x00]);
         let mut cooked2 = vec![0x08, 0x00];
         cooked2.extend([0; 18]);
+        let pppoe = [0x88, 0x64, 0x11, 0, 0, 1, 0, 6, 0x00, 0x21];
+        let tagged_pppoe = [&[0; 12][..], &[0x81, 0x00, 0, 7], &pppoe[..8], &[0x00, 0x57]].concat();
         let mut cooked2_tagged = vec![0x81, 0x00];
         cooked2_tagged.extend([0; 18]);
         cooked2_tagged.extend([0, 5, 0x08, 0x00]);
         for (link, prefix) in [
             (ETHERNET, ethernet),
             (ETHERNET, tagged),
+            (ETHERNET, [&[0; 12][..], &pppoe].concat()),
+            (ETHERNET, tagged_pppoe),
+            (LINUX_SLL, [&[0; 14][..], &pppoe].concat()),
+            (LINUX_SLL2, [&pppoe[..2], &[0; 18], &pppoe[2..]].concat()),
             (LINUX_SLL, cooked),
             (LINUX_SLL2, cooked2),
             (LINUX_SLL2, cooked2_tagged),
@@ -89,5 +114,16 @@ mod tests {
         }
         assert_eq!(ip_packet(ETHERNET, &[0; 13]), None);
         assert_eq!(ip_packet(105, &packet), None);
+    }
+
+    #[test]
+    fn a_frame_that_ends_early_or_holds_no_packet_is_none() {
+        let whole = [&[0; 12][..], &[0x81, 0, 0, 7, 0x88, 0x64, 0x11, 0, 0, 1, 0, 6, 0x00, 0x21]].concat();
+        assert_eq!(ip_packet(ETHERNET, &whole), Some(&[][..]));
+        for length in 0..whole.len() {
+            assert_eq!(ip_packet(ETHERNET, &whole[..length]), None, "{length} bytes");
+        }
+        // LCP
+        assert_eq!(ip_packet(ETHERNET, &[&whole[..24], &[0xc0, 0x21, 9, 0]].concat()), None);
     }
 }

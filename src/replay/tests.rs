@@ -26,6 +26,20 @@ fn capture(segments: &[(&str, &str, u32, u8, &str)]) -> Vec<u8> {
     file
 }
 
+/// A capture of raw packets as one of Ethernet frames, with this from the ethertype on before each packet.
+fn in_frames(raw: &[u8], before: &[u8]) -> Vec<u8> {
+    let mut file = raw[..24].to_vec();
+    file[20] = 1;
+    let mut rest = &raw[24..];
+    while let Some((header, behind)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes(header[8..12].try_into().unwrap()) as usize;
+        let framed = u32::try_from(12 + before.len() + length).unwrap().to_le_bytes();
+        file.extend([&header[..8], &framed, &framed, &[2; 12], before, &behind[..length]].concat());
+        rest = &behind[length..];
+    }
+    file
+}
+
 const CLIENT: &str = "198.51.100.7:40000";
 const SERVER: &str = "10.0.0.11:21";
 
@@ -78,6 +92,13 @@ fn without_the_server_half_there_is_no_port() {
         assert!(out.contains(r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":null}"#), "{out}");
         assert!(!out.contains("reply") && !out.contains("rewrite"), "{out}");
     }
+}
+
+#[test]
+fn a_capture_of_pppoe_tells_the_same() {
+    let framed = in_frames(&dialogue(), &[0x88, 0x64, 0x11, 0, 0, 1, 0, 0, 0, 0x21]);
+    let told = replayed(&framed, ForwardingMethod::Nat, ReportFormat::Json);
+    assert_eq!(told, replayed(&dialogue(), ForwardingMethod::Nat, ReportFormat::Json));
 }
 
 #[test]
