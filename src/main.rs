@@ -1,5 +1,6 @@
 //! argv → one subcommand → exit code.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -124,16 +125,18 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
 fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> ExitCode {
     let format = if json { replay::ReportFormat::Json } else { replay::ReportFormat::Text };
     let options = replay::ReplayOptions { forwarding, format, ports: vec![21, 990] };
-    let result = File::open(capture).map_err(|error| error.to_string()).and_then(|file| {
-        let mut out = io::stdout().lock();
-        replay::run(BufReader::new(file), &options, &mut out).map_err(|error| error.to_string())
-    });
-    match result {
+    let unreadable = |error: &dyn Display| {
+        eprintln!("ftpdirector: {}: {error}", capture.display());
+        ExitCode::from(FOUND)
+    };
+    let file = match File::open(capture) {
+        Ok(file) => BufReader::new(file),
+        Err(error) => return unreadable(&error),
+    };
+    match replay::run(file, &options, &mut io::stdout().lock()) {
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ftpdirector: {}: {error}", capture.display());
-            ExitCode::from(FOUND)
-        }
+        Err(replay::ReplayError::Output(error)) => answered(Err(ClientError::Output(error))),
+        Err(error) => unreadable(&error),
     }
 }
 
@@ -164,7 +167,7 @@ fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
 fn answered(result: Result<(), ClientError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // `ftpdirector trace | head`
+        // `ftpdirector trace | head`, and so with `replay`
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ftpdirector: {error}");
