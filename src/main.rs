@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Command::Plan(file) => with_config(&file.config, plan),
         Command::Flush(file) => with_config(&file.config, flush),
         Command::Doctor { file, json } => examine(&file.config, json),
-        Command::Replay { capture, forwarding, json } => replay_capture(&capture, forwarding, json),
+        Command::Replay { capture, forwarding, ports, json } => replay_capture(&capture, forwarding, ports, json),
         Command::Status(shown) => ask(&shown, &Ask::Status),
         Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
             top(&file, socket, &TopOptions { delay, pages: iterations, batch, cluster, order: sort })
@@ -122,9 +122,10 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
     }
 }
 
-fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> ExitCode {
+fn replay_capture(capture: &Path, forwarding: ForwardingMethod, ports: Vec<u16>, json: bool) -> ExitCode {
     let format = if json { replay::ReportFormat::Json } else { replay::ReportFormat::Text };
-    let options = replay::ReplayOptions { forwarding, format, ports: vec![21, 990] };
+    let ports = if ports.is_empty() { vec![21, 990] } else { ports };
+    let options = replay::ReplayOptions { forwarding, format, ports };
     let unreadable = |error: &dyn Display| {
         eprintln!("ftpdirector: {}: {error}", capture.display());
         ExitCode::from(FOUND)
@@ -134,7 +135,11 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> E
         Err(error) => return unreadable(&error),
     };
     match replay::run(file, &options, &mut io::stdout().lock()) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(summary) => {
+            // On stderr, where it stands in no program's way; not `eprintln!`, which panics when that is closed.
+            let _ = summary.hint(&options.ports).map(|hint| writeln!(io::stderr(), "ftpdirector: {hint}"));
+            ExitCode::SUCCESS
+        }
         Err(replay::ReplayError::Output(error)) => answered(Err(ClientError::Output(error))),
         Err(error) => unreadable(&error),
     }

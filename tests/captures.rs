@@ -43,6 +43,44 @@ fn replay() -> Command {
     program
 }
 
+/// What it says of a session at a port: on standard output, and on standard error.
+fn told(port: u16, arguments: &[&str]) -> (String, String) {
+    let capture = written(&format!("{port}{}.pcap", arguments.concat()), &session_at(port));
+    let output = replay().arg(&capture).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_control_ports_are_those_that_are_named() {
+    let expected = "expect passive data connection to 10.0.0.11 port 31002 (PASV)";
+    for arguments in [&["--port", "2121"][..], &["--port", "990,2121"], &["--port", "21", "--port=2121"]] {
+        let (out, err) = told(2121, arguments);
+        assert!(out.contains(expected) && err.is_empty(), "{arguments:?}: {out}{err}");
+    }
+    let hint = |asked| format!("ftpdirector: nothing on port {asked}; port 2121 looks like FTP: replay --port 2121\n");
+    for (arguments, asked) in [(&[][..], "21 or 990"), (&["--json"], "21 or 990"), (&["--port", "8021"], "8021")] {
+        let (out, err) = told(2121, arguments);
+        assert!(!out.contains("expect") && err == hint(asked), "{arguments:?}: {out}{err}");
+    }
+    // 990 is read as TLS, by default and by name
+    for arguments in [&[][..], &["--port", "990"]] {
+        let (out, err) = told(990, arguments);
+        assert!(out.contains(" blind: ") && !out.contains("expect") && err.is_empty(), "{arguments:?}: {out}{err}");
+    }
+    let output = replay().args(["--port", "0", "a.pcap"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// A hint that nobody can read is no error either.
+#[test]
+fn closed_standard_error_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = replay().arg(written("hint.pcap", &session_at(2121))).stderr(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+}
+
 /// `replay FILE | head`
 #[test]
 fn who_stops_reading_the_report_makes_no_error() {

@@ -41,6 +41,8 @@ pub struct Summary {
     pub truncated: u64,
     /// Packets of link types that are not known.
     pub unknown_link: u64,
+    /// Other ports on which FTP was spoken, those with the most sessions; ascending.
+    pub elsewhere: Vec<u16>,
     /// Whether the file ends in the middle of a packet.
     pub cut_short: bool,
 }
@@ -57,6 +59,27 @@ impl fmt::Display for Summary {
             f.write_str("; the file ends in the middle of a packet")?;
         }
         Ok(())
+    }
+}
+
+impl Summary {
+    /// Where the sessions may be, if there were none on the control `ports`.
+    #[must_use]
+    pub fn hint(&self, ports: &[u16]) -> Option<String> {
+        let listed = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>();
+        let asked = listed(ports).join(" or ");
+        let nothing = match (self.sessions, self.control) {
+            (0, 0) => format!("nothing on port {asked}"),
+            (0, _) => format!("no control connection begins on port {asked}: capture from before the client connects"),
+            _ => return None,
+        };
+        let other = listed(&self.elsewhere);
+        Some(match other.as_slice() {
+            [] if self.control > 0 => nothing,
+            [] => format!("{nothing}: name the control port with --port"),
+            [port] => format!("{nothing}; port {port} looks like FTP: replay --port {port}"),
+            _ => format!("{nothing}; ports {} look like FTP: replay --port {}", other.join(" and "), other.join(",")),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod capture;
 mod connection;
+mod elsewhere;
 mod interface;
 mod link;
 mod report;
@@ -14,6 +15,7 @@ pub use interface::{ReplayError, ReplayOptions, ReportFormat, Summary};
 
 use capture::Frame;
 use connection::Replayed;
+use elsewhere::Elsewhere;
 use interface::Endpoints;
 use report::Printer;
 
@@ -35,11 +37,13 @@ pub fn run(
         options,
         report: Printer::new(options.format, out),
         connections: BTreeMap::new(),
+        elsewhere: Elsewhere::default(),
         summary: Summary::default(),
     };
     let cut_short = capture::read(capture, |frame| replay.frame(&frame))?;
     replay.end()?;
     replay.summary.cut_short = cut_short;
+    replay.summary.elsewhere = replay.elsewhere.ports();
     replay.report.summary(&replay.summary)?;
     Ok(replay.summary)
 }
@@ -48,6 +52,7 @@ struct Replay<'a, W: Write + ?Sized> {
     options: &'a ReplayOptions,
     report: Printer<'a, W>,
     connections: BTreeMap<Endpoints, Replayed>,
+    elsewhere: Elsewhere,
     summary: Summary,
 }
 
@@ -68,7 +73,10 @@ impl<W: Write + ?Sized> Replay<'_, W> {
     }
 
     fn packet(&mut self, now: Time, packet: &Packet, payload: &[u8]) -> Result<(), ReplayError> {
-        let Some((ends, direction)) = self.ends(packet) else { return Ok(()) };
+        let Some((ends, direction)) = self.ends(packet) else {
+            self.elsewhere.packet(packet, payload);
+            return Ok(());
+        };
         self.summary.control += 1;
         if !self.connections.contains_key(&ends) {
             let opens = match direction {

@@ -101,6 +101,52 @@ fn a_capture_of_pppoe_tells_the_same() {
     assert_eq!(told, replayed(&dialogue(), ForwardingMethod::Nat, ReportFormat::Json));
 }
 
+/// What is hinted of a capture in which nobody speaks on port 21.
+fn hint(segments: &[(&str, &str, u32, u8, &str)]) -> Option<String> {
+    replayed(&capture(segments), ForwardingMethod::Nat, ReportFormat::Json).1.hint(&[21, 990])
+}
+
+/// A server's side of the beginning of a session.
+fn greet(server: &str) -> [(&str, &str, u32, u8, &str); 2] {
+    [(server, CLIENT, 199, 18, ""), (server, CLIENT, 200, 24, "220-hello\r\n220 ready\r\n")]
+}
+
+#[test]
+fn other_ports_that_speak_ftp_are_named() {
+    let at = |port: u16| format!("10.0.0.11:{port}");
+    let servers: Vec<String> = [2121, 8021, 30021, 60021].map(at).into();
+    let one = "nothing on port 21 or 990; port 2121 looks like FTP: replay --port 2121";
+    assert_eq!(hint(&greet(&servers[0])).unwrap(), one);
+    // the client's half alone, as in front of DR servers
+    assert_eq!(hint(&[(CLIENT, &servers[0], 100, 24, "epsv\r\n")]).unwrap(), one);
+    let mut all: Vec<_> = servers.iter().rev().flat_map(|server| greet(server)).collect();
+    all.extend(servers[1..].iter().flat_map(|server| greet(server)));
+    let busiest =
+        "nothing on port 21 or 990; ports 8021 and 30021 and 60021 look like FTP: replay --port 8021,30021,60021";
+    assert_eq!(hint(&all).unwrap(), busiest);
+    // who has sessions at the control ports did not mistake them
+    all.push((CLIENT, SERVER, 99, 2, ""));
+    assert_eq!(hint(&all), None);
+}
+
+#[test]
+fn what_is_no_ftp_is_not_named() {
+    let name = "nothing on port 21 or 990: name the control port with --port";
+    let (mail, server) = ("10.0.0.11:25", "10.0.0.11:20");
+    for segments in [
+        &[][..],
+        &[(mail, CLIENT, 199, 18, ""), (mail, CLIENT, 200, 24, "220 example.net ESMTP\r\n")],
+        // a file in active mode: the server connects
+        &[(server, CLIENT, 99, 2, ""), (CLIENT, server, 199, 18, ""), (server, CLIENT, 100, 24, "220 bottles\n")],
+        &[(mail, CLIENT, 199, 18, ""), (mail, CLIENT, 200, 24, "2200 bottles\n")],
+        &[(CLIENT, mail, 100, 24, "USER a\r\n")],
+    ] {
+        assert_eq!(hint(segments).unwrap(), name, "{segments:?}");
+    }
+    let late = hint(&[(SERVER, CLIENT, 199, 16, "226 done\r\n")]).unwrap();
+    assert_eq!(late, "no control connection begins on port 21 or 990: capture from before the client connects");
+}
+
 #[test]
 fn text_ends_with_a_summary() {
     let (out, _) = replayed(&dialogue(), ForwardingMethod::Nat, ReportFormat::Text);
