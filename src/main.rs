@@ -137,7 +137,9 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, ports: Vec<u16>,
     match replay::run(file, &options, &mut io::stdout().lock()) {
         Ok(summary) => {
             // On stderr, where it stands in no program's way; not `eprintln!`, which panics when that is closed.
-            let _ = summary.hint(&options.ports).map(|hint| writeln!(io::stderr(), "ftpdirector: {hint}"));
+            for hint in summary.hints(&options.ports) {
+                let _ = writeln!(io::stderr(), "ftpdirector: {hint}");
+            }
             ExitCode::SUCCESS
         }
         Err(replay::ReplayError::Output(error)) => answered(Err(ClientError::Output(error))),

@@ -3,6 +3,7 @@
 mod capture;
 mod connection;
 mod elsewhere;
+mod encapsulation;
 mod interface;
 mod link;
 mod report;
@@ -16,7 +17,9 @@ pub use interface::{ReplayError, ReplayOptions, ReportFormat, Summary};
 use capture::Frame;
 use connection::Replayed;
 use elsewhere::Elsewhere;
+use encapsulation::Encapsulation;
 use interface::Endpoints;
+use link::Carried;
 use report::Printer;
 
 use crate::ftp::{Direction, Flags};
@@ -59,17 +62,33 @@ struct Replay<'a, W: Write + ?Sized> {
 impl<W: Write + ?Sized> Replay<'_, W> {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), ReplayError> {
         self.summary.packets += 1;
-        let Some(ip) = link::ip_packet(frame.link, frame.data) else {
-            self.summary.unknown_link += u64::from(!link::is_known(frame.link));
-            return Ok(());
+        let ip = match link::carried(frame.link, frame.data) {
+            Carried::Ip(ip) => ip,
+            Carried::Inside(encapsulation) => {
+                self.not_looked_into(encapsulation);
+                return Ok(());
+            }
+            Carried::Nothing => {
+                self.summary.unknown_link += u64::from(!link::is_known(frame.link));
+                return Ok(());
+            }
         };
         match Packet::parse(ip) {
             Ok(packet) => self.packet(frame.time, &packet, packet.payload(ip))?,
             Err(Unreadable::Fragment) => self.summary.fragments += 1,
             Err(Unreadable::Truncated) => self.summary.truncated += 1,
-            Err(Unreadable::NotIp | Unreadable::NotTcp | Unreadable::Malformed) => {}
+            Err(Unreadable::NotTcp) => {
+                if let Some(encapsulation) = Encapsulation::of(ip) {
+                    self.not_looked_into(encapsulation);
+                }
+            }
+            Err(Unreadable::NotIp | Unreadable::Malformed) => {}
         }
         Ok(())
+    }
+
+    fn not_looked_into(&mut self, encapsulation: Encapsulation) {
+        *self.summary.encapsulated.entry(encapsulation).or_default() += 1;
     }
 
     fn packet(&mut self, now: Time, packet: &Packet, payload: &[u8]) -> Result<(), ReplayError> {

@@ -103,7 +103,7 @@ fn a_capture_of_pppoe_tells_the_same() {
 
 /// What is hinted of a capture in which nobody speaks on port 21.
 fn hint(segments: &[(&str, &str, u32, u8, &str)]) -> Option<String> {
-    replayed(&capture(segments), ForwardingMethod::Nat, ReportFormat::Json).1.hint(&[21, 990])
+    replayed(&capture(segments), ForwardingMethod::Nat, ReportFormat::Json).1.hints(&[21, 990]).pop()
 }
 
 /// A server's side of the beginning of a session.
@@ -145,6 +145,55 @@ fn what_is_no_ftp_is_not_named() {
     }
     let late = hint(&[(SERVER, CLIENT, 199, 16, "226 done\r\n")]).unwrap();
     assert_eq!(late, "no control connection begins on port 21 or 990: capture from before the client connects");
+}
+
+#[test]
+fn what_is_not_looked_into_is_counted() {
+    let hints = |capture: &[u8]| replayed(capture, ForwardingMethod::Nat, ReportFormat::Json).1.hints(&[21]);
+    let mpls = hints(&in_frames(&dialogue(), &[0x88, 0x47, 0, 1, 1, 64]));
+    let behind = "capture on an interface behind the tunnel's end";
+    let expected = ["nothing on port 21".to_owned(), format!("packets that are not looked into: 8 MPLS: {behind}")];
+    assert_eq!(mpls, expected);
+    // the same packets with other numbers in the IP header, one of them that of UDP
+    let (mut gre, start) = (dialogue(), [0x45, 0, 0, 40]);
+    let headers: Vec<usize> = (24..gre.len() - 4).filter(|&at| gre[at..].starts_with(&start)).collect();
+    let [first, second, third] = *headers else { panic!("{headers:?}") };
+    for (at, protocol) in [(first, 17), (second, 47), (third, 47)] {
+        gre[at + 9] = protocol;
+    }
+    gre[first + 22..first + 24].copy_from_slice(&4789_u16.to_be_bytes());
+    // there is a session all the same
+    assert_eq!(hints(&gre), [format!("packets that are not looked into: 2 GRE, 1 VXLAN: {behind}")]);
+    assert_eq!(hints(&dialogue()), [""; 0]);
+}
+
+#[test]
+fn an_encapsulation_is_known_by_its_number() {
+    let udp = |port: u16| [&[0x46, 0, 0, 0, 0, 0, 0, 0, 64, 17][..], &[0; 14], &[4, 0], &port.to_be_bytes()].concat();
+    for (port, expected) in [
+        (1701, Some(Encapsulation::L2tp)),
+        (4500, Some(Encapsulation::Ipsec)),
+        (4789, Some(Encapsulation::Vxlan)),
+        (8472, Some(Encapsulation::Vxlan)),
+        (6081, Some(Encapsulation::Geneve)),
+        (53, None),
+    ] {
+        let packet = udp(port);
+        assert_eq!(Encapsulation::of(&packet), expected, "{port}");
+        assert!((0..packet.len()).all(|length| Encapsulation::of(&packet[..length]).is_none()), "{port}");
+    }
+    let v6 = |next: u8| [&[0x60, 0, 0, 0, 0, 0, next, 64][..], &[0; 32]].concat();
+    for (next, expected) in [
+        (47, Some(Encapsulation::Gre)),
+        (50, Some(Encapsulation::Ipsec)),
+        (51, Some(Encapsulation::Ipsec)),
+        (115, Some(Encapsulation::L2tp)),
+        (17, None),
+        (58, None),
+    ] {
+        assert_eq!(Encapsulation::of(&v6(next)), expected, "{next}");
+    }
+    assert_eq!(Encapsulation::of(&[0x25; 40]), None);
 }
 
 #[test]
