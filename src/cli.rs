@@ -59,8 +59,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what the daemon would do with the FTP sessions of a packet capture, offline and without privileges. Control ports
-    /// 21 and 990 only.
+    /// Show what the daemon would do with the FTP sessions of a packet capture, offline and without privileges. If there is
+    /// none at the control ports, standard error names the ports that look like FTP.
     Replay {
         /// The capture, a pcap or pcapng file.
         #[arg(value_name = "FILE")]
@@ -69,6 +69,10 @@ pub enum Command {
         /// and tun only what the client sends.
         #[arg(long, value_name = "METHOD", default_value = "nat", value_parser = forwarding)]
         forwarding: ForwardingMethod,
+        /// A control port; several as a list with commas, or by repeating the option. 990 means implicit TLS. Default: 21 and
+        /// 990.
+        #[arg(long = "port", value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+        ports: Vec<u16>,
         /// Print JSON, one object per line.
         #[arg(long)]
         json: bool,

@@ -120,7 +120,7 @@ pub mod facade {
 
     /// The inspector on captures.
     pub mod replay {
-        pub use crate::replay::{ReplayOptions, ReportFormat, run};
+        pub use crate::replay::{ReplayError, ReplayOptions, ReportFormat, run};
     }
 
     /// Rows.

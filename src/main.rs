@@ -1,5 +1,6 @@
 //! argv → one subcommand → exit code.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Command::Plan(file) => with_config(&file.config, plan),
         Command::Flush(file) => with_config(&file.config, flush),
         Command::Doctor { file, json } => examine(&file.config, json),
-        Command::Replay { capture, forwarding, json } => replay_capture(&capture, forwarding, json),
+        Command::Replay { capture, forwarding, ports, json } => replay_capture(&capture, forwarding, ports, json),
         Command::Status(shown) => ask(&shown, &Ask::Status),
         Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
             top(&file, socket, &TopOptions { delay, pages: iterations, batch, cluster, order: sort })
@@ -121,19 +122,28 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
     }
 }
 
-fn replay_capture(capture: &Path, forwarding: ForwardingMethod, json: bool) -> ExitCode {
+fn replay_capture(capture: &Path, forwarding: ForwardingMethod, ports: Vec<u16>, json: bool) -> ExitCode {
     let format = if json { replay::ReportFormat::Json } else { replay::ReportFormat::Text };
-    let options = replay::ReplayOptions { forwarding, format, ports: vec![21, 990] };
-    let result = File::open(capture).map_err(|error| error.to_string()).and_then(|file| {
-        let mut out = io::stdout().lock();
-        replay::run(BufReader::new(file), &options, &mut out).map_err(|error| error.to_string())
-    });
-    match result {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ftpdirector: {}: {error}", capture.display());
-            ExitCode::from(FOUND)
+    let ports = if ports.is_empty() { vec![21, 990] } else { ports };
+    let options = replay::ReplayOptions { forwarding, format, ports };
+    let unreadable = |error: &dyn Display| {
+        eprintln!("ftpdirector: {}: {error}", capture.display());
+        ExitCode::from(FOUND)
+    };
+    let file = match File::open(capture) {
+        Ok(file) => BufReader::new(file),
+        Err(error) => return unreadable(&error),
+    };
+    match replay::run(file, &options, &mut io::stdout().lock()) {
+        Ok(summary) => {
+            // On stderr, where it stands in no program's way; not `eprintln!`, which panics when that is closed.
+            for hint in summary.hints(&options.ports) {
+                let _ = writeln!(io::stderr(), "ftpdirector: {hint}");
+            }
+            ExitCode::SUCCESS
         }
+        Err(replay::ReplayError::Output(error)) => answered(Err(ClientError::Output(error))),
+        Err(error) => unreadable(&error),
     }
 }
 
@@ -164,7 +174,7 @@ fn ask(shown: &Shown, ask: &Ask) -> ExitCode {
 fn answered(result: Result<(), ClientError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // `ftpdirector trace | head`
+        // `ftpdirector trace | head`, and so with `replay`
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ftpdirector: {error}");

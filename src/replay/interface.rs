@@ -1,9 +1,11 @@
 //! What a replay is asked, and what it comes to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use super::encapsulation::Encapsulation;
 use crate::lvs::ForwardingMethod;
 
 /// How a capture is replayed.
@@ -41,6 +43,10 @@ pub struct Summary {
     pub truncated: u64,
     /// Packets of link types that are not known.
     pub unknown_link: u64,
+    /// Packets that may carry others, which are not looked for.
+    pub encapsulated: BTreeMap<Encapsulation, u64>,
+    /// Other ports on which FTP was spoken, those with the most sessions; ascending.
+    pub elsewhere: Vec<u16>,
     /// Whether the file ends in the middle of a packet.
     pub cut_short: bool,
 }
@@ -57,6 +63,37 @@ impl fmt::Display for Summary {
             f.write_str("; the file ends in the middle of a packet")?;
         }
         Ok(())
+    }
+}
+
+impl Summary {
+    /// What keeps sessions from being seen, and what to do: the control `ports`, or where it was captured.
+    #[must_use]
+    pub fn hints(&self, ports: &[u16]) -> Vec<String> {
+        self.elsewhere(ports).into_iter().chain(self.encapsulated()).collect()
+    }
+
+    fn encapsulated(&self) -> Option<String> {
+        let counts = self.encapsulated.iter().map(|(encapsulation, count)| format!("{count} {}", encapsulation.name()));
+        let counts = counts.reduce(|list, next| format!("{list}, {next}"))?;
+        Some(format!("packets that are not looked into: {counts}: capture on an interface behind the tunnel's end"))
+    }
+
+    fn elsewhere(&self, ports: &[u16]) -> Option<String> {
+        let listed = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>();
+        let asked = listed(ports).join(" or ");
+        let nothing = match (self.sessions, self.control) {
+            (0, 0) => format!("nothing on port {asked}"),
+            (0, _) => format!("no control connection begins on port {asked}: capture from before the client connects"),
+            _ => return None,
+        };
+        let other = listed(&self.elsewhere);
+        Some(match other.as_slice() {
+            [] if self.control > 0 || !self.encapsulated.is_empty() => nothing,
+            [] => format!("{nothing}: name the control port with --port"),
+            [port] => format!("{nothing}; port {port} looks like FTP: replay --port {port}"),
+            _ => format!("{nothing}; ports {} look like FTP: replay --port {}", other.join(" and "), other.join(",")),
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod capture;
 mod connection;
+mod elsewhere;
+mod encapsulation;
 mod interface;
 mod link;
 mod report;
@@ -14,7 +16,10 @@ pub use interface::{ReplayError, ReplayOptions, ReportFormat, Summary};
 
 use capture::Frame;
 use connection::Replayed;
+use elsewhere::Elsewhere;
+use encapsulation::Encapsulation;
 use interface::Endpoints;
+use link::Carried;
 use report::Printer;
 
 use crate::ftp::{Direction, Flags};
@@ -35,11 +40,13 @@ pub fn run(
         options,
         report: Printer::new(options.format, out),
         connections: BTreeMap::new(),
+        elsewhere: Elsewhere::default(),
         summary: Summary::default(),
     };
     let cut_short = capture::read(capture, |frame| replay.frame(&frame))?;
     replay.end()?;
     replay.summary.cut_short = cut_short;
+    replay.summary.elsewhere = replay.elsewhere.ports();
     replay.report.summary(&replay.summary)?;
     Ok(replay.summary)
 }
@@ -48,27 +55,47 @@ struct Replay<'a, W: Write + ?Sized> {
     options: &'a ReplayOptions,
     report: Printer<'a, W>,
     connections: BTreeMap<Endpoints, Replayed>,
+    elsewhere: Elsewhere,
     summary: Summary,
 }
 
 impl<W: Write + ?Sized> Replay<'_, W> {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), ReplayError> {
         self.summary.packets += 1;
-        let Some(ip) = link::ip_packet(frame.link, frame.data) else {
-            self.summary.unknown_link += u64::from(!link::is_known(frame.link));
-            return Ok(());
+        let ip = match link::carried(frame.link, frame.data) {
+            Carried::Ip(ip) => ip,
+            Carried::Inside(encapsulation) => {
+                self.not_looked_into(encapsulation);
+                return Ok(());
+            }
+            Carried::Nothing => {
+                self.summary.unknown_link += u64::from(!link::is_known(frame.link));
+                return Ok(());
+            }
         };
         match Packet::parse(ip) {
             Ok(packet) => self.packet(frame.time, &packet, packet.payload(ip))?,
             Err(Unreadable::Fragment) => self.summary.fragments += 1,
             Err(Unreadable::Truncated) => self.summary.truncated += 1,
-            Err(Unreadable::NotIp | Unreadable::NotTcp | Unreadable::Malformed) => {}
+            Err(Unreadable::NotTcp) => {
+                if let Some(encapsulation) = Encapsulation::of(ip) {
+                    self.not_looked_into(encapsulation);
+                }
+            }
+            Err(Unreadable::NotIp | Unreadable::Malformed) => {}
         }
         Ok(())
     }
 
+    fn not_looked_into(&mut self, encapsulation: Encapsulation) {
+        *self.summary.encapsulated.entry(encapsulation).or_default() += 1;
+    }
+
     fn packet(&mut self, now: Time, packet: &Packet, payload: &[u8]) -> Result<(), ReplayError> {
-        let Some((ends, direction)) = self.ends(packet) else { return Ok(()) };
+        let Some((ends, direction)) = self.ends(packet) else {
+            self.elsewhere.packet(packet, payload);
+            return Ok(());
+        };
         self.summary.control += 1;
         if !self.connections.contains_key(&ends) {
             let opens = match direction {

@@ -26,6 +26,20 @@ fn capture(segments: &[(&str, &str, u32, u8, &str)]) -> Vec<u8> {
     file
 }
 
+/// A capture of raw packets as one of Ethernet frames, with this from the ethertype on before each packet.
+fn in_frames(raw: &[u8], before: &[u8]) -> Vec<u8> {
+    let mut file = raw[..24].to_vec();
+    file[20] = 1;
+    let mut rest = &raw[24..];
+    while let Some((header, behind)) = rest.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes(header[8..12].try_into().unwrap()) as usize;
+        let framed = u32::try_from(12 + before.len() + length).unwrap().to_le_bytes();
+        file.extend([&header[..8], &framed, &framed, &[2; 12], before, &behind[..length]].concat());
+        rest = &behind[length..];
+    }
+    file
+}
+
 const CLIENT: &str = "198.51.100.7:40000";
 const SERVER: &str = "10.0.0.11:21";
 
@@ -78,6 +92,108 @@ fn without_the_server_half_there_is_no_port() {
         assert!(out.contains(r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":null}"#), "{out}");
         assert!(!out.contains("reply") && !out.contains("rewrite"), "{out}");
     }
+}
+
+#[test]
+fn a_capture_of_pppoe_tells_the_same() {
+    let framed = in_frames(&dialogue(), &[0x88, 0x64, 0x11, 0, 0, 1, 0, 0, 0, 0x21]);
+    let told = replayed(&framed, ForwardingMethod::Nat, ReportFormat::Json);
+    assert_eq!(told, replayed(&dialogue(), ForwardingMethod::Nat, ReportFormat::Json));
+}
+
+/// What is hinted of a capture in which nobody speaks on port 21.
+fn hint(segments: &[(&str, &str, u32, u8, &str)]) -> Option<String> {
+    replayed(&capture(segments), ForwardingMethod::Nat, ReportFormat::Json).1.hints(&[21, 990]).pop()
+}
+
+/// A server's side of the beginning of a session.
+fn greet(server: &str) -> [(&str, &str, u32, u8, &str); 2] {
+    [(server, CLIENT, 199, 18, ""), (server, CLIENT, 200, 24, "220-hello\r\n220 ready\r\n")]
+}
+
+#[test]
+fn other_ports_that_speak_ftp_are_named() {
+    let at = |port: u16| format!("10.0.0.11:{port}");
+    let servers: Vec<String> = [2121, 8021, 30021, 60021].map(at).into();
+    let one = "nothing on port 21 or 990; port 2121 looks like FTP: replay --port 2121";
+    assert_eq!(hint(&greet(&servers[0])).unwrap(), one);
+    // the client's half alone, as in front of DR servers
+    assert_eq!(hint(&[(CLIENT, &servers[0], 100, 24, "epsv\r\n")]).unwrap(), one);
+    let mut all: Vec<_> = servers.iter().rev().flat_map(|server| greet(server)).collect();
+    all.extend(servers[1..].iter().flat_map(|server| greet(server)));
+    let busiest =
+        "nothing on port 21 or 990; ports 8021 and 30021 and 60021 look like FTP: replay --port 8021,30021,60021";
+    assert_eq!(hint(&all).unwrap(), busiest);
+    // who has sessions at the control ports did not mistake them
+    all.push((CLIENT, SERVER, 99, 2, ""));
+    assert_eq!(hint(&all), None);
+}
+
+#[test]
+fn what_is_no_ftp_is_not_named() {
+    let name = "nothing on port 21 or 990: name the control port with --port";
+    let (mail, server) = ("10.0.0.11:25", "10.0.0.11:20");
+    for segments in [
+        &[][..],
+        &[(mail, CLIENT, 199, 18, ""), (mail, CLIENT, 200, 24, "220 example.net ESMTP\r\n")],
+        // a file in active mode: the server connects
+        &[(server, CLIENT, 99, 2, ""), (CLIENT, server, 199, 18, ""), (server, CLIENT, 100, 24, "220 bottles\n")],
+        &[(mail, CLIENT, 199, 18, ""), (mail, CLIENT, 200, 24, "2200 bottles\n")],
+        &[(CLIENT, mail, 100, 24, "USER a\r\n")],
+    ] {
+        assert_eq!(hint(segments).unwrap(), name, "{segments:?}");
+    }
+    let late = hint(&[(SERVER, CLIENT, 199, 16, "226 done\r\n")]).unwrap();
+    assert_eq!(late, "no control connection begins on port 21 or 990: capture from before the client connects");
+}
+
+#[test]
+fn what_is_not_looked_into_is_counted() {
+    let hints = |capture: &[u8]| replayed(capture, ForwardingMethod::Nat, ReportFormat::Json).1.hints(&[21]);
+    let mpls = hints(&in_frames(&dialogue(), &[0x88, 0x47, 0, 1, 1, 64]));
+    let behind = "capture on an interface behind the tunnel's end";
+    let expected = ["nothing on port 21".to_owned(), format!("packets that are not looked into: 8 MPLS: {behind}")];
+    assert_eq!(mpls, expected);
+    // the same packets with other numbers in the IP header, one of them that of UDP
+    let (mut gre, start) = (dialogue(), [0x45, 0, 0, 40]);
+    let headers: Vec<usize> = (24..gre.len() - 4).filter(|&at| gre[at..].starts_with(&start)).collect();
+    let [first, second, third] = *headers else { panic!("{headers:?}") };
+    for (at, protocol) in [(first, 17), (second, 47), (third, 47)] {
+        gre[at + 9] = protocol;
+    }
+    gre[first + 22..first + 24].copy_from_slice(&4789_u16.to_be_bytes());
+    // there is a session all the same
+    assert_eq!(hints(&gre), [format!("packets that are not looked into: 2 GRE, 1 VXLAN: {behind}")]);
+    assert_eq!(hints(&dialogue()), [""; 0]);
+}
+
+#[test]
+fn an_encapsulation_is_known_by_its_number() {
+    let udp = |port: u16| [&[0x46, 0, 0, 0, 0, 0, 0, 0, 64, 17][..], &[0; 14], &[4, 0], &port.to_be_bytes()].concat();
+    for (port, expected) in [
+        (1701, Some(Encapsulation::L2tp)),
+        (4500, Some(Encapsulation::Ipsec)),
+        (4789, Some(Encapsulation::Vxlan)),
+        (8472, Some(Encapsulation::Vxlan)),
+        (6081, Some(Encapsulation::Geneve)),
+        (53, None),
+    ] {
+        let packet = udp(port);
+        assert_eq!(Encapsulation::of(&packet), expected, "{port}");
+        assert!((0..packet.len()).all(|length| Encapsulation::of(&packet[..length]).is_none()), "{port}");
+    }
+    let v6 = |next: u8| [&[0x60, 0, 0, 0, 0, 0, next, 64][..], &[0; 32]].concat();
+    for (next, expected) in [
+        (47, Some(Encapsulation::Gre)),
+        (50, Some(Encapsulation::Ipsec)),
+        (51, Some(Encapsulation::Ipsec)),
+        (115, Some(Encapsulation::L2tp)),
+        (17, None),
+        (58, None),
+    ] {
+        assert_eq!(Encapsulation::of(&v6(next)), expected, "{next}");
+    }
+    assert_eq!(Encapsulation::of(&[0x25; 40]), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! `client_match`: who may use a passive row.
+//! `client_match`: who may use a passive row, and what that means for transfers from server to server.
 
 use super::checker::One;
-use crate::config::model::ClientMatch;
+use crate::config::model::{Bounce, ClientMatch};
 use crate::lvs::{PortRange, is_ipv6};
 
 pub(super) fn within(one: &One<'_, '_, '_>) {
@@ -23,6 +23,19 @@ pub(super) fn within(one: &One<'_, '_, '_>) {
         }
     }
     ranges(one, chosen, &path);
+    from_server_to_server(one, chosen);
+}
+
+/// Between two servers (FXP) each takes the data connection from the other, not from the client whose sessions both are:
+/// `bounce` opens the half in which our server calls, `client_match` the one in which it is called.
+fn from_server_to_server(one: &One<'_, '_, '_>, chosen: ClientMatch) {
+    if one.cluster.bounce == Bounce::Reject || chosen == ClientMatch::Any || !one.sound("bounce") {
+        return;
+    }
+    let what = "only the active half of a site-to-site transfer gets in: the data connection of the passive half comes \
+                from the other server, not from the client";
+    let cure = "`client_match: any` too, with one range per server; or `reject`, if there are no such transfers";
+    one.warning(&one.path("bounce"), what, cure);
 }
 
 /// A data connection from elsewhere says with its port which server it is for, and with nothing else.

@@ -6,6 +6,7 @@ mod clients;
 mod failing;
 mod limits;
 mod ranges;
+mod routers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -43,7 +44,9 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     if fits {
         active::declared(config, origins, checker);
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
-            ranges::within(&One { cluster, origin, checker });
+            let one = One { cluster, origin, checker };
+            ranges::within(&one);
+            routers::within(&one);
         }
         ranges::between(config, origins, checker);
     }

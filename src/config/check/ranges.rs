@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::checker::{Checker, One};
+use super::checker::{Checker, One, TLS};
 use crate::config::file::Origin;
 use crate::config::model::{Cluster, Config, RealServer};
 use crate::config::tree::NodeKind;
@@ -81,7 +81,7 @@ pub(super) fn within(one: &One<'_, '_, '_>) {
 }
 
 /// `ftp1, ftp2 and 3 more`
-fn all_of(names: &[&str]) -> String {
+pub(super) fn all_of(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [one] => (*one).to_owned(),
@@ -103,7 +103,7 @@ fn own(one: &One<'_, '_, '_>, index: usize) -> bool {
 }
 
 /// Where the effective range of a server is written.
-fn range_path(one: &One<'_, '_, '_>, index: usize) -> String {
+pub(super) fn range_path(one: &One<'_, '_, '_>, index: usize) -> String {
     if own(one, index) { one.server_path(index, "passive_ports") } else { one.path("passive.ports") }
 }
 
@@ -228,6 +228,7 @@ fn ranges(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
         return;
     }
     let all: Vec<_> = fronts.iter().flat_map(|front| front.of_family(vip)).collect();
+    let mut cures: BTreeMap<(usize, usize), Option<String>> = BTreeMap::new();
     for (at, (front, index, range)) in all.iter().enumerate() {
         let meets = |(other, _, their): &&(&Front<'_, '_, '_>, usize, PortRange)| {
             other.number != front.number && their.overlaps(*range)
@@ -237,7 +238,44 @@ fn ranges(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
             let name = &other.one.cluster.name;
             let what = format!("{ours} overlaps {theirs} of {name} behind the same VIP {vip}");
             let cure = "ranges that do not overlap, in both clusters and their servers";
+            let pair = cures.entry((other.number, front.number));
+            let merged = pair.or_insert_with(|| merged(other.one.cluster, front.one.cluster)).as_ref();
+            let cure = merged.map_or_else(|| cure.to_owned(), |merged| format!("{merged}; or {cure}"));
             front.one.checker.error(&range_path(&front.one, *index), what, cure);
         }
     }
+}
+
+/// More control ports than these are not put into a cure.
+const PORTS_TOLD: usize = 16;
+
+/// How to write two clusters as one, where they are the same servers behind other control ports. `ranges` leads a port of
+/// a VIP to one control mark, which is one server of one cluster: as one cluster these share their ranges, as two they cannot.
+fn merged(a: &Cluster, b: &Cluster) -> Option<String> {
+    let servers = |cluster: &Cluster| BTreeSet::from_iter(cluster.real_servers.iter().map(|server| server.address));
+    let vips = |cluster: &Cluster| BTreeSet::from_iter(cluster.vips.iter().copied());
+    // The lists come from a stranger: what is not as long is not compared, and what is too long is not told.
+    let as_long = a.real_servers.len() == b.real_servers.len() && a.vips.len() == b.vips.len();
+    let short = a.ports.len().saturating_add(b.ports.len()) <= PORTS_TOLD;
+    if a.forwarding != b.forwarding || !as_long || !short || vips(a) != vips(b) || servers(a) != servers(b) {
+        return None;
+    }
+    let ports: BTreeSet<u16> = a.ports.iter().chain(&b.ports).copied().collect();
+    let written: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let written = format!("one cluster with `ports: [{}]`", written.join(", "));
+    // A server's `port` beside the one control port that leads to it, if there is but one.
+    let leads = || {
+        [a, b].into_iter().flat_map(|cluster| {
+            let sole = if let [port] = *cluster.ports { Some(port) } else { None };
+            cluster.real_servers.iter().map(move |server| (server.port, sole))
+        })
+    };
+    if leads().all(|(port, sole)| port.is_none() || port == sole) {
+        let renamed = leads().any(|(port, _)| port.is_some());
+        return Some(if renamed { format!("{written}, its servers without `port`") } else { written });
+    }
+    // One `port` of a server holds for every control port of its cluster, but TLS begins at once on 990 alone.
+    let to = leads().find_map(|(port, _)| port)?;
+    let one_port = leads().all(|(port, sole)| port.or(sole) == Some(to)) && !ports.contains(&TLS);
+    one_port.then(|| format!("{written}, its servers with `port: {to}`"))
 }
