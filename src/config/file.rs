@@ -14,6 +14,10 @@ use super::tree::{Node, NodeKind};
 use super::value::{self, Read};
 use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
 
+/// Longer than a server needs for a 227 and a client for its SYN, repeated four times (after 1, 3, 7 and 15 s, RFC 6298 §2); what
+/// is slower than that names the transfer verb later, which opens the pinhole again. (pyftpdlib waits as long, vsftpd twice.)
+const PINHOLE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {
     pub config: Config,
@@ -55,7 +59,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
     let scheduler = s.or("scheduler", "wlc".to_owned(), scheduler);
     let persistence = s.or("persistence", Duration::ZERO, value::seconds);
     let (passive_ports, advertise) = passive(s.section("passive"));
-    let pinhole_timeout = s.or("pinhole_timeout", Duration::from_secs(10), value::positive);
+    let pinhole_timeout = s.or("pinhole_timeout", PINHOLE_TIMEOUT, value::positive);
     let unexpected_data = s.or("unexpected_data", UnexpectedData::Drop, unexpected_data);
     let client_match = s.or("client_match", ClientMatch::Address, client_match);
     let bounce = s.or("bounce", Bounce::Reject, |n| {

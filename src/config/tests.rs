@@ -31,7 +31,7 @@ clusters:
     passive:
       ports: null
       advertise: vip
-    pinhole_timeout: 10s
+    pinhole_timeout: 30s
     unexpected_data: drop
     client_match: address
     bounce: reject

@@ -145,8 +145,14 @@ def _pyftpdlib(server, kind):
     return [*words, server.advertise or "", server.certificate or ""]
 
 
+def slow(server):
+    """Slow on demand, and with other habits of servers that Debian has not."""
+    low, high = server.passive_ports
+    return ["python3", "/repo/tests/lab/slow.py", server.name, 21, low, high]
+
+
 KINDS = {"vsftpd": vsftpd, "proftpd": proftpd, "pureftpd": pureftpd, "pyftpdlib": pyftpdlib}
-START = KINDS | {"pyftpdlib alone": pyftpdlib_alone}
+START = KINDS | {"pyftpdlib alone": pyftpdlib_alone, "slow": slow}
 
 
 def _write(server, name, text):

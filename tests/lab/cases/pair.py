@@ -2,6 +2,7 @@
 
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 from ftpload import MODES, Session, load
@@ -26,17 +27,7 @@ def test_dr_pair():
 def pair(forwarding):
     """The master loses its power: logged-in clients and a transfer under way go on, new ones are served."""
     with Topology(forwarding, pair=True) as net:
-        first, second = directors = [Director(net, host) for host in net.directors]
-        for director in directors:
-            director.daemon.wait_ready()
-        listed = [director.host.run(["ipvsadm", "-Ln"]).stdout for director in directors]
-        assert listed[0] == listed[1], "".join(listed)
-        first.keepalive()
-        poll(first.is_master, what=first.log)
-        second.keepalive()
-        poll(lambda: "backup sync daemon" in second.syncd(), what=second.log)
-        assert "master sync daemon" in first.syncd() and not second.is_master()
-
+        first, second = both(net)
         with net.client1.enter():
             session = Session(net.vip)
             for mode in MODES:
@@ -55,6 +46,69 @@ def pair(forwarding):
         assert report.right == report.total == 24, report
         metrics = second.daemon.metrics()
         assert metrics.sum(DATA, result="landed") >= 28 and metrics.sum(DATA, result="misdirected") == 0, metrics
+
+
+def both(net):
+    """Two directors; the first is the master."""
+    first, second = directors = [Director(net, host) for host in net.directors]
+    for director in directors:
+        director.daemon.wait_ready()
+    listed = [director.host.run(["ipvsadm", "-Ln"]).stdout for director in directors]
+    assert listed[0] == listed[1], "".join(listed)
+    first.keepalive()
+    poll(first.is_master, what=first.log)
+    second.keepalive()
+    poll(lambda: "backup sync daemon" in second.syncd(), what=second.log)
+    assert "master sync daemon" in first.syncd() and not second.is_master()
+    return directors
+
+
+def test_nat_failback():
+    failback("nat")
+
+
+@long
+def test_dr_failback():
+    failback("dr")
+
+
+def failback(forwarding):
+    """The master loses its power, comes back and takes over again: no session is lost, a PASV in flight lands, nobody waits for
+    what went by at the other director."""
+    with Topology(forwarding, pair=True) as net:
+        first, second = both(net)
+        with net.client1.enter():
+            sessions = [Session(net.vip, timeout=40) for _ in range(6)]
+            for session in sessions:
+                session.fetch(session.announce("EPSV"))
+            asked = [session.announce(mode) for session, mode in zip(sessions, ("EPSV", "PASV") * 3)]
+        poll(lambda: all(second.knows(session.sock) for session in sessions), what="every session at the backup")
+
+        first.dies()
+        poll(second.is_master, what=second.log)
+        with net.client1.enter():
+            for session, opening in zip(sessions, asked):
+                assert session.fetch(opening).decode().strip() == session.server
+            # The two streams go on where the first director does not see them.
+            for session in sessions:
+                for _ in range(10):
+                    session.sendcmd("NOOP")
+            asked = [session.announce(mode) for session, mode in zip(sessions, ("EPSV", "PASV") * 3)]
+        poll(lambda: "VIPs are here" in second.daemon.log(), what=second.daemon.log)
+
+        first.returns()
+        poll(first.is_master, what=first.log)
+        began = time.monotonic()
+        with net.client1.enter():
+            for session, opening in zip(sessions, asked):
+                assert session.fetch(opening).decode().strip() == session.server
+            for session in sessions:
+                for mode in MODES:
+                    assert session.fetch(session.announce(mode)).decode().strip() == session.server, mode
+        print(f"# {forwarding}: 30 transfers after the failback took {time.monotonic() - began:.1f} s")
+        assert "VIPs have left" in first.daemon.log(), first.daemon.log()
+        for director in (first, second):
+            assert director.daemon.metrics().sum(DATA, result="misdirected") == 0
 
 
 class Director:
@@ -119,6 +173,15 @@ class Director:
         self.host.ip("link set eth0 down")
         self.keepalived.kill()
         self.keepalived.wait()
+
+    def returns(self):
+        """As when the power comes back, except that the daemon and its sessions have survived. Until then it had the addresses."""
+        for address in (f"{VIP}/32", f"{GATEWAY}/24"):
+            self.host.run(["ip", "address", "delete", address, "dev", "eth0"], check=False)
+        poll(lambda: "VIPs have left" in self.daemon.log(), what=self.daemon.log)
+        self.host.run(["ipvsadm", "--stop-daemon", "master"], check=False)
+        self.host.ip("link set eth0 up", "route replace default via 10.0.0.1")
+        self.keepalive()
 
 
 class Download:
