@@ -354,7 +354,9 @@ impl Play {
         let talk = &mut self.world.talks[id];
         if talk.open() && self.world.now.since(talk.last) < IDLE {
             talk.last = self.world.now;
-            self.world.director.refreshed(self.world.now, talk.client_end, talk.far_end);
+            let (client, far_end) = (talk.client_end, talk.far_end);
+            self.world.director.refreshed(self.world.now, client, far_end);
+            self.world.confirm(client, far_end);
         }
     }
 

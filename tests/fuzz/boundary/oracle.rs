@@ -120,7 +120,7 @@ pub(super) fn pinhole(ground: &Ground, talk: &Talk) -> Row {
 
 /// Whether one of these may have opened this pinhole.
 fn may_open(ground: &Ground, talk: &Talk, row: &Row) -> bool {
-    (talk.client.asked || talk.veiled()) && pinhole(ground, talk).key == row.key
+    (talk.client.asked || talk.veiled() || talk.gapped) && pinhole(ground, talk).key == row.key
 }
 
 /// Whom a row is for, and what it leads to.
@@ -188,10 +188,13 @@ impl World {
     fn check_time(&mut self, own: Option<usize>, row: &Row, until: Time, talks: &[usize]) {
         let last = talks.iter().map(|id| self.talks[*id].last).max().unwrap_or_default();
         let held = talks.iter().map(|id| self.talks[*id].held).sum();
+        // A transfer that IPVS was seen to have keeps its rows for as long again.
+        let transfers = talks.iter().any(|id| self.talks[*id].client.transferred);
+        let pinhole = if transfers { 2 * PINHOLE } else { PINHOLE };
         let (most, complaint) = if is_long(row.set.name) {
             (2 * IDLE + Duration::from_secs(60), Complaint::HalfOpen)
         } else {
-            (PINHOLE + HELD + HELD_EACH * held, Complaint::Lasting)
+            (pinhole + HELD + HELD_EACH * held, Complaint::Lasting)
         };
         if until > last + most {
             let left = until.since(last);

@@ -47,6 +47,8 @@ pub(super) struct Talk {
     pub client: Client,
     pub replies: Replies,
     pub needs: Vec<Need>,
+    /// Whether its client ever went past bytes that were not seen: what it said behind them may have been a PASV.
+    pub gapped: bool,
     /// How many of its server's segments were ever held.
     pub held: u32,
     /// Where segments of its client began behind the last end of a line, since who reads may begin anywhere.
@@ -67,6 +69,7 @@ impl Talk {
             client: Client::default(),
             replies: Replies::default(),
             needs: vec![],
+            gapped: false,
             held: 0,
             starts: vec![],
         }
@@ -114,6 +117,7 @@ impl Talk {
         // what comes before the first segment that was seen is not read
         let late = side == Side::Client && !self.begun() && end > payload.len();
         self.client.uncounted |= forgotten || late;
+        self.gapped |= side == Side::Client && end > self.flows[0].left + payload.len();
         let flow = &mut self.flows[side as usize];
         // and with something old there is a gap behind it
         self.client.odd |= forgotten && side == Side::Client && end < flow.left;

@@ -385,6 +385,12 @@ impl World {
         self.talks.iter_mut().for_each(|talk| talk.needs.retain(|need| !met(&need.row)));
     }
 
+    /// IPVS has a control connection.
+    pub(super) fn confirm(&mut self, client: SocketAddr, far_end: SocketAddr) {
+        self.director.confirmed(self.now, client, far_end, &mut self.actions);
+        self.act(Cause::Nobody);
+    }
+
     /// Every answer that is owed.
     pub(super) fn settle(&mut self) {
         self.late = false;
