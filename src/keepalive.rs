@@ -5,6 +5,8 @@
 //! data connections of a client at a server that live when its control connection falls silent are taken for its own; any
 //! that begin later are not: else a client that is gone would be kept for as long as others behind its address transfer.
 
+mod data;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use crate::lvs::{Connection, ConnectionState, ForwardingMethod};
 use crate::steer::Placement;
 use crate::time::Time;
+pub use data::SilentData;
 
 /// IPVS tells when it forgets a connection in whole seconds.
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,6 +80,10 @@ pub struct Sight {
     idle: Idle,
     quiet: Vec<Quiet>,
     data: Vec<(Pair, Ports)>,
+    /// Data connections of which IPVS has seen nothing for a while.
+    silent: Vec<SilentData>,
+    /// The clients and servers of these, and whether they have a control connection.
+    paired: HashMap<Pair, bool>,
 }
 
 impl Sight {
@@ -91,7 +98,8 @@ impl Sight {
         for placement in placements {
             places.entry((placement.vip, placement.address)).or_default().push(placement);
         }
-        Self { controls, places, idle, quiet: Vec::new(), data: Vec::new() }
+        let (quiet, data, silent, paired) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
+        Self { controls, places, idle, quiet, data, silent, paired }
     }
 
     /// IPVS lists this one. Returns it if it is an established control connection.
@@ -99,7 +107,12 @@ impl Sight {
         let Connection { client, vip, server, state, expires } = *connection;
         let Some(&forwarding) = self.controls.get(&vip) else {
             if self.lives(state, expires) && self.takes_data(vip, server.ip()) {
-                self.data.push(((client.ip(), server.ip()), (client.port(), vip.port())));
+                let pair = (client.ip(), server.ip());
+                self.data.push((pair, (client.port(), vip.port())));
+                if state == ConnectionState::Established && self.is_quiet(expires) {
+                    self.silent.push(SilentData { client, vip, pair, expires });
+                    self.paired.insert(pair, false);
+                }
             }
             return None;
         };
@@ -107,8 +120,7 @@ impl Sight {
         if state != ConnectionState::Established {
             return None;
         }
-        // A quarter of the time has passed: with a look in each quarter two more come before it is over.
-        if expires < self.idle.tcp * 3 / 4 {
+        if self.is_quiet(expires) {
             self.quiet.push(Quiet { control, expires });
         }
         Some(control)
@@ -119,6 +131,28 @@ impl Sight {
     pub fn indexes(&self, control: &ControlConnection) -> impl Iterator<Item = u16> {
         let places = self.places.get(&(control.vip.ip(), control.server.ip()));
         places.into_iter().flatten().map(|place| place.index)
+    }
+
+    /// A quarter of the time has passed: with a look in each quarter two more come before it is over.
+    fn is_quiet(&self, expires: Duration) -> bool {
+        expires < self.idle.tcp * 3 / 4
+    }
+
+    /// Whether the connections are to be offered once more, to [`Sight::again`]: some data connection is silent.
+    #[must_use]
+    pub fn wants_another(&self) -> bool {
+        !self.silent.is_empty()
+    }
+
+    /// IPVS lists this one once more: is it the control connection of a silent data connection? (A list of all pairs would take
+    /// more memory than all sessions.)
+    pub fn again(&mut self, connection: &Connection) {
+        if connection.state == ConnectionState::Established
+            && self.controls.contains_key(&connection.vip)
+            && let Some(has_control) = self.paired.get_mut(&(connection.client.ip(), connection.server.ip()))
+        {
+            *has_control = true;
+        }
     }
 
     /// In DR and TUN a data connection that has ended is half closed for IPVS, which sees the client's half only.
@@ -195,9 +229,15 @@ pub struct Keepalive {
     /// Data connections that lived at one look and still do, by number: sessions that fell silent together share them.
     chosen: HashMap<u64, (Pair, HashSet<Ports>)>,
     next: u64,
+    data: data::DataWatches,
 }
 
 impl Keepalive {
+    /// The data connections that get a keepalive now.
+    pub fn look_at_data(&mut self, now: Time, sight: &Sight) -> Vec<SilentData> {
+        self.data.look(now, &sight.silent, &sight.paired, sight.idle.tcp)
+    }
+
     /// The control connections that get a keepalive now.
     pub fn look(&mut self, now: Time, sight: &Sight) -> Vec<ControlConnection> {
         // A watch that was to expire by now belongs to a connection that has ended, or spoke and is no longer quiet.

@@ -140,8 +140,15 @@ impl Keeper {
         let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight, idle.tcp) } else { Ok(()) };
         sight.pair();
         self.ask(&mut sight);
-        let controls = keepalive.look(Time::ZERO + self.origin.elapsed(), &sight);
-        tracked.and(self.send(controls))
+        let now = Time::ZERO + self.origin.elapsed();
+        let (controls, sent) = self.send(keepalive.look(now, &sight), |control| (control.client, control.vip));
+        self.tell(&controls);
+        if !sight.wants_another() {
+            return tracked.and(sent);
+        }
+        connections::each(&mut |connection| sight.again(connection))?;
+        let (_, data) = self.send(keepalive.look_at_data(now, &sight), |data| (data.client, data.vip));
+        tracked.and(sent).and(data)
     }
 
     /// Tells the packet thread whose pinholes to open, now that these VIPs are here.
@@ -192,23 +199,27 @@ impl Keeper {
         sight.retain(|_| may.next().unwrap_or(false));
     }
 
-    /// Sends a keepalive for each.
-    fn send(&self, mut controls: Vec<ControlConnection>) -> Result<(), KernelError> {
-        let vips: BTreeSet<_> = controls.iter().map(|control| control.vip.ip()).collect();
+    /// Sends a keepalive for each, from the client to the VIP; returns those for which it did.
+    fn send<T>(
+        &self,
+        mut connections: Vec<T>,
+        ends: impl Fn(&T) -> (SocketAddr, SocketAddr),
+    ) -> (Vec<T>, Result<(), KernelError>) {
+        let vips: BTreeSet<_> = connections.iter().map(|connection| ends(connection).1.ip()).collect();
         // The other director of a pair has the connections too, but not the VIP: it must not send into the network.
         let local: BTreeSet<_> = vips.into_iter().filter(|&vip| is_local(vip)).collect();
         let mut result = Ok(());
-        controls.retain(|control| {
-            let packet = forge::stale_ack(control.client, control.vip).filter(|_| local.contains(&control.vip.ip()));
-            let sent = packet.zip(self.raw.as_ref()).map(|(packet, raw)| raw.send(&packet, control.vip.ip()));
+        connections.retain(|connection| {
+            let (client, vip) = ends(connection);
+            let packet = forge::stale_ack(client, vip).filter(|_| local.contains(&vip.ip()));
+            let sent = packet.zip(self.raw.as_ref()).map(|(packet, raw)| raw.send(&packet, vip.ip()));
             let is_sent = matches!(sent, Some(Ok(())));
             if let Some(Err(error)) = sent {
                 result = Err(error);
             }
             is_sent
         });
-        self.tell(&controls);
-        result
+        (connections, result)
     }
 
     /// Counts what was sent, and tells those who listen.

@@ -188,3 +188,57 @@ fn the_far_end_is_what_a_session_is_known_by() {
     let nat = ControlConnection { forwarding: ForwardingMethod::Nat, ..control };
     assert_eq!(nat.far_end(), at("10.0.0.11:21"));
 }
+
+/// A look at these, offered twice as the kernel's list is.
+fn look_at_data(keepalive: &mut Keepalive, seconds: u64, connections: &[Connection]) -> Vec<u16> {
+    let mut sight = sight(connections);
+    if sight.wants_another() {
+        connections.iter().for_each(|connection| sight.again(connection));
+    }
+    keepalive.look_at_data(time(seconds), &sight).iter().map(|data| data.client.port()).collect()
+}
+
+fn silent(port: u16, expires: u64) -> Connection {
+    Connection { expires: Duration::from_secs(expires), ..data(port) }
+}
+
+#[test]
+fn a_silent_data_connection_lives_as_long_as_its_control_connection() {
+    let mut keepalive = Keepalive::default();
+    // Also beside a client that sends NOOPs.
+    for (look, control_expires) in [(1, 899), (2, 600), (3, 899)] {
+        let seen = [control(5000, control_expires), silent(6000, 900 - STEP - 1)];
+        assert_eq!(look_at_data(&mut keepalive, look * STEP, &seen), [6000], "look {look}");
+    }
+    let other = connection("192.0.2.8:5000", "192.0.2.10:21", "10.0.0.11:21", 899);
+    let closing = Connection { state: ConnectionState::HalfClosed, ..control(5000, 899) };
+    for without in [vec![], vec![other], vec![closing]] {
+        let seen: Vec<_> = without.into_iter().chain([silent(6000, 100)]).collect();
+        assert!(look_at_data(&mut Keepalive::default(), 0, &seen).is_empty(), "{seen:?}");
+    }
+    // What is sent on, and what has ended, needs nothing.
+    let closing = Connection { state: ConnectionState::HalfClosed, ..silent(6001, 100) };
+    assert!(look_at_data(&mut keepalive, 9 * STEP, &[control(5000, 899), data(6000), closing]).is_empty());
+}
+
+/// How many keepalives one gets until IPVS forgets it; `spoke`: at which look something has just been sent on it.
+fn keepalives(spoke: Option<u64>) -> u64 {
+    let (mut keepalive, mut expires, mut kept, mut look) = (Keepalive::default(), 900, 0, 0);
+    while expires > STEP {
+        look += 1;
+        expires = if spoke == Some(look) { 890 } else { expires - STEP };
+        assert!(look < 200, "kept for ever");
+        if !look_at_data(&mut keepalive, look * STEP, &[control(5000, 899), silent(6000, expires)]).is_empty() {
+            (kept, expires) = (kept + 1, 900);
+        }
+    }
+    kept
+}
+
+#[test]
+fn nobody_keeps_a_data_connection_that_is_dead() {
+    let two_hours = (7200 + 9 * 75) / STEP - 1;
+    assert_eq!(keepalives(None), two_hours);
+    // One that spoke in between has as long again.
+    assert_eq!(keepalives(Some(20)), 19 + two_hours);
+}

@@ -2,9 +2,10 @@
 
 import ftplib
 import threading
+import time
 from pathlib import Path
 
-from ftpload import session_at
+from ftpload import Session, session_at
 from hosts import poll
 from realserver import BIG, TLS, make_certificate
 from selection import long
@@ -127,3 +128,48 @@ def control_ports(net):
         lines = Path("/proc/thread-self/net/ip_vs_conn").read_text().splitlines()[1:]
     words = [line.split() for line in lines]
     return {int(word[2], 16) for word in words if int(word[4], 16) == 21}
+
+
+def test_nat_silent_data():
+    silent_data("nat")
+
+
+def test_dr_silent_data():
+    silent_data("dr")
+
+
+def silent_data(forwarding):
+    """An upload that pauses for longer than IPVS remembers. The server waits, and so does its client."""
+    with Topology(forwarding, servers=2, kinds=("slow",)) as net:
+        net.start_daemon(net.config() + timeout(15)).wait_ready()
+        uploads = [Upload(net, mode) for mode in ("EPSV", "PORT", "PASV")]
+        for upload in uploads:
+            upload.thread.join()
+        wrong = [f"{upload.mode}: {upload.error!r}" for upload in uploads if upload.error]
+        assert not wrong, "\n".join(wrong)
+        # Afterwards both connections go.
+        for upload in uploads:
+            upload.session.close()
+        poll(lambda: not control_ports(net), what="the end of every control connection")
+
+
+class Upload:
+    """An upload with a long pause in it, in a thread of its own."""
+
+    def __init__(self, net, mode):
+        self.mode, self.error = mode, None
+        with net.client1.enter():
+            self.session = Session(net.vip, timeout=60)
+        self.thread = threading.Thread(target=self.run, args=(net,), daemon=True)
+        self.thread.start()
+
+    def run(self, net):
+        try:
+            with net.client1.enter(), self.session.data(self.session.announce(self.mode), "STOR x") as data:
+                data.sendall(b"a" * 1000)
+                # What it waits for is time: IPVS's timeout, nearly three times.
+                time.sleep(40)
+                data.sendall(b"b" * 1000)
+            self.session.voidresp()
+        except (OSError, EOFError, ftplib.Error) as error:
+            self.error = error
