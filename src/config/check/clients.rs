@@ -38,7 +38,7 @@ fn from_server_to_server(one: &One<'_, '_, '_>, chosen: ClientMatch) {
     one.warning(&one.path("bounce"), what, cure);
 }
 
-/// A data connection from elsewhere says with its port which server it is for, and with nothing else.
+/// With a wider network only the port of a data connection says which server it is for: the ranges must be disjoint.
 fn ranges(one: &One<'_, '_, '_>, chosen: ClientMatch, path: &str) {
     if !one.servers_sound("passive_ports") || !one.sound("passive") {
         return;
