@@ -20,7 +20,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Both.
+    /// Both modes, for metrics that list each.
     pub const ALL: [Self; 2] = [Self::Passive, Self::Active];
 
     /// As metrics, traces and listings have it.
@@ -92,7 +92,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All.
+    /// All outcomes, for metrics that list each.
     pub const ALL: [Self; 4] = [Self::Used, Self::Expired, Self::Superseded, Self::Refused];
 
     /// As metrics and traces have it.
@@ -107,7 +107,7 @@ impl Outcome {
     }
 }
 
-/// One pending per session.
+/// A data connection that a session waits for; at most one per session.
 pub struct Expectation {
     /// Where it goes to.
     pub target: Target,
@@ -115,14 +115,14 @@ pub struct Expectation {
     pub phase: Phase,
     /// Its number, never given twice.
     pub serial: u64,
-    /// The rows that make it true; none where the control packet opens its own pinhole.
+    /// The rows that let the data connection in; none where the control packet opens its own pinhole.
     pub rows: Vec<Row>,
-    /// When it ends.
+    /// When the expectation ends, unless a transfer verb starts its time again.
     pub deadline: Time,
     /// Whether the data connection came. The rows stay until the deadline: if the server loses the first SYN, the
     /// retransmission must still pass.
     pub used: bool,
-    /// Under which ports it is awaited.
+    /// The ports under which the data connection is awaited.
     pub awaited: Vec<Awaited>,
     /// Whether a passive data connection comes through the pinhole of its control packets.
     pub by_range: bool,

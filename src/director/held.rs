@@ -56,9 +56,9 @@ pub struct HeldSegment {
     pub id: u64,
     /// Where it was queued.
     pub hook: Hook,
-    /// Its mark.
+    /// Firewall mark that the packet was queued with.
     pub mark: u32,
-    /// Its sequence number.
+    /// TCP sequence number of its first payload byte.
     pub seq: u32,
     /// The packet, from the IP header on.
     pub bytes: Vec<u8>,
@@ -85,7 +85,7 @@ pub struct SoFar {
     pub answer: Option<u16>,
 }
 
-/// All held packets.
+/// All packets without a verdict, and the rows that they wait for.
 #[derive(Default)]
 pub struct Held {
     tickets: HashMap<u64, Ticket>,

@@ -46,7 +46,7 @@ struct PinholeState {
     origin: RowOrigin,
 }
 
-/// The rows of all sessions. Sessions of one client on one server share a row; the last to leave takes it away.
+/// The rows of all sessions. Sessions of one client on one server share a row; it goes with the last of them.
 #[derive(Default)]
 pub struct Pinholes {
     rows: HashMap<(Set, Key), PinholeState>,
@@ -189,9 +189,9 @@ impl Pinholes {
 /// What [`Pinholes::place`] chooses by.
 #[derive(Clone, Copy)]
 pub struct PortChoice<'a> {
-    /// The mark ranges.
+    /// The ranges of firewall marks, by class.
     pub marks: Marks,
-    /// The server.
+    /// The (cluster, VIP, server) whose reply names the port.
     pub placement: &'a Placement,
     /// The ranges and services at the VIPs that are not the session's to use.
     pub reserved: &'a Reserved,
