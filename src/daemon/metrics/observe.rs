@@ -35,9 +35,9 @@ pub struct Observer {
 /// What one look at the kernel showed.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// All services of IPVS, also those of other programs.
+    /// Every service of IPVS, those of other programs included.
     pub services: Vec<ListedService>,
-    /// The counters.
+    /// The kernel's counters, kept from going back.
     pub counters: KernelCounters,
 }
 
