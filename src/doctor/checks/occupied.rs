@@ -1,4 +1,4 @@
-//! Others at the ports of data connections: passive ranges, and `active_ports`, where nobody may call.
+//! Other programs at the ports of data connections: passive ranges, and `active_ports`, where no client may connect.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +16,7 @@ const MEANS: &str = "it gets no connections at the VIP: what comes to this port 
 struct Range<'a> {
     vip: IpAddr,
     server: &'a RealServer,
-    /// What it is called in the configuration.
+    /// The key of the configuration that holds the range.
     field: &'static str,
     ports: PortRange,
 }

@@ -308,7 +308,7 @@ fn address_is(address: IpAddr, item: &Value) -> Holds {
     }
 }
 
-/// `eth0` or `eth*`.
+/// Whether the packet comes in through an interface that nft writes as `eth0` or `eth*`.
 fn interface(inputs: &[String], pattern: &str) -> Holds {
     let fits = |name: &str| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
