@@ -8,12 +8,12 @@ use super::Verb;
 /// Something that happened on a control connection. No event carries text of the connection: no password can leak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A complete command.
+    /// A complete command of the client.
     Command {
         /// The verb; `Other` if it is not in the table.
         verb: Verb,
     },
-    /// A complete reply; of several lines: the last.
+    /// A complete reply; of a reply of several lines the event comes with the last.
     Reply {
         /// The three-digit reply code.
         code: u16,
@@ -84,7 +84,7 @@ pub enum Event {
         /// The cause, by the name that metrics and traces use.
         reason: BlindReason,
     },
-    /// It can be read again.
+    /// The connection can be read again.
     Sighted,
     /// A command that could not be understood; it passed untouched.
     UnparsedCommand {
@@ -166,7 +166,7 @@ macro_rules! reasons {
 reasons! {
     /// Why an expectation ends before its deadline.
     CancelReason {
-        /// ABOR.
+        /// The client sent ABOR (RFC 959 §4.1.3).
         Abort "abort",
         /// REIN, and no transfer had begun.
         Reinitialize "rein",
@@ -198,7 +198,7 @@ reasons! {
 reasons! {
     /// Why a connection cannot be read.
     BlindReason {
-        /// TLS (RFC 4217).
+        /// TLS, explicit or implicit (RFC 4217).
         Tls "tls",
         /// GSSAPI or another mechanism of RFC 2228.
         Gssapi "gssapi",

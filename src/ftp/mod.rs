@@ -85,7 +85,7 @@ pub struct Segment<'a> {
     pub seq: u32,
     /// Acknowledgement number; counts with [`Flags::ACK`].
     pub ack: u32,
-    /// TCP control bits.
+    /// TCP control bits: FIN, SYN, RST, ACK, …
     pub flags: Flags,
     /// The payload, where it lies in the packet.
     pub payload: &'a mut [u8],

@@ -40,9 +40,9 @@ pub(super) struct Spelling {
 /// How numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// `10,0,0,11` and `121,26`.
+    /// Bytes in decimal with commas, as in 227 and 228: `10,0,0,11` and `121,26`.
     Commas,
-    /// `10.0.0.11` and `31002`.
+    /// A dotted address and a decimal port, as in a 229: `10.0.0.11` and `31002`.
     Decimal,
 }
 

@@ -18,11 +18,11 @@ const YOUNG: u32 = 60;
 /// Whose segment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belonging {
-    /// This connection's.
+    /// The connection that this session follows.
     Own,
-    /// The first of another on the same ports.
+    /// The first segment of another connection on the same ports.
     Another,
-    /// Nobody's who knows this one's numbers.
+    /// A segment from someone who does not know this connection's numbers.
     Nobody,
     /// The client's, of what it said before, and it acknowledges more than was heard of: that much is not believed.
     Again,
@@ -31,7 +31,7 @@ pub enum Belonging {
 }
 
 impl Belonging {
-    /// Whether it is to be read by this session.
+    /// Whether the segment is to be read by this session.
     #[must_use]
     pub const fn is_own(self) -> bool {
         matches!(self, Self::Own | Self::Again)
