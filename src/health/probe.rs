@@ -27,7 +27,7 @@ const ANONYMOUS: &[u8] = b"ftpdirector@";
 /// The address family of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpVersion {
-    /// PASV and EPSV.
+    /// IPv4: PASV and EPSV.
     V4,
     /// EPSV only: a 227 has no room for an IPv6 address.
     V6,

@@ -21,9 +21,9 @@ use crate::time::Time;
 pub enum HealthState {
     /// Neither passed nor failed yet; takes sessions.
     Unknown,
-    /// Gets new sessions.
+    /// Its probes pass; gets new sessions.
     Up,
-    /// Gets no new sessions.
+    /// Its probes fail, or failed before a restart; gets no new sessions.
     Down,
 }
 

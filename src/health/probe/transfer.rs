@@ -11,7 +11,7 @@ pub(super) const ENOUGH: u64 = 1 << 20;
 pub(super) enum PassiveVerb {
     /// RFC 959; IPv4 only.
     Pasv,
-    /// RFC 2428.
+    /// RFC 2428; IPv4 and IPv6.
     Epsv,
 }
 
