@@ -31,9 +31,9 @@ pub struct Tuple {
 /// A translated TCP connection that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
-    /// As its first packet came.
+    /// The addresses of its first packet, as it came.
     pub original: Tuple,
-    /// As its answers come.
+    /// The addresses of its answers, as they come.
     pub reply: Tuple,
     /// Whether both ends may send.
     established: bool,
@@ -67,7 +67,7 @@ impl Tracked {
     }
 }
 
-/// Every translated TCP connection that is open. One that comes or goes meanwhile may be missed or come twice.
+/// Every translated TCP connection that is open. A connection that comes or goes meanwhile may be missed or come twice.
 ///
 /// # Errors
 /// `NoModule("nf_conntrack_netlink")`; else what the kernel said.

@@ -30,7 +30,7 @@ pub struct Elements {
 }
 
 impl Elements {
-    /// Opens the socket.
+    /// Opens the netlink socket, and finds out whether the kernel knows `destroy element`.
     ///
     /// # Errors
     /// What the kernel said.

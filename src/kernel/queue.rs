@@ -38,7 +38,7 @@ pub struct PacketId {
 /// A packet that waits.
 #[derive(Debug, PartialEq, Eq)]
 pub struct QueuedPacket<'a> {
-    /// To give the verdict with.
+    /// The packet's number in the queue, for the verdict.
     pub id: PacketId,
     /// Where it was queued (`NF_INET_FORWARD`, `NF_INET_POST_ROUTING`).
     pub hook: u8,
@@ -90,7 +90,7 @@ impl Verdicts {
         self.out.end(message);
     }
 
-    /// The messages.
+    /// The verdicts as netlink messages, ready for one send(2).
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.out.as_bytes()

@@ -25,7 +25,7 @@ pub struct TableDump {
     pub rules: Option<Fingerprint>,
     /// Its sets, also those that we do not declare; empty while the ruleset changes faster than it can be listed.
     pub sets: Vec<ListedSet>,
-    /// Whether it is there.
+    /// Whether the table is there.
     pub there: bool,
     /// The number of the last commit before it was read; `None` when there was another meanwhile.
     generation: Option<u32>,

@@ -21,7 +21,7 @@ pub struct ListedSet {
     pub key: u32,
     /// nft's number for the type of its value; 0 in a set.
     pub value: u32,
-    /// `NFT_SET_…`.
+    /// Flags of the set: `NFT_SET_…` of linux/netfilter/nf_tables.h.
     pub flags: u32,
     /// How many elements it may have; 0: no limit.
     pub size: u32,
