@@ -90,7 +90,7 @@ impl SeenTable {
     }
 }
 
-/// Someone else holds what we need.
+/// Another program holds what we need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
     /// What we would do.
@@ -117,7 +117,7 @@ pub struct Plan {
     pub indexes: Indexes,
     /// The configuration with what quiesces: the indexes speak of this one.
     pub config: Config,
-    /// What a human should know before this is carried out.
+    /// What a person should know before the plan is carried out.
     pub notes: Notes,
     /// How our rules stand.
     pub table: TableState,
