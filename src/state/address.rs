@@ -17,7 +17,7 @@ pub struct LocalAddress {
 }
 
 impl LocalAddress {
-    /// 32 or 128.
+    /// Length of the prefix: 32 for IPv4, 128 for IPv6.
     #[must_use]
     pub const fn length(&self) -> u8 {
         if self.address.is_ipv4() { 32 } else { 128 }

@@ -13,22 +13,22 @@ use crate::lvs::{FirewallMark, PortRange};
 pub enum Field {
     /// `ipv4_addr` or `ipv6_addr`, by the set's family.
     Address,
-    /// `inet_service`.
+    /// A port: nft's `inet_service`.
     Port,
-    /// `mark`.
+    /// A firewall mark: nft's `mark`.
     Mark,
 }
 
 /// The value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
-    /// An address.
+    /// An IPv4 or IPv6 address, by the set's family.
     Address(IpAddr),
-    /// A port.
+    /// A TCP port.
     Port(u16),
     /// A range of ports (interval sets only).
     Ports(PortRange),
-    /// A firewall mark.
+    /// A firewall mark, all 32 bits.
     Mark(FirewallMark),
 }
 
@@ -185,9 +185,9 @@ pub enum Name {
 /// What a set is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// The set's name.
+    /// The name of the set, without its family.
     pub name: Name,
-    /// Its name in nft, for IPv4 and for IPv6.
+    /// nft's name of the set, for IPv4 and for IPv6.
     pub text: [&'static str; 2],
     /// Whether there is one for IPv4 and one for IPv6.
     pub per_family: bool,
@@ -290,9 +290,9 @@ impl Name {
 /// The address family of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// Addresses are IPv4.
+    /// Addresses are IPv4; also the family of sets without addresses.
     V4,
-    /// Addresses are IPv6.
+    /// Addresses are IPv6: the sets whose names end in 6.
     V6,
 }
 
@@ -326,7 +326,7 @@ impl Set {
         Self { name, family: Family::V4 }
     }
 
-    /// Its name in nft.
+    /// nft's name of the set: `open4`.
     #[must_use]
     pub fn text(self) -> &'static str {
         let [ipv4, ipv6] = self.name.spec().text;
