@@ -109,7 +109,7 @@ pub enum Event {
 pub enum Source {
     /// A PORT, EPRT or LPRT.
     Command,
-    /// Nobody: a transfer without any of them goes to the client's control port (RFC 959 §3.2).
+    /// No command: a transfer without any of them goes to the client's control port (RFC 959 §3.2).
     Default,
     /// A PORT, EPRT or LPRT for an earlier transfer. Most servers keep it, as RFC 959 §3.2 has it, others go back to the
     /// client's control port: it is one of the two.
@@ -222,7 +222,7 @@ reasons! {
         Malformed "malformed",
         /// An octet above 255, a port byte above 255, port 0: nothing wraps.
         Impossible "impossible",
-        /// A reply that nobody asked for.
+        /// A passive reply that answers no passive command.
         Unasked "unasked",
         /// A reply without a code.
         NoCode "no-code",

@@ -16,7 +16,7 @@ pub(super) const fn is_passive(code: u16) -> bool {
     matches!(code, 227..=229)
 }
 
-/// The port that the line of a 227 or 229 names, without its end; the address is nobody's to believe.
+/// The port that the line of a 227 or 229 names, without its end; the address is never believed.
 pub(crate) fn named_port(code: u16, line: &[u8]) -> Option<u16> {
     match parse(code, line, CODE, More::No) {
         LineProgress::Done(spelling) => Some(spelling.port),

@@ -58,7 +58,7 @@ impl Session {
             return astray;
         }
         // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
-        // (No server's buffer reaches further; and who was made to follow the wrong numbers by a forged first segment must not
+        // (No server's buffer reaches further; and a session that a forged first segment led to the wrong numbers must not
         // drop what is right.)
         let ahead =
             segment.direction == Direction::ToServer && (1..=FURTHEST).contains(&distance(segment.seq, half.next));
@@ -105,7 +105,7 @@ impl Session {
         self.closed || self.heard != Heard::More || seconds(now).wrapping_sub(self.since) >= YOUNG
     }
 
-    /// Whether who sent a segment has seen this connection: both numbers are near, as far as they are known, or it is a RST with
+    /// Whether the sender has seen this connection: both numbers are near, as far as they are known, or it is a RST with
     /// the very next.
     #[must_use]
     pub fn is_known_to(&self, segment: &Segment<'_>) -> bool {
