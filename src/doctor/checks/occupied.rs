@@ -40,7 +40,7 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
     for listener in facts.listening.iter().collect::<BTreeSet<_>>() {
         let Some(range) = ranged(facts, *listener, |vip| serves(*listener, vip)) else { continue };
         let port = listener.port();
-        // Who listens on all addresses may not mean this one.
+        // A socket that listens on all addresses may not be meant for this one.
         let finding = if listener.ip().is_unspecified() { Finding::note } else { Finding::warning };
         let cure = format!(
             "ss -ltnp 'sport = :{port}'\nnames it: give it a port outside of the range, or the server another range"
