@@ -1,4 +1,4 @@
-//! `client_match`: who may use a passive row, and what that means for transfers from server to server.
+//! `client_match`: which clients may use a passive row, and what that means for transfers from server to server.
 
 use super::checker::One;
 use crate::config::model::{Bounce, ClientMatch};
