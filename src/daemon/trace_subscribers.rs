@@ -1,4 +1,4 @@
-//! Those who listen to sessions (`ftpdirector trace`). The packet thread never waits for a slow listener.
+//! The running traces (`ftpdirector trace`), as listeners to sessions. The packet thread never waits for a slow listener.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -116,7 +116,7 @@ pub async fn serve<F: DaemonFacts>(listener: UnixListener, limits: ConnectionLim
     let mut deaf = Repeated::default();
     loop {
         let (stream, _) = accepted(|cx| listener.poll_accept(cx), "the admin socket", &mut deaf).await;
-        // Root and the group's members are all who may connect.
+        // Only root and the group's members may connect.
         let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         if let Some(place) = places.take(user) {
             let state = state.clone();

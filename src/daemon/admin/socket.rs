@@ -93,7 +93,7 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.inode);
         if ours {
-            // Who finds it stale replaces it.
+            // The daemon that finds a stale file replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }

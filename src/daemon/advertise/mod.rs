@@ -75,7 +75,7 @@ impl Followed {
         if interfaces.is_empty() {
             return false;
         }
-        // Until all is learned: who read first must not be the one who learns last.
+        // Locked until all is learned: an earlier reading must not overwrite a later one.
         let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let listed = addresses.list();
         let mut changed = false;
