@@ -299,7 +299,7 @@ pub struct QueueStats {
     pub user_dropped: u32,
 }
 
-/// The kernel's counters of a queue; `None` when nobody listens on it.
+/// The kernel's counters of a queue; `None` when no process listens on it.
 #[must_use]
 pub fn stats(number: u16) -> Option<QueueStats> {
     parse_stats(&fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").ok()?, number)

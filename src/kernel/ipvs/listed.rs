@@ -27,7 +27,7 @@ pub struct ListedService {
     pub service: VirtualService,
     /// `IP_VS_SVC_F_*` of linux/ip_vs.h, without `IP_VS_SVC_F_HASHED`.
     pub flags: u32,
-    /// Bits of the client's address that persistence looks at: 32 or 128 unless someone chose otherwise.
+    /// Bits of the client's address that persistence looks at: 32 or 128 unless another program has set a netmask.
     pub netmask: u8,
     /// IPVS's counters of the service (`ipvsadm -L --stats`).
     pub traffic: Traffic,
