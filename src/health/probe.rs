@@ -21,7 +21,7 @@ use crate::lvs::PortRange;
 pub(super) use secret::Secret;
 use transfer::{ENOUGH, PassiveVerb, Transfer};
 
-/// The password that anonymous servers are given: by custom an address of whoever asks.
+/// The password without a password file: by the custom of anonymous FTP a mail address (RFC 1635).
 const ANONYMOUS: &[u8] = b"ftpdirector@";
 
 /// The address family of the server.

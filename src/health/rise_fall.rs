@@ -64,7 +64,7 @@ pub struct RiseFall {
 }
 
 impl RiseFall {
-    /// A server nobody has looked at. `rise` and `fall` count as 1 where they are 0.
+    /// A server that was not probed yet. `rise` and `fall` count as 1 where they are 0.
     #[must_use]
     pub fn new(rise: u32, fall: u32, now: Time) -> Self {
         let (rise, fall) = (whole(rise), whole(fall));
