@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// `IFA_PROTO` of the addresses that we add: how they are told from everybody else's, also after a restart. `ip address`
+/// `IFA_PROTO` of the addresses that we add: how they are told from other programs', also after a restart. `ip address`
 /// shows it as `proto 0x46`. The kernel uses 1 to 3 (linux/if_addr.h).
 pub const PROTOCOL: u8 = 0x46;
 

@@ -46,7 +46,7 @@ impl fmt::Display for Value {
 /// The key of one element: its fields in the set's order.
 pub type Key = Vec<Value>;
 
-/// Who writes a set, and so how it is declared.
+/// What writes a set, and so how it is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Written from the configuration, diffed, never refilled.
@@ -82,19 +82,19 @@ pub enum Name {
     ServerMarks,
     /// VIP . passive range of one server → its control mark.
     Ranges,
-    /// VIP . declared passive ports → tag; a SYN to them that nobody expects is unexpected.
+    /// VIP . declared passive ports → tag; a SYN to them that no session expects is unexpected.
     Passive,
     /// VIP . control ports, active ports and passive ports of a cluster with persistence → its persistence mark.
     Persistent,
     /// server . active port → VIP: the source of active data connections in a NAT cluster with persistence.
     PersistentActive,
-    /// VIP . active port → tag (DR, TUN); a SYN-ACK to it that nobody expects is unexpected, and so is any SYN.
+    /// VIP . active port → tag (DR, TUN); a SYN-ACK to it that no session expects is unexpected, and so is any SYN.
     ActivePorts,
     /// data mark . VIP's ports that the server calls from (`active_ports`, DR, TUN).
     ActiveRanges,
     /// VIP . ports that any of its servers calls from (`active_ports`, DR, TUN) → tag; a SYN to them is unexpected.
     CallingPorts,
-    /// server . active port → tag (NAT); a SYN from it that nobody expects would leak its private source.
+    /// server . active port → tag (NAT); a SYN from it that no session expects would leak its private source.
     NatActive,
     /// VIP . server → data mark (NAT): what the source translation made of an active data connection.
     ActiveServers,
