@@ -16,7 +16,7 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The file and its last reload.
     pub config: ConfigState,
-    /// Rows found missing or changed by someone else and put right.
+    /// Rows that were missing or changed by another program, and put right.
     pub drift: u64,
     /// What is wrong with the kernel's rows, or why they could not be read just now.
     pub kernel_error: Option<String>,
