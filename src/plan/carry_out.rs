@@ -15,13 +15,13 @@ pub trait Hands {
     /// Writes the rules of a plan that has some. Returns how the tables were exchanged, if they were.
     fn rules(&mut self, plan: &Plan) -> Result<Option<Exchanged>, Self::Error>;
 
-    /// The rules that stand are those that were written.
+    /// Tells that the rules in the kernel are those that were written.
     fn rules_are_right(&mut self);
 
     /// Sets IPVS's timeouts: `ipvsadm --set`.
     fn timeouts(&mut self, wanted: Timeouts) -> Result<(), Self::Error>;
 
-    /// These services are ours from now on, also if someone flushes the table that says so.
+    /// These services are ours from now on, also if another program flushes the table that says so.
     fn claim(&mut self, services: &BTreeSet<ServiceKey>);
 
     /// This service is no longer ours.

@@ -41,8 +41,8 @@ impl fmt::Display for Exchanged {
     }
 }
 
-/// `sets` stand: those that we do not declare go; ours that do not stand are filled from the first moment on. Nothing where nobody knows
-/// which sets there are.
+/// `sets` stand: those that we do not declare go; ours that do not stand are filled from the first moment on. Nothing
+/// while it is not known which sets there are.
 #[must_use]
 pub fn around(sets: &[String], desired: &StaticElements) -> Exchanged {
     if sets.is_empty() {

@@ -38,24 +38,24 @@ pub struct SeenTable {
     pub there: bool,
     /// The numbers in the set `version`: of the rules' text, and of what the kernel made of it.
     pub versions: BTreeSet<u32>,
-    /// The fingerprint of its rules; `None` while nobody can tell.
+    /// The fingerprint of its rules; `None` while the ruleset changes too fast to be listed.
     pub fingerprint: Option<u32>,
     /// The rules are ours, and `version` does not say so yet.
     pub unstamped: bool,
-    /// The names of its sets, also of those that we do not declare; empty while nobody can tell.
+    /// The names of its sets, also of those that we do not declare; empty while they cannot be listed.
     pub sets: Vec<String>,
 }
 
 /// How our rules stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
-    /// As they were written, or nobody can tell at present.
+    /// As they were written, or they cannot be listed at present.
     Right,
     /// There is no table.
     Gone,
     /// Those of another configuration or version.
     OtherVersion,
-    /// Someone else has changed them.
+    /// Another program has changed them.
     Edited,
 }
 
@@ -201,7 +201,7 @@ impl Plan {
 }
 
 impl Seen<'_> {
-    /// Takes out of `desired` the VIPs that someone else has added, and those whose interface does not exist; returns
+    /// Takes out of `desired` the VIPs that another program has added, and those whose interface does not exist; returns
     /// these.
     fn addresses(&self, desired: &mut State) -> Vec<LocalAddress> {
         let mut absent = Vec::new();
