@@ -1,4 +1,4 @@
-//! The dynamic rows that this process added, who holds them, and which ports they take.
+//! The dynamic rows that this process added, which sessions hold them, and which ports they take.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ const TRIES: u32 = 32;
 /// that people write.
 const STRIDE: u32 = 7_919;
 
-/// The dynamic ports (RFC 6335 §6): nobody offers a service there.
+/// The dynamic ports (RFC 6335 §6): services are not offered there.
 const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
     Some(range) => range,
     None => PortRange::UNPRIVILEGED,
@@ -33,7 +33,7 @@ const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
 enum RowOrigin {
     /// A session of this process asked for it.
     Ours,
-    /// It stood when this process began. Its session may live: nobody takes it away, it ends by itself.
+    /// It stood when this process began. Its session may live: it is not deleted, and ends by itself.
     Found,
 }
 
