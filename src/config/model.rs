@@ -190,7 +190,7 @@ pub enum OnFailure {
 /// What becomes of new sessions while every server is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoServers {
-    /// They go to the servers last known good.
+    /// New sessions go to the servers that were up last.
     Keep,
     /// New sessions are refused: no server gets any.
     Reject,
@@ -201,7 +201,7 @@ pub enum NoServers {
 pub struct SorryServer {
     /// Address of the sorry server, of the family of a VIP.
     pub address: IpAddr,
-    /// Its control port; `None`: the port that the client used.
+    /// Control port of the sorry server; `None`: the port that the client used.
     pub port: Option<u16>,
 }
 
