@@ -33,7 +33,7 @@ pub struct ServerHealth {
     pub cluster: String,
     /// Name of the real server, unique in its cluster.
     pub server: String,
-    /// Where it is probed.
+    /// The address and control port that the probes go to.
     pub address: SocketAddr,
     /// What the probes so far make of the server.
     pub state: HealthState,
@@ -107,7 +107,7 @@ pub struct Health {
     tasks: BTreeMap<ServerName, (Target, AbortHandle)>,
     commands: mpsc::Sender<DaemonCommand>,
     runtime: Handle,
-    /// Its drop ends the thread.
+    /// The thread ends when this is dropped.
     _stop: oneshot::Sender<()>,
     started: u64,
 }

@@ -13,7 +13,7 @@ use crate::director::{Mode, Outcome, Snapshot};
 use crate::ftp::{BlindReason, UnparsedReason};
 use crate::lvs::ForwardingMethod;
 
-/// The one metric that is observed while packets pass; all others are read when asked for.
+/// The only metric that is observed while packets pass; all others are read when asked for.
 ///
 /// # Panics
 /// Never: the buckets are constant and valid.

@@ -48,7 +48,7 @@ pub struct Look {
     /// Address services of others.
     others: Vec<SocketAddr>,
     timeouts: Timeouts,
-    /// All addresses of the machine, those of other programs too.
+    /// All addresses of the machine, whichever program added them.
     addresses: Vec<ListedAddress>,
     /// Table `inet ftpdirector` as the kernel has it.
     table: TableDump,
