@@ -21,7 +21,7 @@ const MOST: usize = 4;
 pub(super) enum Owner {
     /// A session that is there.
     Session(Slot),
-    /// It begins another connection, for which there is no room.
+    /// The segment begins another connection, for which there is no room.
     Nobody,
     /// The segment is not read now, and may belong to a session that is there: it is dropped, and TCP repeats it.
     Later,

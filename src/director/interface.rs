@@ -22,7 +22,7 @@ pub enum Hook {
 pub struct ControlPacket<'a> {
     /// The caller's number for the packet; comes back in [`Action::Release`] and [`Action::Drop`].
     pub id: u64,
-    /// Where it was queued.
+    /// The hook where the packet was queued.
     pub hook: Hook,
     /// Its firewall mark: a control mark, with [`Marks::BEGUN`] while the connection's SYN is less than a minute old.
     pub mark: u32,
@@ -85,7 +85,7 @@ pub struct OutOfRange {
     pub server: String,
     /// The port that the server's reply named.
     pub port: u16,
-    /// Its `passive_ports` in the configuration.
+    /// The server's `passive_ports` in the configuration.
     pub declared: PortRange,
 }
 

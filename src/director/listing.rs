@@ -44,7 +44,7 @@ pub struct Expected {
     pub port: Option<u16>,
     /// Time until it is given up.
     pub remaining: Duration,
-    /// Whether it came already.
+    /// Whether the data connection came already.
     pub used: bool,
 }
 
