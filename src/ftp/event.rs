@@ -95,7 +95,7 @@ pub enum Event {
     },
     /// A reply that could not be understood; it passed untouched.
     UnparsedReply {
-        /// Its code; 0 where it has none.
+        /// The reply's code; 0 where it has none.
         code: u16,
         /// The cause, by the name that metrics and traces use.
         reason: UnparsedReason,

@@ -105,15 +105,15 @@ pub(super) enum LineMode {
     /// No line has begun.
     #[default]
     Start,
-    /// They are kept: what the line is, is not known yet.
+    /// The bytes are kept: what the line is, is not known yet.
     Keep,
-    /// They are kept until the line is complete: a command whose argument matters.
+    /// The bytes are kept until the line is complete: a command whose argument matters.
     Argument,
     /// Everything that matters is known; they are not kept.
     Skip,
-    /// They mean nothing, nor will the line.
+    /// The bytes mean nothing, nor will the line.
     Discard,
-    /// They are overwritten: the command is refused.
+    /// The bytes are overwritten: the command is refused.
     Overwrite,
 }
 

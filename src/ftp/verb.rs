@@ -204,7 +204,7 @@ impl Verb {
         TABLE.iter().map(|(verb, ..)| *verb)
     }
 
-    /// Whether it makes a data connection.
+    /// Whether the command makes a data connection.
     #[must_use]
     pub fn transfers(self) -> bool {
         self.role() == Role::Transfer

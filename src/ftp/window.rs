@@ -15,7 +15,7 @@ const FURTHEST: i32 = 1 << 24;
 /// How long, in seconds, a SYN may have been that of the connection that is followed.
 const YOUNG: u32 = 60;
 
-/// Whose segment it is.
+/// Which connection a segment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belonging {
     /// The connection that this session follows.
@@ -39,7 +39,7 @@ impl Belonging {
 }
 
 impl Session {
-    /// Whose a segment is, at `now`, by what was seen of a SYN.
+    /// The connection that a segment belongs to, at `now`, by what was seen of a SYN.
     #[must_use]
     pub fn belonging(&self, now: Time, syn: Syn, segment: &Segment<'_>) -> Belonging {
         let (half, other) = self.halves(segment.direction);
