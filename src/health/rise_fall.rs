@@ -21,9 +21,9 @@ use crate::time::Time;
 pub enum HealthState {
     /// Neither passed nor failed yet; takes sessions.
     Unknown,
-    /// Its probes pass; gets new sessions.
+    /// The server's probes pass; it gets new sessions.
     Up,
-    /// Its probes fail, or failed before a restart; gets no new sessions.
+    /// The server's probes fail, or failed before a restart; it gets no new sessions.
     Down,
 }
 
@@ -46,9 +46,9 @@ pub enum Transition {
     None,
     /// A good server failed, for the first time in a row.
     Faltered,
-    /// It counts as up from now on.
+    /// The server counts as up from now on.
     Up,
-    /// It counts as down from now on.
+    /// The server counts as down from now on.
     Down,
 }
 
@@ -78,7 +78,7 @@ impl RiseFall {
         Self { standing: HealthState::Down, against: unknown.rise.get() - 1, ..unknown }
     }
 
-    /// The same server under other numbers; what was counted in a row is counted anew.
+    /// The same server with other `rise` and `fall`; what was counted in a row is counted anew.
     #[must_use]
     pub fn with(&self, rise: u32, fall: u32) -> Self {
         let (rise, fall) = (whole(rise), whole(fall));
