@@ -37,7 +37,7 @@ pub struct Tracked {
     pub reply: Tuple,
     /// Whether both ends may send.
     established: bool,
-    /// When it is forgotten, unless a packet comes.
+    /// Time until conntrack forgets the connection, unless a packet comes.
     expires: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Patience {
 const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
 
 impl Tracked {
-    /// Whether it has had a packet within `idle`, as far as can be known.
+    /// Whether the connection has had a packet within `idle`, as far as can be known.
     #[must_use]
     pub fn lives(&self, patience: Patience, idle: Duration) -> bool {
         !self.established || self.expires <= UNACKNOWLEDGED || self.expires + idle >= patience.0
@@ -97,7 +97,7 @@ fn list(netlink: &mut Netfilter, seq: u32, status: u32, all: &mut Vec<Tracked>) 
     }
 }
 
-/// Those with this bit in their status: the kernel leaves the others out since Linux 5.17.
+/// Asks for the connections with this bit in their status; the kernel leaves others out since Linux 5.17.
 fn request(seq: u32, status: u32) -> Writer {
     let mut out = Writer::default();
     let kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;

@@ -27,7 +27,7 @@ const DATAGRAMS: usize = 64;
 /// A packet that a `log group` rule matched.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Logged<'a> {
-    /// Its firewall mark; 0 for none.
+    /// The packet's firewall mark; 0 for none.
     pub mark: u32,
     /// The hook where the packet was logged (`NF_INET_…`).
     pub hook: u8,

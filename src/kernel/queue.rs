@@ -40,9 +40,9 @@ pub struct PacketId {
 pub struct QueuedPacket<'a> {
     /// The packet's number in the queue, for the verdict.
     pub id: PacketId,
-    /// Where it was queued (`NF_INET_FORWARD`, `NF_INET_POST_ROUTING`).
+    /// The hook where the packet was queued (`NF_INET_FORWARD`, `NF_INET_POST_ROUTING`).
     pub hook: u8,
-    /// Its firewall mark; 0 for none.
+    /// The packet's firewall mark; 0 for none.
     pub mark: u32,
     /// From the IP header on.
     pub payload: &'a mut [u8],

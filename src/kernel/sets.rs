@@ -75,7 +75,7 @@ impl ListedSet {
             && self.value == type_of(spec.value, AddressType::of(set))
     }
 
-    /// Whether it is declared as `set` is, one whose rows come and go with sessions: the kernel takes that declaration again.
+    /// Whether the set is declared as `set`, whose rows come and go with sessions: the kernel takes that declaration again.
     #[must_use]
     pub fn is_declared(&self, set: Set) -> bool {
         let spec = set.name.spec();

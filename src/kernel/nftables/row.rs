@@ -101,11 +101,11 @@ impl ElementChange {
 /// An element as the kernel lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
-    /// Its key, or the lower end.
+    /// The key of the element, or its lower end.
     pub key: Vec<u8>,
     /// The upper end, inclusive, of a concatenated range.
     pub key_end: Option<Vec<u8>>,
-    /// Whether it only closes the interval before it (sets of plain intervals).
+    /// Whether the element only closes the interval before it (sets of plain intervals).
     pub interval_end: bool,
     /// What the map holds.
     pub data: Option<Vec<u8>>,
