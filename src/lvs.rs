@@ -119,7 +119,7 @@ pub enum ServiceKey {
     Mark {
         /// The mark that a packet must carry.
         mark: FirewallMark,
-        /// Whether it is the IPv6 service of that mark (`ipvsadm -6`).
+        /// Whether the service is the IPv6 one of that mark (`ipvsadm -6`).
         ipv6: bool,
     },
 }
