@@ -16,7 +16,7 @@ pub struct Foreseen<'a> {
     pub absent: &'a [LocalAddress],
 }
 
-/// One thing to be put right.
+/// A row, rules or timeouts to be put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair<'a> {
     /// Drift: the timeouts of IPVS, where `kernel.timeouts` sets them.

@@ -34,7 +34,7 @@ pub struct Seen<'a> {
 /// Our nftables table, as far as it decides whether it is to be written.
 #[derive(Clone, Debug, Default)]
 pub struct SeenTable {
-    /// Whether it is there.
+    /// Whether the table is there.
     pub there: bool,
     /// The numbers in the set `version`: of the rules' text, and of what the kernel made of it.
     pub versions: BTreeSet<u32>,
@@ -53,7 +53,7 @@ pub enum TableState {
     Right,
     /// There is no table.
     Gone,
-    /// Those of another configuration or version.
+    /// The rules of another configuration or version stand.
     OtherVersion,
     /// Another program has changed them.
     Edited,
@@ -106,7 +106,7 @@ pub struct Obstacle {
 pub enum Blocked {
     /// There are not marks enough.
     TooMany(TooMany),
-    /// All that is in the way.
+    /// Everything that is in the way.
     By(Vec<Obstacle>),
 }
 
