@@ -195,7 +195,7 @@ pub struct Spec {
     pub key: &'static [Field],
     /// The fields of its value; empty for a set.
     pub value: &'static [Field],
-    /// How it is declared.
+    /// What writes the set, and so how it is declared.
     pub kind: Kind,
 }
 
