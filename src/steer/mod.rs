@@ -38,7 +38,7 @@ pub struct Placement {
     pub active_ports: Option<crate::lvs::PortRange>,
     /// Whether no other server of the cluster calls from the same port.
     pub own_active_port: bool,
-    /// Whose data connections a pinhole of this server lets in: the length of the client's network, 32 or 128 for the
+    /// The clients that a pinhole of this server lets in: the length of the client's network, 32 or 128 for the
     /// client alone, 0 for everyone. Less than that only with a range of its own.
     pub client_prefix: u8,
     /// The ports that the server may name, and where a free one is looked for when its own is taken.
