@@ -186,7 +186,7 @@ pub struct ExpectationStatus {
     pub mode: String,
     /// The port that the data connection goes to; `null`: any port of the server's range.
     pub port: Option<u16>,
-    /// Time until the expectation ends.
+    /// Time until the pinhole closes, unless its time is extended before.
     pub remaining_seconds: f64,
     /// Whether the data connection came. The row stays until the deadline, for a repeated SYN.
     pub used: bool,
