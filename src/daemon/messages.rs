@@ -32,7 +32,7 @@ pub enum Message {
     Refreshed(Vec<(SocketAddr, SocketAddr)>),
     /// IPVS has these connections, client and far end, established.
     Confirmed(Vec<(SocketAddr, SocketAddr)>),
-    /// Asks whether a session under TLS waits for such a confirmation.
+    /// Asks whether a session waits for such a confirmation.
     WantsConfirmation(oneshot::Sender<bool>),
     /// Adds a trace.
     Listen(Listener),
