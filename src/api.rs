@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lvs::Traffic;
 
-/// `GET /status`.
+/// The answer to `GET /status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's version, `MAJOR.MINOR.PATCH`.
@@ -16,17 +16,17 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The file and its last reload.
     pub config: ConfigState,
-    /// Rows found missing or changed by someone else and put right.
+    /// Rows that were missing or changed by another program, and put right.
     pub drift: u64,
     /// What is wrong with the kernel's rows, or why they could not be read just now.
     pub kernel_error: Option<String>,
-    /// Sessions that are followed.
+    /// Sessions that the daemon follows.
     pub sessions: u64,
     /// Dynamic rows of this process that stand.
     pub pinholes: u64,
     /// Control packets that wait for a row or for the rest of their line.
     pub held: u64,
-    /// In the file's order.
+    /// The clusters, in the order of the file.
     pub clusters: Vec<ClusterStatus>,
 }
 
@@ -57,7 +57,7 @@ pub struct ClusterStatus {
     /// The interface or DNS name whose address goes into 227s; `null`: the VIP or a fixed address.
     #[serde(default)]
     pub advertise: Option<AdvertiseStatus>,
-    /// In the file's order.
+    /// The real servers, in the order of the file.
     pub servers: Vec<Server>,
 }
 
@@ -66,9 +66,9 @@ pub struct ClusterStatus {
 pub struct AdvertiseStatus {
     /// `interface NAME` or `dns NAME`.
     pub source: String,
-    /// The last address that it had; `null`: it had none so far, and the VIP goes into 227s.
+    /// The last address that the interface or name had; `null`: none so far, and the VIP goes into 227s.
     pub address: Option<Ipv4Addr>,
-    /// Why it has none at present.
+    /// Why the interface or name has no address at present; `null`: it has one.
     pub error: Option<String>,
 }
 
@@ -77,17 +77,17 @@ pub struct AdvertiseStatus {
 pub struct Server {
     /// Name of its cluster.
     pub cluster: String,
-    /// Its name.
+    /// Name of the server, unique in its cluster: the label `server` of the metrics.
     pub name: String,
-    /// Its own address, not the VIP.
+    /// The server's own address, not the VIP.
     pub address: IpAddr,
-    /// Whether it takes new sessions.
+    /// Whether the server gets new sessions.
     pub state: ServerState,
     /// The configured weight, 0 to 65535.
     pub weight: u32,
-    /// The one of its control service: 0 takes no new sessions.
+    /// The weight in its control service; with 0 it gets no new sessions.
     pub effective_weight: u32,
-    /// Sessions that are followed.
+    /// Sessions on this server that the daemon follows.
     pub sessions: u64,
     /// IPVS's connections of the control services.
     pub control: Option<Connections>,
@@ -99,9 +99,9 @@ pub struct Server {
     /// What IPVS counted of its data connections (not the active ones in NAT, which are the connection tracking's).
     #[serde(default)]
     pub data_traffic: Option<Traffic>,
-    /// First packets of data connections that went to it as they should.
+    /// First packets of data connections that went to this server as they should.
     pub landed: Option<u64>,
-    /// Those that went elsewhere.
+    /// First packets of this server's data connections that went elsewhere; should be 0.
     pub misdirected: Option<u64>,
     /// What its health checks found; `null` where there are none.
     #[serde(default)]
@@ -113,7 +113,7 @@ pub struct Server {
 pub struct HealthStatus {
     /// `up`, `down`, or `unknown` before the first good one: such a server takes sessions.
     pub state: String,
-    /// When that began, seconds since the epoch.
+    /// When that state began, seconds since the epoch.
     pub since: f64,
     /// The last step of the last check: `connect`, `banner`, `user`, `password`, `pasv`, `pasv_connect`, `pasv_transfer`,
     /// `epsv`, `epsv_connect`, `epsv_transfer`, `quit`; `null` before the first.
@@ -124,7 +124,7 @@ pub struct HealthStatus {
     pub seconds: BTreeMap<String, f64>,
 }
 
-/// Whether a server takes new sessions.
+/// Whether a server gets new sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerState {
@@ -141,16 +141,16 @@ pub enum ServerState {
 pub struct Connections {
     /// Established connections (ActiveConn of `ipvsadm -L`).
     pub active: u64,
-    /// In any other state: closing, mostly.
+    /// Connections in any other state: closing, mostly (InActConn of `ipvsadm -L`).
     pub inactive: u64,
 }
 
 /// `GET /sessions`: the first 10,000, and how many there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sessions {
-    /// How many there are.
+    /// How many sessions there are.
     pub total: u64,
-    /// The first of them.
+    /// The first 10,000 of them.
     pub sessions: Vec<SessionStatus>,
 }
 
@@ -165,9 +165,9 @@ pub struct SessionStatus {
     pub cluster: String,
     /// Name of its real server.
     pub server: String,
-    /// Since its first packet that this process saw.
+    /// Time since the session's first packet that this process saw.
     pub age_seconds: f64,
-    /// Since its last packet that this process saw.
+    /// Time since the session's last packet that this process saw.
     pub idle_seconds: f64,
     /// The last command; `null` before any was read.
     pub verb: Option<String>,
@@ -175,29 +175,29 @@ pub struct SessionStatus {
     pub pending: Option<bool>,
     /// The data connection that may come.
     pub expectation: Option<ExpectationStatus>,
-    /// Why it cannot be read.
+    /// Why the session cannot be read; `null`: it is read.
     pub blind: Option<String>,
 }
 
 /// A data connection that may come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExpectationStatus {
-    /// `passive` or `active`.
+    /// `passive` (the client connects) or `active` (the server does).
     pub mode: String,
-    /// Where to; `null`: any port of the server's range.
+    /// The port that the data connection goes to; `null`: any port of the server's range.
     pub port: Option<u16>,
-    /// Until it is given up.
+    /// Time until the pinhole closes, unless its time is extended before.
     pub remaining_seconds: f64,
-    /// Whether it came. The row stays until the deadline, for a repeated SYN.
+    /// Whether the data connection came. The row stays until the deadline, for a repeated SYN.
     pub used: bool,
 }
 
 /// `GET /pinholes`: the first 10,000 dynamic rows in the kernel, and how many there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PinholeList {
-    /// How many there are.
+    /// How many dynamic rows there are.
     pub total: u64,
-    /// The first of them.
+    /// The first 10,000 of them.
     pub pinholes: Vec<Pinhole>,
 }
 
@@ -210,13 +210,13 @@ pub struct Pinhole {
     pub key: String,
     /// Its value, as nft writes it; `null` in a set.
     pub value: Option<String>,
-    /// The cluster it leads to, where that is certain.
+    /// The cluster that the row leads to, where that is certain.
     pub cluster: Option<String>,
-    /// The server it leads to, where that is certain.
+    /// The server that the row leads to, where that is certain.
     pub server: Option<String>,
-    /// Until it goes by itself.
+    /// Time until the kernel removes the row by itself.
     pub remaining_seconds: Option<f64>,
-    /// The clients' ends of the sessions that it is there for, as far as this process knows them.
+    /// The clients' ends of the sessions that the row is for, as far as this process knows them.
     pub sessions: Vec<SocketAddr>,
 }
 
@@ -227,7 +227,7 @@ pub struct Drained {
     pub server: Server,
 }
 
-/// `POST /reload`.
+/// The answer to `POST /reload`: the file is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// The file that was read.

@@ -32,7 +32,7 @@ pub struct ControlConnection {
     pub vip: SocketAddr,
     /// Address and port of the real server.
     pub server: SocketAddr,
-    /// How it is forwarded.
+    /// The forwarding method of the connection.
     pub forwarding: ForwardingMethod,
 }
 
@@ -71,7 +71,7 @@ pub struct Idle {
     pub tcp_fin: Duration,
 }
 
-/// One look at all connections.
+/// What one listing of all connections shows.
 #[derive(Clone, Debug)]
 pub struct Sight {
     controls: BTreeMap<SocketAddr, ForwardingMethod>,
@@ -102,7 +102,7 @@ impl Sight {
         Self { controls, places, idle, quiet, data, silent, paired }
     }
 
-    /// IPVS lists this one. Returns it if it is an established control connection.
+    /// Takes in a connection that IPVS lists. Returns it if it is an established control connection.
     pub fn connection(&mut self, connection: &Connection) -> Option<ControlConnection> {
         let Connection { client, vip, server, state, expires } = *connection;
         let Some(&forwarding) = self.controls.get(&vip) else {

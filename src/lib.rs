@@ -54,7 +54,7 @@ mod wire;
 
 /// What is used from outside of this library, room by room.
 pub mod facade {
-    /// The command line.
+    /// The command line: arguments and options.
     pub mod cli {
         pub use crate::cli::{Cli, Command, File, Shown};
     }
@@ -64,13 +64,13 @@ pub mod facade {
         pub use crate::client::request::{Ask, ClientError};
         pub use crate::client::{Format, run};
 
-        /// `ftpdirector top`.
+        /// `ftpdirector top`: `status` again and again, as a page.
         pub mod top {
             pub use crate::client::top::{TopOptions, run};
         }
     }
 
-    /// The configuration file.
+    /// The configuration file: YAML text in, a checked `Config` or every problem out.
     pub mod config {
         pub use crate::config::{Config, Log, LogFormat, LogLevel, parse, parse_bytes};
     }
@@ -81,7 +81,7 @@ pub mod facade {
         pub use crate::daemon::{DaemonCommand, METRICS, Metric, OnExit, Reconciler, RunError, flush, run};
     }
 
-    /// The pure core.
+    /// The pure core: packets in, verdicts and row changes out.
     pub mod director {
         pub use crate::director::{
             Action, ClusterSetup, ControlPacket, Decision, Director, Hook, Policies, SessionLimits, Setup,
@@ -93,7 +93,7 @@ pub mod facade {
         pub use crate::doctor::{examine, gather};
     }
 
-    /// The inspector.
+    /// The inspector: what the bytes of a control connection mean.
     pub mod ftp {
         pub use crate::ftp::{
             BlindReason, Bounce, Context, Direction, Event, Flags, Policy, Replies, Segment, Session, Syn, Told,
@@ -123,11 +123,11 @@ pub mod facade {
         pub use crate::replay::{ReplayError, ReplayOptions, ReportFormat, run};
     }
 
-    /// Rows.
+    /// The rows in the kernel as values.
     pub mod state {
         pub use crate::state::Marks;
 
-        /// Their sets.
+        /// The table of sets, with their keys, values and kinds.
         pub mod sets {
             pub use crate::state::sets::{Key, Name, Set, Value};
         }
@@ -143,11 +143,11 @@ pub mod facade {
         pub use crate::time::Time;
     }
 
-    /// Packets.
+    /// IP and TCP headers.
     pub mod wire {
         pub use crate::wire::Packet;
 
-        /// The TCP checksum.
+        /// The TCP checksum and its incremental update.
         pub mod checksum {
             pub use crate::wire::checksum::{add, pseudo_header, sum};
         }

@@ -119,7 +119,7 @@ pub enum ServiceKey {
     Mark {
         /// The mark that a packet must carry.
         mark: FirewallMark,
-        /// Whether it is the IPv6 service of that mark (`ipvsadm -6`).
+        /// Whether the service is the IPv6 one of that mark (`ipvsadm -6`).
         ipv6: bool,
     },
 }
@@ -224,7 +224,7 @@ pub struct Connection {
     pub server: SocketAddr,
     /// How far it is.
     pub state: ConnectionState,
-    /// When IPVS forgets it, unless a packet comes. Seconds resolution, rounded down.
+    /// Time until IPVS forgets the connection, unless a packet comes. Seconds resolution, rounded down.
     pub expires: Duration,
 }
 
@@ -253,9 +253,9 @@ pub fn serves(listener: SocketAddr, address: IpAddr) -> bool {
 /// IPVS's counters, up to 2 s late. What comes from real servers is seen in NAT only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Connections scheduled.
+    /// Connections that IPVS scheduled.
     pub connections: u64,
-    /// Packets from clients.
+    /// Packets from clients, of all connections.
     pub packets_in: u64,
     /// Packets from real servers.
     pub packets_out: u64,
@@ -265,15 +265,15 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
-/// How long IPVS keeps idle connections of a network namespace: `ipvsadm --set TCP TCPFIN UDP`. Whole seconds; to set 0 leaves
-/// one as it is.
+/// How long IPVS keeps idle connections of a network namespace: `ipvsadm --set TCP TCPFIN UDP`. Whole seconds; a timeout
+/// that is set to 0 stays as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Established TCP connections; whole seconds.
     pub tcp: Duration,
     /// TCP after a FIN.
     pub tcp_fin: Duration,
-    /// UDP; whole seconds.
+    /// UDP packets; whole seconds.
     pub udp: Duration,
 }
 

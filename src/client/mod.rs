@@ -15,7 +15,7 @@ use request::{Ask, ClientError};
 pub enum Format {
     /// Tables and sentences, for people.
     Text,
-    /// As the daemon said it, one JSON object a line.
+    /// As the daemon sent it, one JSON object a line.
     Json,
 }
 

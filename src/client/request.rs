@@ -28,7 +28,7 @@ pub enum ClientError {
         /// What the system said.
         error: io::Error,
     },
-    /// We may not connect.
+    /// The socket's mode (0660) does not let us connect.
     #[error("{}: {error}: run as root, or as a member of the socket's group", socket.display())]
     Permission {
         /// Path of the admin socket.
@@ -68,7 +68,7 @@ impl ClientError {
 /// A request to the admin socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// `GET /status`
+    /// `GET /status`, for `status` and `top`
     Status,
     /// `GET /sessions`
     Sessions,
@@ -108,7 +108,7 @@ impl Ask {
     }
 }
 
-/// Asks, and hands every line of the answer to `each` as it comes, until the daemon has said all or `each` fails.
+/// Sends a request, and hands every line of the answer to `each` as it comes, until the daemon ends it or `each` fails.
 ///
 /// # Errors
 /// Why there is no answer.
@@ -118,16 +118,16 @@ pub fn ask(socket: &Path, ask: &Ask, each: impl FnMut(&str) -> io::Result<()>) -
     runtime.map_err(|error| broken(error.to_string()))?.block_on(exchange(socket, ask, each))
 }
 
-/// Reads a line as what it should be.
+/// Parses a line of an answer.
 ///
 /// # Errors
-/// When it is something else: the daemon is of another version.
+/// When the line is no `T`: the daemon is of another version.
 pub fn read<T: DeserializeOwned>(socket: &Path, line: &str) -> Result<T, ClientError> {
     serde_json::from_str(line)
         .map_err(|error| ClientError::Broken { socket: socket.to_owned(), why: format!("{error}: {line}") })
 }
 
-/// As [`ask`], for who has a runtime.
+/// As [`ask`], for a caller that has a runtime.
 ///
 /// # Errors
 /// Why there is no answer.

@@ -10,7 +10,7 @@ use crate::api::{
     SessionStatus, Sessions, Status, Trace,
 };
 
-/// `ftpdirector status`.
+/// Prints `ftpdirector status`: one table for each cluster.
 #[must_use]
 pub fn status(status: &Status) -> String {
     let Status { version, uptime_seconds, config, drift, sessions, pinholes, held, .. } = status;
@@ -76,7 +76,7 @@ fn of_cluster(cluster: &ClusterStatus) -> String {
     heading + &advertise + &table(&header, 3, rows) + &failing
 }
 
-/// What goes into 227s, where that follows an interface or a name.
+/// The address that goes into 227s, where it follows an interface or a DNS name.
 fn advertises(advertise: &AdvertiseStatus) -> String {
     let AdvertiseStatus { source, address, error } = advertise;
     let address = address.map_or_else(|| "the VIP".to_owned(), |address| address.to_string());
@@ -91,7 +91,7 @@ fn failing(server: &Server) -> Option<String> {
     Some(format!("{}: health check: {}: {error}\n", server.name, health.step.as_deref().unwrap_or("-")))
 }
 
-/// `ftpdirector sessions`.
+/// Prints `ftpdirector sessions`: one line for each control connection.
 #[must_use]
 pub fn sessions(sessions: &Sessions) -> String {
     let header = ["CLIENT", "CLUSTER", "SERVER", "AGE", "IDLE", "COMMAND", "EXPECTS", "BLIND"];
@@ -122,7 +122,7 @@ fn expects(expectation: &ExpectationStatus) -> String {
     format!("{mode} {port}, {state}")
 }
 
-/// `ftpdirector pinholes`.
+/// Prints `ftpdirector pinholes`: one line for each dynamic row.
 #[must_use]
 pub fn pinholes(pinholes: &PinholeList) -> String {
     let header = ["SET", "KEY", "VALUE", "SERVER", "LEFT", "SESSIONS"];
@@ -202,7 +202,7 @@ fn time_of_day(at: f64) -> String {
     format!("{:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// Columns two blanks apart; from column `numbers` on flush right.
+/// Columns two blanks apart; the first `numbers` columns are flush left, the others flush right.
 fn table(header: &[&str], numbers: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
@@ -246,7 +246,7 @@ fn seconds(seconds: f64) -> String {
     span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// The two largest units.
+/// A duration in its two largest units.
 pub(super) fn span(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),

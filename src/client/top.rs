@@ -23,9 +23,9 @@ use terminal::{Keys, Keystroke, Screen};
 /// What the user wants to see.
 #[derive(Clone, Debug)]
 pub struct TopOptions {
-    /// From one look to the next.
+    /// Time between two requests to the daemon.
     pub delay: Duration,
-    /// How many pages; without: for ever on a terminal, one anywhere else.
+    /// How many pages to show; `None`: no limit on a terminal, one page anywhere else.
     pub pages: Option<NonZeroU32>,
     /// Pages one after the other, as text, also on a terminal.
     pub batch: bool,
@@ -68,7 +68,7 @@ impl Top {
         look(self.socket.clone(), began).await
     }
 
-    /// A cluster that is not there is a mistake on the command line, and nothing to wait for.
+    /// A cluster that the daemon does not have is a mistake on the command line: there is nothing to wait for.
     fn knows_cluster(&self, sample: &Sample) -> Result<(), ClientError> {
         let clusters = sample.status.clusters.iter().map(|cluster| cluster.name.as_str());
         match &self.view.cluster {
@@ -80,12 +80,12 @@ impl Top {
         }
     }
 
-    /// As text, to the end.
+    /// Prints the pages as text, to the last one.
     async fn batch(self, first: Sample, options: &TopOptions) -> Result<(), ClientError> {
         let width = if io::stdout().is_terminal() { 80 } else { widest(&first) };
         let mut before = first;
         for number in 0..options.pages.map_or(1, NonZeroU32::get) {
-            // One look has no rates.
+            // One answer alone gives no rates.
             sleep(options.delay).await;
             let now = self.look(self.began).await?;
             let known = Known { now: &now, before: Some(&before), lost: None };
@@ -103,7 +103,7 @@ impl Top {
         Ok(())
     }
 
-    /// On a terminal, until somebody has seen enough.
+    /// Shows the pages on a terminal, until the user quits.
     async fn live(mut self, first: Sample, options: &TopOptions) -> Result<(), ClientError> {
         let mut keys = Keys::listen().map_err(ClientError::Output)?;
         let mut signals = Signals::watch().map_err(ClientError::Output)?;
@@ -197,7 +197,7 @@ async fn look(socket: PathBuf, began: Instant) -> Result<Sample, ClientError> {
     Ok(Sample { at: began.elapsed().as_secs_f64(), status: status.ok_or_else(nothing)?? })
 }
 
-/// The answer of the look that is under way; for ever without one.
+/// The answer to the request that is under way; never returns without one.
 async fn finished(asked: &mut Option<JoinHandle<Result<Sample, ClientError>>>) -> Result<Sample, ClientError> {
     match asked {
         Some(handle) => handle.await.unwrap_or_else(|error| Err(ClientError::Output(io::Error::other(error)))),
@@ -205,7 +205,7 @@ async fn finished(asked: &mut Option<JoinHandle<Result<Sample, ClientError>>>) -
     }
 }
 
-/// All, the first, the second, …, all.
+/// The cluster to show next: all, the first, the second, …, all again.
 fn next_cluster(shown: Option<&str>, now: &Sample) -> Option<String> {
     let mut names = now.status.clusters.iter().map(|cluster| cluster.name.as_str());
     let next = match shown {
@@ -215,7 +215,7 @@ fn next_cluster(shown: Option<&str>, now: &Sample) -> Option<String> {
     next.map(ToOwned::to_owned)
 }
 
-/// Wide enough for every name.
+/// The width of a page with room for every name.
 fn widest(sample: &Sample) -> usize {
     let servers = sample.status.clusters.iter().flat_map(|cluster| &cluster.servers);
     let longest = servers.map(|server| server.name.chars().count() + 2).max().unwrap_or_default();
@@ -227,7 +227,7 @@ enum Asked {
     Paint,
 }
 
-/// Ctrl-C is a key here; these come from elsewhere.
+/// Signals that end `top` or paint it anew. In raw mode Ctrl-C is a key, not SIGINT.
 struct Signals {
     stop: [Signal; 3],
     size: Signal,

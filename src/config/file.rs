@@ -27,7 +27,7 @@ pub(super) struct Draft {
 
 /// Where a cluster's items stand in the file.
 pub(super) struct Origin {
-    /// `clusters[0]`
+    /// The cluster's path in messages: `clusters[0]`.
     pub path: String,
     /// The indexes of `vips`, `ports` and `real_servers`.
     pub vips: Vec<usize>,
@@ -165,13 +165,14 @@ fn limits(mut s: Section<'_, '_>) -> Limits {
     limits
 }
 
-/// nft's `limit rate over N/second burst 2N packets`. More is no limit: no daemon reads so many.
+/// Packets a second for nft's `limit rate over N/second burst 2N packets`. More than a million is no limit: no daemon reads
+/// so many.
 fn packets(node: &Node) -> Read<u32> {
     let number = value::number(node, "packets a second", 1..=1_000_000)?;
     u32::try_from(number).map_err(|_| Wrong::new(format!("{number} is out of range"), "packets a second"))
 }
 
-/// The least has room for the segments that one lossy connection has under way.
+/// At least 1 MiB: room for the segments that one lossy connection has under way.
 fn memory(node: &Node) -> Read<usize> {
     let number = value::number(node, "a number of bytes", 1 << 20..=u64::from(u32::MAX))?;
     usize::try_from(number).map_err(|_| Wrong::new(format!("{number} is out of range"), "a smaller number"))
@@ -324,7 +325,7 @@ fn dns_name(node: &Node) -> Read<String> {
     }
 }
 
-/// `ADDRESS[:PORT]`
+/// `ADDRESS` or `ADDRESS:PORT`, an IPv6 address with a port in brackets; port 1 to 65535.
 fn sorry_server(node: &Node) -> Read<SorryServer> {
     let text = value::text(node, "ADDRESS or ADDRESS:PORT")?;
     let (address, port) = match text.parse::<SocketAddr>() {

@@ -15,7 +15,7 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// What the daemon may use of the machine.
     pub limits: Limits,
-    /// The numbers it owns in the kernel.
+    /// The marks, the queue and the timeouts that the daemon owns in the kernel.
     pub kernel: Kernel,
     /// `metrics`: the HTTP endpoint.
     pub metrics: Metrics,
@@ -28,15 +28,15 @@ pub struct Config {
 /// One FTP service: VIPs and control ports in front, real servers behind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
-    /// `[a-z0-9-]{1,32}`, unique.
+    /// Name of the cluster: `[a-z0-9-]{1,32}`, unique in the file.
     pub name: String,
     /// At least one, each once; no VIP is a real server of any cluster.
     pub vips: Vec<IpAddr>,
-    /// The interface that the daemon adds the VIPs to; `None`: someone else does.
+    /// The interface that the daemon adds the VIPs to; `None`: another program adds them.
     pub vip_interface: Option<String>,
     /// Control ports: at least one, each once; 990 means implicit TLS.
     pub ports: Vec<u16>,
-    /// Those of `ports` that the file no longer has: they take no new sessions. Empty in a file's configuration.
+    /// The ports among `ports` that the file no longer has: they get no new sessions. Empty in a file's configuration.
     pub quiescing_ports: Vec<u16>,
     /// How IPVS hands packets to the real servers.
     pub forwarding: ForwardingMethod,
@@ -50,7 +50,7 @@ pub struct Cluster {
     pub advertise: Advertise,
     /// How long an expectation waits for its data connection; > 0.
     pub pinhole_timeout: Duration,
-    /// What becomes of a SYN that nobody expects.
+    /// What becomes of a SYN that no session expects.
     pub unexpected_data: UnexpectedData,
     /// Who may use a passive row.
     pub client_match: ClientMatch,
@@ -58,7 +58,7 @@ pub struct Cluster {
     pub bounce: Bounce,
     /// What becomes of control packets while no daemon listens.
     pub on_failure: OnFailure,
-    /// Takes new sessions while every server is down.
+    /// Gets new sessions while every server is down.
     pub sorry_server: Option<SorryServer>,
     /// Where new sessions go while every server is down and there is no sorry server.
     pub no_servers: NoServers,
@@ -84,10 +84,10 @@ pub struct RealServer {
     pub passive_ports: PortRange,
     /// Whether the range belongs to this server alone.
     pub shared: bool,
-    /// The port that its active data connections come from; `None`: control port − 1.
+    /// The port that its active data connections come from; `None`: control port − 1 (RFC 959 §3.2).
     pub active_port: Option<u16>,
-    /// Where its active data connections may come from besides, if it calls from any port; nothing of it listens there.
-    /// Within the unprivileged ports; in DR and TUN it holds no control port of its VIPs.
+    /// More ports that its active data connections may come from, if the server calls from any port; no service of it
+    /// listens there. Within the unprivileged ports; in DR and TUN the range holds no control port of its VIPs.
     pub active_ports: Option<PortRange>,
     /// Pins the server's index in the mark ranges, `0..=0x3fff`, unique in the file.
     pub mark: Option<u16>,
@@ -115,8 +115,8 @@ impl Cluster {
 }
 
 impl RealServer {
-    /// Where its active data connections come from, for sessions that came to `control_port`: RFC 959 §3.2 says control
-    /// port − 1.
+    /// The port that the server's active data connections come from, in sessions that came to `control_port`: control
+    /// port − 1 unless the file names another (RFC 959 §3.2).
     #[must_use]
     pub fn calls_from(&self, control_port: u16) -> u16 {
         // The real server counts from its own control port.
@@ -137,7 +137,7 @@ pub enum Advertise {
     Dns(String),
 }
 
-/// What becomes of a SYN to a declared passive range that nobody expects.
+/// What becomes of a SYN to a declared passive range that no session expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnexpectedData {
     /// Dropped, so that the client tries again.
@@ -160,7 +160,7 @@ pub enum ClientMatch {
         /// `0..=128`; 128 unless written.
         ipv6: u8,
     },
-    /// Everyone; only with disjoint ranges.
+    /// Every client; only with disjoint ranges.
     Any,
 }
 
@@ -183,25 +183,25 @@ impl ClientMatch {
 pub enum OnFailure {
     /// Control packets pass unread.
     Bypass,
-    /// They are dropped, so that TCP repeats them until a daemon is back.
+    /// The packets are dropped, so that TCP repeats them until a daemon is back.
     Hold,
 }
 
 /// What becomes of new sessions while every server is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoServers {
-    /// They go to the servers last known good.
+    /// New sessions go to the servers that were up last.
     Keep,
     /// New sessions are refused: no server gets any.
     Reject,
 }
 
-/// Takes new sessions while every server of the cluster is down.
+/// Gets new sessions while every server of the cluster is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SorryServer {
     /// Address of the sorry server, of the family of a VIP.
     pub address: IpAddr,
-    /// Its control port; `None`: the port that the client used.
+    /// Control port of the sorry server; `None`: the port that the client used.
     pub port: Option<u16>,
 }
 
@@ -216,13 +216,13 @@ pub struct HealthCheck {
     pub timeout: Duration,
     /// Good probes in a row that bring a server up; ≥ 1.
     pub rise: u32,
-    /// Bad probes in a row that take it down; ≥ 1.
+    /// Bad probes in a row that take a server down; ≥ 1.
     pub fall: u32,
     /// The user name for USER.
     pub user: String,
-    /// Where the password stands; absolute.
+    /// The absolute path of the file with the password; `None`: `ftpdirector@` is sent.
     pub password_file: Option<PathBuf>,
-    /// What a transfer LISTs (ends in `/`) or RETRs.
+    /// The path that a transfer asks for: LIST if it ends in `/`, else RETR.
     pub path: String,
 }
 
@@ -233,18 +233,18 @@ pub enum HealthCheckKind {
     None,
     /// A TCP connection to the control port.
     Tcp,
-    /// … and a 220 in it.
+    /// … and a 220 on the connection.
     Banner,
     /// … and a login with USER and PASS.
     Login,
-    /// A passive data connection.
+    /// … and a passive data connection, with LIST or RETR over it.
     Transfer,
 }
 
 /// What the daemon may use of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions followed at once; > 0. More pass unread.
+    /// Sessions followed at the same time; > 0. More pass unread.
     pub sessions: usize,
     /// The longest line that is read, bytes; > 0.
     pub line: usize,
@@ -259,7 +259,7 @@ pub struct Limits {
     pub client_connections: u32,
     /// Control connections that are read of one client address (/32, /64), ≥ 1. More pass unread.
     pub client_sessions: u32,
-    /// Bytes for held and early segments of all sessions, at least 1 MiB. What is over goes unread.
+    /// Bytes for held and early segments of all sessions, at least 1 MiB. Segments over the limit go unread.
     pub memory: usize,
 }
 
@@ -303,13 +303,13 @@ pub struct Log {
 pub enum LogLevel {
     /// Errors alone: something failed.
     Error,
-    /// A human should look.
+    /// Something that a person should look at.
     Warn,
     /// A change of state.
     Info,
-    /// … and sessions.
+    /// … and what happens to sessions.
     Debug,
-    /// … and packets.
+    /// … and what happens to packets.
     Trace,
 }
 
@@ -318,6 +318,6 @@ pub enum LogLevel {
 pub enum LogFormat {
     /// One line of text for each event, for people.
     Text,
-    /// One object a line.
+    /// One JSON object a line.
     Json,
 }

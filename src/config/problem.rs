@@ -13,7 +13,7 @@ const WIDTH: usize = 100;
 pub enum ProblemSeverity {
     /// The file is refused.
     Error,
-    /// The file is used; a human should look.
+    /// The file is used; a person should look at it.
     Warning,
 }
 
@@ -24,19 +24,19 @@ pub struct Problem {
     pub severity: ProblemSeverity,
     /// The file's name, as it was given.
     pub file: String,
-    /// 1-based.
+    /// Number of the line, from 1.
     pub line: usize,
-    /// 1-based, characters.
+    /// Number of the first character that is meant in its line, from 1.
     pub column: usize,
-    /// `clusters[1].real_servers[0].address`; empty where no key is meant.
+    /// `clusters[1].real_servers[0].address`; empty where the problem is of no one key.
     pub path: String,
     /// What is wrong with the value.
     pub what: String,
     /// What to write instead.
     pub cure: String,
-    /// The source line.
+    /// The line of the file as it stands there, without its end.
     source: String,
-    /// How many characters of it are meant, at least one.
+    /// How many characters from `column` on are underlined, at least one.
     width: usize,
 }
 
@@ -69,7 +69,7 @@ impl Problem {
     }
 }
 
-/// One column wide and harmless on a terminal.
+/// The character, or one of the same width that is harmless on a terminal.
 fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
@@ -82,7 +82,7 @@ fn printable(c: char) -> char {
     }
 }
 
-/// `text` in quotes, escaped, and not long.
+/// `text` in quotes, escaped and shortened.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -95,7 +95,7 @@ pub(super) fn quoted(text: &str) -> String {
 pub struct Problems {
     /// At least one error.
     pub list: Vec<Problem>,
-    /// How many more there are.
+    /// How many problems more there are than are kept.
     pub more: usize,
 }
 
@@ -117,15 +117,15 @@ impl fmt::Display for Problems {
 /// A piece of one line of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// 1-based.
+    /// Number of the line, from 1.
     pub line: usize,
-    /// 1-based, characters.
+    /// Number of the first character in its line, from 1.
     pub column: usize,
-    /// Characters, at least one.
+    /// How many characters, at least one.
     pub width: usize,
 }
 
-/// What is wrong with a value, before it is known where that stands.
+/// What is wrong with a value, before it is known where the value stands.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub what: String,
@@ -179,7 +179,7 @@ impl<'t> Collector<'t> {
         });
     }
 
-    /// Where the errors so far are.
+    /// The paths of the errors so far.
     pub fn paths(&self) -> Vec<String> {
         self.problems.borrow().iter().map(|p| p.path.clone()).collect()
     }

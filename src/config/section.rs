@@ -1,10 +1,10 @@
-//! A mapping that is read key by key: what is never asked for is an unknown key.
+//! A mapping that is read key by key: a key that is never asked for is unknown.
 
 use super::problem::{Collector, Place, Wrong, quoted};
 use super::tree::{Entry, Node, NodeKind, shown};
 use super::value::{Read, kind};
 
-/// More entries than this make no sense in any list: there are 0x4000 marks.
+/// The longest list: there are 0x4000 marks.
 const LONGEST: usize = 0x4000;
 
 /// One mapping of the file, possibly left out.
@@ -12,7 +12,7 @@ pub(super) struct Section<'r, 't> {
     path: String,
     place: Place,
     entries: &'r [Entry],
-    /// Nothing is asked for where nothing could be read.
+    /// `false`: the mapping could not be read, so no key of it counts as missing.
     readable: bool,
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
@@ -41,7 +41,7 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// `clusters[0]`
+    /// The path of the mapping: `clusters[0]`; empty for the whole file.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -110,7 +110,7 @@ impl<'r, 't> Section<'r, 't> {
         Some(items.iter().enumerate().filter_map(item).collect())
     }
 
-    /// [`Section::list`], required.
+    /// As [`Section::list`]; a list that is left out is a problem.
     pub fn required_list<T>(&mut self, key: &'static str, read: impl Fn(&Node) -> Read<T>) -> Vec<(usize, T)> {
         let list = self.list(key, read);
         if list.is_none() {
@@ -154,7 +154,8 @@ impl<'r, 't> Section<'r, 't> {
         Some(&[])
     }
 
-    /// Refuses the keys that nobody asked for, and misses those that nobody misspelt.
+    /// Reports the keys that were never asked for as unknown, and required keys as missing unless an unknown key is a
+    /// misspelling of them.
     pub fn finish(mut self) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
             let cure = match nearest(&entry.key, &self.known) {

@@ -25,7 +25,7 @@ pub(super) struct Node {
 pub(super) enum NodeKind {
     /// `null`, `~` or nothing.
     Null,
-    /// An unquoted scalar.
+    /// A scalar without quotes: word, number or `true`.
     Plain(String),
     /// Quoted, or a block scalar.
     Quoted(String),
@@ -134,7 +134,7 @@ fn syntax(text: &str, error: &ScanError) -> (Place, Wrong) {
 /// A list or mapping that has not ended yet.
 struct Open {
     place: Place,
-    /// `""`, `clusters[0]`, …
+    /// The path of the list or mapping: `clusters[0]`; empty for the whole file.
     path: String,
     content: Content,
 }
@@ -143,17 +143,17 @@ enum Content {
     List(Vec<Node>),
     Map {
         entries: Vec<Entry>,
-        /// Key → line.
+        /// Every key so far, with the number of its line.
         seen: BTreeMap<String, usize>,
         /// The key whose value comes next.
         key: Option<(String, Place)>,
-        /// Whether that value is to be thrown away.
+        /// Whether the value of `key` is to be thrown away.
         refused: bool,
     },
 }
 
 impl Open {
-    /// The path of the next value.
+    /// The path of the value that comes next.
     fn next(&self) -> String {
         match &self.content {
             Content::List(items) => format!("{}[{}]", self.path, items.len()),

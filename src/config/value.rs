@@ -23,7 +23,7 @@ pub(super) fn text<'n>(node: &'n Node, noun: &str) -> Read<&'n str> {
     }
 }
 
-/// What stands there, in words.
+/// The kind of value that stands there, in words.
 pub(super) fn kind(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Null => "nothing",
@@ -78,7 +78,7 @@ pub(super) fn small(node: &Node, noun: &str, allowed: RangeInclusive<u16>) -> Re
     u16::try_from(number).map_err(|_| Wrong::new(format!("{number} is out of range"), noun))
 }
 
-/// A TCP port.
+/// A TCP port, 1 to 65535.
 pub(super) fn port(node: &Node) -> Read<u16> {
     small(node, "a port", 1..=65535)
 }
@@ -103,7 +103,7 @@ pub(super) fn choice<T: Copy>(node: &Node, noun: &str, words: &[(&str, T)]) -> R
     known.map(|(_, value)| *value).ok_or_else(|| Wrong::new(format!("unknown {noun} {}", quoted(text)), one_of(&names)))
 }
 
-/// `nat, dr or tun`.
+/// The names as a choice: `nat, dr or tun`.
 pub(super) fn one_of(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -214,7 +214,7 @@ pub(super) fn host(node: &Node, noun: &str) -> Read<IpAddr> {
     }
 }
 
-/// Why nobody can connect to this address.
+/// Why no client can connect to this address; `None`: it can.
 pub(crate) fn unfit(address: IpAddr) -> Option<&'static str> {
     match address {
         a if a.is_unspecified() => Some("the unspecified"),
@@ -236,7 +236,7 @@ pub(super) fn listen(node: &Node) -> Read<SocketAddr> {
     })
 }
 
-/// An absolute path.
+/// A path that begins with `/`, without control characters.
 pub(super) fn path(node: &Node) -> Read<PathBuf> {
     let text = text(node, "a path")?;
     if text.starts_with('/') && !text.contains(char::is_control) {
@@ -254,7 +254,7 @@ pub(super) fn word(node: &Node, noun: &str, longest: usize, allowed: fn(char) ->
     Err(Wrong::new(format!("{} is not {noun}", quoted(text)), cure))
 }
 
-/// A network interface.
+/// The name of a network interface: at most 15 characters (IFNAMSIZ), no `/` and no `:`.
 pub(super) fn interface(node: &Node) -> Read<String> {
     let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':');
     let name = word(node, "an interface name", 15, allowed, "a name that `ip link` shows, like eth0")?;
@@ -264,7 +264,7 @@ pub(super) fn interface(node: &Node) -> Read<String> {
     Ok(name)
 }
 
-/// What goes into an FTP command: one line.
+/// An argument of an FTP command: one line.
 pub(super) fn argument(node: &Node) -> Read<String> {
     word(node, "a text of one line", 255, |c| !c.is_control(), "at most 255 characters, without line breaks")
 }

@@ -13,7 +13,7 @@ pub enum DaemonCommand {
     Drain {
         /// The server to drain or undrain.
         server: ServerName,
-        /// Whether it drains from now on.
+        /// Whether the server drains from now on.
         drained: bool,
         /// Answered when it is done: nothing, or why it was refused.
         answer: oneshot::Sender<Result<(), String>>,
@@ -22,7 +22,7 @@ pub enum DaemonCommand {
     Down {
         /// The server that was checked.
         server: ServerName,
-        /// Whether it is down from now on.
+        /// Whether the server is down from now on.
         down: bool,
     },
     /// Another address goes into 227s: which one stands in `Followed`.

@@ -22,10 +22,10 @@ use crate::lvs::ForwardingMethod;
 use crate::time::Time;
 use crate::wire::forge;
 
-/// A look takes at most this part of the time: a million connections take a while to list.
+/// A listing of IPVS's connections takes at most this part of the time: a million connections take a while to list.
 const SHARE: u32 = 20;
 
-/// How often the timeout is asked for; nobody needs two looks within one second.
+/// How often the timeout is asked for; more than one listing a second is never needed.
 const BEAT: Duration = Duration::from_secs(1);
 
 /// How many sessions the packet thread is asked about at once, so that packets do not wait for long.
@@ -38,8 +38,8 @@ pub struct KeepaliveThread {
 }
 
 impl KeepaliveThread {
-    /// Starts it. Without CAP_NET_RAW it keeps nothing alive: idle control connections then end as they always did, and the log
-    /// says so.
+    /// Starts the thread. Without CAP_NET_RAW it keeps nothing alive: idle control connections then end as they always did,
+    /// and the log says so.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -73,13 +73,13 @@ impl KeepaliveThread {
 }
 
 struct Keeper {
-    /// `None` without CAP_NET_RAW.
+    /// The sockets that keepalives are sent through; `None` without CAP_NET_RAW.
     raw: Option<Raw>,
     ipvs: Ipvs,
     view: Arc<Mutex<View>>,
     packets: Packets,
     origin: Instant,
-    /// Said once, until it is over.
+    /// The error that was logged last, so that it is logged once, until it is over.
     complaint: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Keeper {
         }
     }
 
-    /// From one look to the next; the first confirmation of a session under TLS should not wait for long.
+    /// Pause until the next listing; the first confirmation of a session under TLS should not wait for long.
     fn pause(&self, took: Duration, tcp: Duration) -> Duration {
         let wanted = self.packets.ask_and_wait(Message::WantsConfirmation) == Some(true);
         if wanted { (took * SHARE).min(pause(took, tcp)) } else { pause(took, tcp) }
@@ -125,7 +125,7 @@ impl Keeper {
         self.complaint = complaint;
     }
 
-    /// Looks at every connection once, and sends the keepalives that are due. Goes on after an error.
+    /// Lists every connection once, and sends the keepalives that are due. Goes on after an error.
     fn look(&mut self, keepalive: &mut Keepalive, idle: Idle) -> Result<(), KernelError> {
         let mut sight = self.sight(idle);
         let mut established = Vec::with_capacity(ASKED);
@@ -222,7 +222,7 @@ impl Keeper {
         (connections, result)
     }
 
-    /// Counts what was sent, and tells those who listen.
+    /// Counts the keepalives that were sent, and tells the traces that run.
     fn tell(&self, controls: &[ControlConnection]) {
         if controls.is_empty() {
             return;
@@ -240,7 +240,7 @@ impl Keeper {
     }
 }
 
-/// What the packet thread knows it by.
+/// The client and the far end by which the packet thread knows a control connection.
 const fn session(control: &ControlConnection) -> (SocketAddr, SocketAddr) {
     (control.client, control.far_end())
 }

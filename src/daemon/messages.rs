@@ -20,27 +20,27 @@ pub enum Message {
         /// Whether the kernel refused one.
         refused: bool,
     },
-    /// Someone wants to know.
+    /// Asks for all counters.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// Someone wants to see the page of sessions that begins here.
+    /// Asks for the page of sessions that begins at this slot.
     Sessions(u32, oneshot::Sender<Page<Listed>>),
-    /// Someone wants to know which sessions rows are there for, page by page.
+    /// Asks which sessions the dynamic rows are there for, page by page: the page that begins at this slot.
     Holders(u32, oneshot::Sender<Page<Holder>>),
-    /// Someone wants to know which of these sessions, client and far end, may have a data connection.
+    /// Asks which of these sessions, given as client and far end, may have a data connection.
     MayTransfer(Vec<(SocketAddr, SocketAddr)>, oneshot::Sender<Vec<bool>>),
     /// IPVS was made to remember these sessions, client and far end.
     Refreshed(Vec<(SocketAddr, SocketAddr)>),
     /// IPVS has these connections, client and far end, established.
     Confirmed(Vec<(SocketAddr, SocketAddr)>),
-    /// Someone wants to know whether a session waits for that.
+    /// Asks whether a session waits for such a confirmation.
     WantsConfirmation(oneshot::Sender<bool>),
-    /// Someone listens from now on.
+    /// Adds a trace.
     Listen(Listener),
-    /// Someone wants to know whether the thread still runs.
+    /// Asks whether the thread still runs.
     Ping(oneshot::Sender<()>),
     /// The configuration from now on, after a reload or a drain.
     Configure(Box<Setup>),
-    /// Someone flushed the dynamic rows.
+    /// Another program flushed the dynamic rows.
     RowsLost,
     /// IPVS has control connections of these clients at VIPs that have just come, with the servers of these indexes.
     TookOver(Vec<(IpAddr, u16)>),

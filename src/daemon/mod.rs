@@ -38,7 +38,7 @@ use crate::config::Config;
 use control::{Daemon, notify};
 use error::system;
 
-/// From one look at the kernel to the next: IPVS tells nobody when it is changed.
+/// Time from one look at the kernel to the next: IPVS sends no notice when it is changed.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A look takes at most this part of the time (a thousand services take a while to list).
@@ -61,7 +61,7 @@ pub fn run(
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("tokio"))?;
     runtime.block_on(async {
-        // The far ends are held by those who command: the health checks and the admin socket.
+        // The far ends are held by the health checks and the admin socket, which send the commands.
         let (commands, mut inbox) = mpsc::channel(64);
         let mut daemon = Daemon::start(config, file, commands).await?;
         let mut signals = DaemonSignals::watch().map_err(system("signal handler"))?;

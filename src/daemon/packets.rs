@@ -26,22 +26,22 @@ use crate::time::Time;
 pub struct Thread {
     /// The NFQUEUE that control packets wait in.
     pub queue: Queue,
-    /// Data connections that landed.
+    /// The NFLOG group that tells of data connections that landed.
     pub log: LandingLog,
     /// The director: owned by this thread alone.
     pub director: Director,
-    /// What it is told.
+    /// Messages from the other threads.
     pub inbox: Receiver<Message>,
     /// Wakes the thread for messages and rows that are written.
     pub wake: Wake,
     /// Where rows are written.
     pub rows: Sender<Job>,
-    /// `ftpdirector_verdict_seconds`.
+    /// The histogram `ftpdirector_verdict_seconds`.
     pub verdicts: Histogram,
 }
 
 impl Thread {
-    /// Starts it.
+    /// Starts the thread `packets`.
     ///
     /// # Errors
     /// When the thread cannot be started.

@@ -1,5 +1,5 @@
-//! Places at a listener: so many in all, and so many for one source, so that nobody takes them all. Who comes beyond that is
-//! turned away at once: waiting, he would hold a descriptor that nft, the health checks and the others need.
+//! Places at a listener: so many in all, and so many for one source, so that no source takes them all. A connection beyond
+//! that is closed at once: while it waited it would hold a descriptor that nft, the health checks and the others need.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -29,7 +29,7 @@ impl<S: Ord + Clone> Places<S> {
         Self { most, each, taken: Arc::default() }
     }
 
-    /// A place for `source`; `None` when there is none, or when it has its share.
+    /// A place for `source`; `None` when all are taken, or when `source` has its share.
     #[must_use]
     pub fn take(&self, source: S) -> Option<Seat<S>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +55,7 @@ impl<S: Ord> Drop for Seat<S> {
     }
 }
 
-/// Who a connection counts for: the address, in IPv6 its /64, which one host has for itself.
+/// The source that a connection counts for: the address, in IPv6 its /64, which one host has for itself.
 #[must_use]
 pub fn source(address: IpAddr) -> IpAddr {
     match (address.to_canonical(), netmask(Ipv6Addr::UNSPECIFIED.into(), 64)) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// From one line to the next.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// A warning that may be due often: it is given once a minute.
+/// A warning that may be due often: it is logged once a minute.
 #[derive(Debug, Default)]
 pub struct Repeated {
     said: Option<Instant>,
@@ -13,7 +13,7 @@ pub struct Repeated {
 }
 
 impl Repeated {
-    /// It happened at `now`. When it is to be said: how often it was kept back since it was said last.
+    /// The event happened at `now`. If it is to be logged: how often that was held back since the last log line.
     pub fn say(&mut self, now: Instant) -> Option<u64> {
         if self.said.is_some_and(|said| now.saturating_duration_since(said) < PAUSE) {
             self.kept = self.kept.saturating_add(1);

@@ -14,16 +14,16 @@ use crate::kernel::nftables::{ElementChange, Elements};
 use crate::kernel::wait::Wake;
 use crate::steer::RowChange;
 
-/// Rows to write, and who waits for them.
+/// Rows to write, and the packet that waits for them.
 #[derive(Debug)]
 pub struct Job {
-    /// For the answer; `None`: nobody waits.
+    /// The ticket that the answer carries; `None`: no packet waits.
     pub ticket: Option<u64>,
     /// The changes, written in this order.
     pub changes: Vec<RowChange>,
 }
 
-/// How many changes go into one transaction at most: what waits together is committed together.
+/// How many changes go into one transaction at most: jobs that wait together are committed together.
 const MOST: usize = 512;
 
 /// Runs until the packet thread is gone.

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::repeated::Repeated;
 
-/// From one try to accept to the next.
+/// Pause after a connection that could not be accepted.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// What connections may take.
@@ -20,13 +20,13 @@ pub struct ConnectionLimits {
     pub most: usize,
     /// How many of one source: an address, or a user.
     pub each: usize,
-    /// How long one may say nothing, or half a request, from its first moment on.
+    /// How long a connection may say nothing, or half a request, from its first moment on.
     pub silence: Duration,
-    /// How long one may last; the answer that is under way then may take `silence` more.
+    /// How long a connection may last; the answer that is under way then may take `silence` more.
     pub whole: Duration,
 }
 
-/// The next connection, of a listener whose `poll_accept` is `accept`. `deaf` keeps count of what is said while there is none.
+/// The next connection, of a listener whose `poll_accept` is `accept`. `deaf` limits the warnings while there is none.
 pub async fn accepted<T>(
     mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
     listener: &str,

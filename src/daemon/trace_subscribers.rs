@@ -1,4 +1,4 @@
-//! Those who listen to sessions (`ftpdirector trace`). The packet thread never waits for one who is slow.
+//! The running traces (`ftpdirector trace`), as listeners to sessions. The packet thread never waits for a slow listener.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,14 +17,14 @@ pub enum TraceLine {
     Event {
         /// When, seconds since the epoch.
         at: f64,
-        /// What, and to which session.
+        /// What happened, and to which session.
         event: Box<TraceEvent>,
     },
-    /// It was too slow for so many.
+    /// The listener was too slow for this many events.
     Lost(u64),
 }
 
-/// One `ftpdirector trace`.
+/// A `ftpdirector trace`: its filter, its line, and how many events it has lost.
 #[derive(Debug)]
 pub struct Listener {
     filter: Filter,
@@ -33,7 +33,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Who listens to these sessions until the far end of `line` is dropped.
+    /// A listener to the sessions that `filter` wants, until the far end of `line` is dropped.
     #[must_use]
     pub const fn new(filter: Filter, line: Sender<TraceLine>) -> Self {
         Self { filter, line, lost: 0 }
@@ -51,7 +51,7 @@ impl Listener {
         }
     }
 
-    /// Says how many were lost, as soon as there is room.
+    /// Tells how many events were lost, as soon as there is room.
     fn own_up(&mut self) {
         if self.lost > 0 && self.line.try_send(TraceLine::Lost(self.lost)).is_ok() {
             self.lost = 0;
@@ -76,7 +76,7 @@ impl Listeners {
         self.tell(director);
     }
 
-    /// Passes on what happened; forgets those who left.
+    /// Passes the director's events on; forgets the listeners that left.
     pub fn pass_on(&mut self, director: &mut Director) {
         let (events, lost) = director.take_trace();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();

@@ -19,16 +19,16 @@ const MOST: usize = 4;
 
 /// Which session a segment is of.
 pub(super) enum Owner {
-    /// This one.
+    /// A session that is there.
     Session(Slot),
-    /// It begins another connection, for which there is no room.
+    /// The segment begins another connection, for which there is no room.
     Nobody,
-    /// It is not read now, and might be one's that is there: TCP repeats what is dropped.
+    /// The segment is not read now, and may belong to a session that is there: it is dropped, and TCP repeats it.
     Later,
 }
 
 impl Director {
-    /// Which of the sessions on its pair of ports a segment is of; `slot` is the one that was heard last.
+    /// Which of the sessions on its pair of ports a segment is of; `slot` is the session that was heard last.
     pub(super) fn whose(
         &mut self,
         now: Time,

@@ -9,9 +9,9 @@ use super::expectation::{Mode, Outcome};
 pub struct ClusterCounters {
     /// Control connections first seen, by server.
     pub control_connections: BTreeMap<String, u64>,
-    /// Commands, by verb.
+    /// Commands that were read, by verb; `other` for verbs that are not known.
     pub commands: BTreeMap<&'static str, u64>,
-    /// Expectations that ended.
+    /// Expectations that ended, by who opens the data connection and how they ended.
     pub expectations: BTreeMap<(Mode, Outcome), u64>,
     /// Replies whose address or port was rewritten.
     pub rewritten: u64,
@@ -23,10 +23,10 @@ pub struct ClusterCounters {
     pub limited: BTreeMap<&'static str, u64>,
 }
 
-/// Everything at one instant.
+/// What was counted since the process began, and what there is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// By cluster.
+    /// The counters of each cluster, by the cluster's name.
     pub clusters: BTreeMap<String, ClusterCounters>,
     /// Sessions that are followed now, by cluster and server.
     pub sessions: BTreeMap<(String, String), u64>,

@@ -8,7 +8,7 @@ use crate::steer::RowChange;
 pub(super) struct Effects {
     /// Rows that must stand before the packet goes on.
     pub wait: Vec<RowChange>,
-    /// Rows that go; nobody waits for that.
+    /// Rows to delete; no packet waits for that.
     pub remove: Vec<RowChange>,
     /// Whether the packet opens its own pinhole on its way out.
     pub keep_mark: bool,
@@ -16,7 +16,7 @@ pub(super) struct Effects {
     pub answer: Option<u16>,
 }
 
-/// All of it at once, where no packet waits.
+/// All rows as one action that no packet waits for.
 pub(super) fn rows_of(effects: Effects) -> Option<Action> {
     let mut changes = effects.remove;
     changes.extend(effects.wait);

@@ -327,12 +327,12 @@ impl Director {
     }
 }
 
-/// What an event says of the one data connection that a session may expect.
+/// What an event says of the only data connection that a session may expect.
 #[derive(Clone, Copy)]
 enum Named {
-    /// Where it goes to.
+    /// Where the data connection goes to.
     Port(Mode),
-    /// That the client has asked.
+    /// That the client has asked for a port, and no reply has named it.
     Question,
 }
 

@@ -20,7 +20,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Both.
+    /// Both modes, for metrics that list each.
     pub const ALL: [Self; 2] = [Self::Passive, Self::Active];
 
     /// As metrics, traces and listings have it.
@@ -63,13 +63,13 @@ impl Target {
 /// What is known of the transfer that a data connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It may begin. The rows stand until the deadline.
+    /// The transfer may begin. The rows stand until the deadline.
     Named,
     /// Its verb was sent, and its outcome is not known. The rows stand as long as IPVS has the control connection.
     Transferring {
         /// When IPVS is asked for it; `None`: it was, or it has answered.
         ask: Option<Time>,
-        /// Whether IPVS has it.
+        /// Whether IPVS has the control connection.
         confirmed: bool,
     },
     /// The time was up, or the server refused: no rows stand. What was named stays named, and another transfer verb opens it
@@ -82,17 +82,17 @@ pub enum Phase {
 pub enum Outcome {
     /// The data connection came.
     Used,
-    /// It did not come in time.
+    /// The data connection did not come in time.
     Expired,
     /// The client changed its mind, or the server refused the transfer: another PORT or PASV, ABOR, 4xx, 5xx, the end of the
     /// session.
     Superseded,
-    /// It was never believed: a third party, a privileged port.
+    /// The command or reply was never believed: a third party, a privileged port.
     Refused,
 }
 
 impl Outcome {
-    /// All.
+    /// All outcomes, for metrics that list each.
     pub const ALL: [Self; 4] = [Self::Used, Self::Expired, Self::Superseded, Self::Refused];
 
     /// As metrics and traces have it.
@@ -107,22 +107,22 @@ impl Outcome {
     }
 }
 
-/// One pending per session.
+/// The data connection that a session has named; at most one per session.
 pub struct Expectation {
-    /// Where it goes to.
+    /// Where the data connection goes to.
     pub target: Target,
     /// How far its transfer has come.
     pub phase: Phase,
-    /// Its number, never given twice.
+    /// The number of the expectation; no other ever gets it.
     pub serial: u64,
-    /// The rows that make it true; none where the control packet opens its own pinhole.
+    /// The rows that let the data connection in; none where the control packet opens its own pinhole.
     pub rows: Vec<Row>,
-    /// When it ends.
+    /// Until when the rows stand.
     pub deadline: Time,
     /// Whether the data connection came. The rows stay until the deadline: if the server loses the first SYN, the
     /// retransmission must still pass.
     pub used: bool,
-    /// Under which ports it is awaited.
+    /// The ports under which the data connection is awaited.
     pub awaited: Vec<Awaited>,
     /// Whether a passive data connection comes through the pinhole of its control packets.
     pub by_range: bool,
@@ -135,7 +135,7 @@ impl Expectation {
         self.target.mode()
     }
 
-    /// When it wants to be looked at.
+    /// When the timer of the expectation is due; `None`: it has none.
     #[must_use]
     pub fn due(&self) -> Option<Time> {
         match self.phase {

@@ -24,7 +24,7 @@ pub struct Greetings {
 }
 
 impl Greetings {
-    /// Another configuration.
+    /// Takes the policies of another configuration.
     pub fn configure(&mut self, setup: &Setup) {
         let of = setup.placements.iter().map(|(placement, policies)| (placement.address, policies.explicit.clone()));
         self.policies = of.collect();

@@ -27,7 +27,7 @@ pub struct WaitingPacket {
     pub id: u64,
     /// The mark it goes on with; `None` leaves it.
     pub mark: Option<u32>,
-    /// Its bytes, where they were changed.
+    /// The packet's bytes, where they were changed.
     pub bytes: Option<Vec<u8>>,
 }
 
@@ -37,7 +37,7 @@ impl WaitingPacket {
     }
 }
 
-/// One direction of a session.
+/// A session and one of its two directions.
 pub type Way = (Slot, Direction);
 
 struct Ticket {
@@ -54,11 +54,11 @@ pub struct HeldSegment {
     pub client: IpAddr,
     /// The caller's number for the packet.
     pub id: u64,
-    /// Where it was queued.
+    /// The hook where the packet was queued.
     pub hook: Hook,
-    /// Its mark.
+    /// Firewall mark that the packet was queued with.
     pub mark: u32,
-    /// Its sequence number.
+    /// TCP sequence number of its first payload byte.
     pub seq: u32,
     /// The packet, from the IP header on.
     pub bytes: Vec<u8>,
@@ -85,7 +85,7 @@ pub struct SoFar {
     pub answer: Option<u16>,
 }
 
-/// All held packets.
+/// All packets without a verdict, and the rows that they wait for.
 #[derive(Default)]
 pub struct Held {
     tickets: HashMap<u64, Ticket>,

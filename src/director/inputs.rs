@@ -113,7 +113,7 @@ impl Director {
         Some((self.begin(now, key, index, ftp), Direction::ToServer))
     }
 
-    /// A session that nobody had seen.
+    /// Begins a session that was not seen before.
     pub(super) fn begin(&mut self, now: Time, key: ConnectionKey, index: u16, ftp: Session) -> Slot {
         let slot = self.table.insert(now, key, index, ftp);
         self.count_connection(index);
@@ -146,7 +146,7 @@ impl Director {
         false
     }
 
-    /// Who was last seen before this is no longer known to IPVS.
+    /// IPVS no longer has a session that was last seen before this time.
     fn forgets_before(&self, now: Time) -> Time {
         before(now, self.setup.idle + GRACE)
     }
@@ -172,7 +172,7 @@ impl Director {
         }
     }
 
-    /// Someone took the dynamic rows away: what is still expected is written again.
+    /// Another program took the dynamic rows away: what is still expected is written again.
     pub fn rows_lost(&self, now: Time, actions: &mut Vec<Action>) {
         let mut changes: Vec<RowChange> = self.pinholes.standing(now).collect();
         // Pinholes that control packets opened; those of sessions under TLS are among the rows.

@@ -22,7 +22,7 @@ pub enum Hook {
 pub struct ControlPacket<'a> {
     /// The caller's number for the packet; comes back in [`Action::Release`] and [`Action::Drop`].
     pub id: u64,
-    /// Where it was queued.
+    /// The hook where the packet was queued.
     pub hook: Hook,
     /// Its firewall mark: a control mark, with [`Marks::BEGUN`] while the connection's SYN is less than a minute old.
     pub mark: u32,
@@ -35,64 +35,64 @@ pub struct ControlPacket<'a> {
 /// The verdict on the packet that was just handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It goes on.
+    /// The packet goes on.
     Accept {
-        /// With this mark; `None` leaves it.
+        /// The mark that the packet gets; `None` leaves its mark.
         mark: Option<u32>,
-        /// Whether its bytes were changed.
+        /// Whether the packet's bytes were changed.
         edited: bool,
     },
-    /// It is dropped: TCP repeats it.
+    /// The packet is dropped: TCP repeats it.
     Drop,
-    /// It waits: an [`Action`] will come for its id.
+    /// The packet waits: an [`Action`] will come for its id.
     Held,
 }
 
 /// What should happen besides the verdict.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// These rows should stand; [`super::Director::rows_done`] wants to know when they do. Deletions are not waited for.
+    /// These rows should stand; [`super::Director::rows_done`] is to be called when they do. No packet waits for deletions.
     Rows {
-        /// For [`super::Director::rows_done`]; `None`: nobody waits.
+        /// The number to give to [`super::Director::rows_done`]; `None`: no packet waits.
         ticket: Option<u64>,
         /// The rows to put and to delete, in this order.
         changes: Vec<RowChange>,
     },
     /// A held packet goes on.
     Release {
-        /// Its [`ControlPacket::id`].
+        /// The packet that goes on, by its [`ControlPacket::id`].
         id: u64,
-        /// With this mark; `None` leaves it.
+        /// The mark that the packet gets; `None` leaves its mark.
         mark: Option<u32>,
-        /// With these bytes; `None` leaves them.
+        /// The bytes that the packet gets; `None` leaves its bytes.
         bytes: Option<Vec<u8>>,
     },
     /// A held packet is dropped.
     Drop {
-        /// Its [`ControlPacket::id`].
+        /// The packet that is dropped, by its [`ControlPacket::id`].
         id: u64,
     },
-    /// A human should look: a server names passive ports that its configuration does not declare. Said once a server.
+    /// A person should look: a server names passive ports that its configuration does not declare. Said once a server.
     OutOfRange(OutOfRange),
 }
 
 /// A server whose passive range in the configuration is not the one that it uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutOfRange {
-    /// The cluster's name.
+    /// Name of the cluster that the server belongs to.
     pub cluster: String,
-    /// The server's name.
+    /// Name of the server, unique in its cluster.
     pub server: String,
     /// The port that the server's reply named.
     pub port: u16,
-    /// Its `passive_ports` in the configuration.
+    /// The server's `passive_ports` in the configuration.
     pub declared: PortRange,
 }
 
 /// What the director knows of one cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterSetup {
-    /// The cluster's name.
+    /// Name of the cluster, unique in the file.
     pub name: String,
     /// The names of its real servers, by position in the file.
     pub servers: Vec<String>,
@@ -140,7 +140,7 @@ pub struct Setup {
     pub clusters: Vec<ClusterSetup>,
     /// Every (cluster, VIP, server), with how its sessions are read.
     pub placements: Vec<(Placement, Policies)>,
-    /// `limits`.
+    /// The director's part of `limits`.
     pub limits: SessionLimits,
     /// Services of others at the VIPs, and sockets that listen there (a wildcard address: at every VIP of its family).
     pub services: Vec<SocketAddr>,

@@ -17,21 +17,21 @@ pub struct Listed {
     pub client: SocketAddr,
     /// The other end as POSTROUTING sees it: the VIP in DR and TUN, the real server in NAT.
     pub far_end: SocketAddr,
-    /// The cluster's name.
+    /// Name of the cluster that the client connected to.
     pub cluster: String,
-    /// The server's name.
+    /// Name of the real server that IPVS chose, unique in its cluster.
     pub server: String,
     /// Time since its first packet that this process saw.
     pub age: Duration,
     /// Time since its last packet that this process saw, or since IPVS was last made to remember it.
     pub idle: Duration,
-    /// The last command.
+    /// The verb of the last command; `None` before the first was read.
     pub verb: Option<Verb>,
     /// Whether a command waits for its reply; `None` where replies are not seen.
     pub pending: Option<bool>,
     /// The data connection that may come, or came a moment ago.
     pub expectation: Option<Expected>,
-    /// Why it cannot be read; `None`: it is read.
+    /// Why the session cannot be read; `None`: it is read.
     pub blind: Option<BlindReason>,
 }
 
@@ -44,7 +44,7 @@ pub struct Expected {
     pub port: Option<u16>,
     /// Time until it is given up.
     pub remaining: Duration,
-    /// Whether it came already.
+    /// Whether the data connection came already.
     pub used: bool,
 }
 

@@ -62,7 +62,7 @@ pub struct Director {
     events: Vec<Event>,
     next: u64,
     swept: Time,
-    /// While someone listens.
+    /// Keeps events while a `ftpdirector trace` runs; `None` otherwise.
     tracer: Option<Box<trace::Tracer>>,
 }
 
@@ -91,7 +91,7 @@ impl Director {
         director
     }
 
-    /// Another configuration from now on; sessions stay.
+    /// Takes another configuration; sessions stay.
     pub fn configure(&mut self, setup: Setup) {
         self.placements = setup.placements.iter().enumerate().map(|(at, (of, _))| (of.index, at)).collect();
         for cluster in &setup.clusters {
@@ -102,7 +102,7 @@ impl Director {
         self.setup = setup;
     }
 
-    /// Everything that was counted, and what there is now.
+    /// Everything that was counted, and how many sessions, rows and packets there are now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.snapshot.clone();

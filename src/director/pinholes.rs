@@ -1,4 +1,4 @@
-//! The dynamic rows that this process added, who holds them, and which ports they take.
+//! The dynamic rows that this process added, which sessions hold them, and which ports they take.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ const TRIES: u32 = 32;
 /// that people write.
 const STRIDE: u32 = 7_919;
 
-/// The dynamic ports (RFC 6335 §6): nobody offers a service there.
+/// The dynamic ports (RFC 6335 §6): services are not offered there.
 const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
     Some(range) => range,
     None => PortRange::UNPRIVILEGED,
@@ -33,7 +33,7 @@ const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
 enum RowOrigin {
     /// A session of this process asked for it.
     Ours,
-    /// It stood when this process began. Its session may live: nobody takes it away, it ends by itself.
+    /// It stood when this process began. Its session may live: it is not deleted, and ends by itself.
     Found,
 }
 
@@ -46,7 +46,7 @@ struct PinholeState {
     origin: RowOrigin,
 }
 
-/// The rows of all sessions. Sessions of one client on one server share a row; the last to leave takes it away.
+/// The rows of all sessions. Sessions of one client on one server share a row; it goes with the last of them.
 #[derive(Default)]
 pub struct Pinholes {
     rows: HashMap<(Set, Key), PinholeState>,
@@ -189,9 +189,9 @@ impl Pinholes {
 /// What [`Pinholes::place`] chooses by.
 #[derive(Clone, Copy)]
 pub struct PortChoice<'a> {
-    /// The mark ranges.
+    /// The ranges of firewall marks, by class.
     pub marks: Marks,
-    /// The server.
+    /// The (cluster, VIP, server) whose reply names the port.
     pub placement: &'a Placement,
     /// The ranges and services at the VIPs that are not the session's to use.
     pub reserved: &'a Reserved,

@@ -160,7 +160,7 @@ impl Director {
         Some(verdict)
     }
 
-    /// Once a server.
+    /// Reports a port outside the declared range, once for each server.
     fn complain(&mut self, placement: &Placement, port: u16) -> Option<Action> {
         let (cluster, server) = self.names(placement)?;
         let declared = placement.passive_ports;
@@ -223,7 +223,7 @@ impl Director {
         self.finish(now, slot, actions);
     }
 
-    /// The verdict on a packet that was kept.
+    /// Gives the verdict on a packet that was kept.
     fn settle(&mut self, id: u64, decision: Decision, bytes: Vec<u8>, actions: &mut Vec<Action>) {
         match decision {
             Decision::Accept { mark, edited } => {

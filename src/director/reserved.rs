@@ -7,7 +7,7 @@ use super::interface::Setup;
 use crate::lvs::PortRange;
 use crate::steer::Placement;
 
-/// Who has which port of a VIP.
+/// Which ports of the VIPs are kept from sessions.
 #[derive(Debug, Default)]
 pub struct Reserved {
     /// Other services: of IPVS, and sockets that listen. A wildcard address stands for every VIP of its family.

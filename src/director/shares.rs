@@ -41,25 +41,25 @@ pub struct Share {
 impl Share {
     const NOTHING: Self = Self { waiting: 0, later: 0, tickets: 0, bytes: 0 };
 
-    /// A packet that waits for rows.
+    /// The share of a packet of this many bytes that waits for rows.
     #[must_use]
     pub const fn waiting(bytes: usize) -> Self {
         Self { waiting: 1, bytes, ..Self::NOTHING }
     }
 
-    /// A packet that is read later.
+    /// The share of a packet of this many bytes that is read later.
     #[must_use]
     pub const fn later(bytes: usize) -> Self {
         Self { later: 1, bytes, ..Self::NOTHING }
     }
 
-    /// A ticket.
+    /// The share of one acknowledgement of rows that is waited for.
     #[must_use]
     pub const fn ticket() -> Self {
         Self { tickets: 1, ..Self::NOTHING }
     }
 
-    /// Bytes that a session owns.
+    /// The share of this many bytes that a session owns.
     #[must_use]
     pub const fn bytes(bytes: usize) -> Self {
         Self { bytes, ..Self::NOTHING }
@@ -79,14 +79,14 @@ impl Share {
         self.bytes = self.bytes.saturating_sub(other.bytes);
     }
 
-    /// How many packets.
+    /// Packets that are kept, for either reason.
     #[must_use]
     pub const fn packets(&self) -> usize {
         self.waiting.saturating_add(self.later)
     }
 }
 
-/// What everybody has. Who has nothing is not in it.
+/// The shares of all clients; a client that has nothing is not in it.
 #[derive(Default)]
 pub struct Shares {
     all: Share,
@@ -94,7 +94,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// What all have together.
+    /// The sum of all shares.
     #[must_use]
     pub const fn all(&self) -> Share {
         self.all

@@ -48,7 +48,7 @@ impl Director {
         }
     }
 
-    /// IPVS has one connection on a pair of ports, and does not say which.
+    /// The sessions on a pair of ports: IPVS has one connection there, and does not say which of them it is.
     fn pair(&self, client: SocketAddr, far_end: SocketAddr) -> Vec<Slot> {
         self.table.pair(&ConnectionKey::new(client, far_end)).collect()
     }

@@ -19,7 +19,7 @@ use crate::time::Time;
 pub struct TlsRows {
     /// What they were made from: a reload changes those of later sessions only.
     pub placement: Placement,
-    /// The sets in which another's row stood.
+    /// The sets in which a row of another session stood.
     pub taken: Vec<Set>,
     /// When the session goes with them, unless IPVS is seen to have its connection meanwhile.
     pub review: Time,
@@ -36,9 +36,9 @@ impl TlsRows {
     }
 }
 
-/// One session.
+/// A session in the table.
 pub struct SessionEntry {
-    /// The control connection.
+    /// Both ends of the control connection.
     pub key: ConnectionKey,
     /// What the inspector knows of it.
     pub ftp: Session,
@@ -50,22 +50,22 @@ pub struct SessionEntry {
     pub expectation: Option<Box<Expectation>>,
     /// When its first packet came.
     pub born: Time,
-    /// How many sessions there had been before it: of two the elder has the lower.
+    /// How many sessions there had been before: of two sessions the elder has the lower number.
     pub nth: u64,
-    /// Its last command.
+    /// The verb of its last command; `None` before the first was read.
     pub verb: Option<Verb>,
     /// When its last packet came, or IPVS was last seen to have it.
     pub seen: Time,
-    /// Bytes that it owns beside this, when last looked at.
+    /// Bytes that the session owns outside of the table, when last looked at.
     pub heap: u32,
-    /// Another session on the same pair of ports.
+    /// The next session on the same pair of ports, or [`NOBODY`].
     beside: Slot,
-    /// Until when the goes that it had are paid for: see [`SessionEntry::turn`].
+    /// Until when the session has paid for the goes that it had: see [`SessionEntry::turn`].
     paid: Time,
     /// Its neighbours in the list of sessions by when they were seen.
     older: Slot,
     newer: Slot,
-    /// When it wants to be looked at; what the calendar holds.
+    /// When the session is due: what the calendar holds.
     due: Option<Time>,
 }
 
@@ -86,14 +86,14 @@ impl SessionEntry {
 /// Position of a session in the slab.
 pub type Slot = u32;
 
-/// No session.
+/// In place of a slot where there is no session.
 const NOBODY: Slot = Slot::MAX;
 
-/// All sessions.
+/// All sessions: found by their connection, and by when they are due.
 #[derive(Default)]
 pub struct Table {
     entries: Vec<Option<SessionEntry>>,
-    /// How many there ever were.
+    /// How many sessions there ever were: the next [`SessionEntry::nth`].
     ever: u64,
     free: Vec<Slot>,
     index: HashTable<Slot>,
@@ -106,7 +106,7 @@ pub struct Table {
     counts: HashMap<u16, u64>,
     /// How many there are of a client: its address, or its /64.
     clients: HashMap<IpAddr, u32>,
-    /// How many are under TLS, and IPVS was never seen to have them.
+    /// How many sessions are under TLS and were never confirmed by IPVS.
     unconfirmed: usize,
 }
 

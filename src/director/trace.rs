@@ -12,12 +12,12 @@ use crate::steer::{Row, RowChange};
 /// How much of a reply's line is shown, bytes.
 const TEXT: usize = 200;
 
-/// Which sessions someone listens to; what is `None` does not matter.
+/// Which sessions a trace is for; a field that is `None` matches every session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// The client's address.
+    /// Address of the client, any port.
     pub client: Option<IpAddr>,
-    /// `SERVER` or `CLUSTER/SERVER`.
+    /// The real server: `SERVER`, or `CLUSTER/SERVER` where the name is not unique.
     pub server: Option<String>,
 }
 
@@ -40,11 +40,11 @@ pub struct TraceEvent {
     pub client: SocketAddr,
     /// The other end as POSTROUTING sees it: the VIP in DR and TUN, the real server in NAT.
     pub far_end: SocketAddr,
-    /// The cluster's name.
+    /// Name of the session's cluster.
     pub cluster: String,
-    /// The server's name.
+    /// Name of the session's real server, unique in its cluster.
     pub server: String,
-    /// What happened.
+    /// The kind of event, with what it has to say.
     pub what: What,
 }
 
@@ -55,22 +55,22 @@ pub enum What {
     Open,
     /// A command, without its argument.
     Command {
-        /// Its verb.
+        /// The verb; `Other` if it is not in the table.
         verb: Verb,
         /// TCP sequence number of the segment that completed it.
         seq: u32,
-        /// TCP acknowledgement number.
+        /// TCP acknowledgement number of that segment.
         ack: u32,
     },
-    /// A reply.
+    /// A complete reply.
     Reply {
-        /// Its code.
+        /// The three-digit reply code.
         code: u16,
         /// TCP sequence number of the segment that completed it.
         seq: u32,
-        /// TCP acknowledgement number.
+        /// TCP acknowledgement number of that segment.
         ack: u32,
-        /// Its last line as the server sent it, where that cannot echo a login and lies in one segment.
+        /// The last line of the reply as the server sent it, where that cannot echo a login and lies in one segment.
         text: Option<String>,
     },
     /// Anything else that the inspector tells.
@@ -79,21 +79,21 @@ pub enum What {
     Row(RowChange),
     /// The control packet writes this row itself on its way out.
     Opened {
-        /// The row.
+        /// The row that the packet writes with `update @set`.
         row: Row,
-        /// How long it stands.
+        /// How long the row stands.
         timeout: Duration,
     },
     /// The kernel has answered for the rows that a packet waited for.
     Stand {
-        /// Whether it refused one.
+        /// Whether the kernel refused one of the rows.
         refused: bool,
     },
     /// The expectation ended; [`Outcome::Used`]: its data connection has landed.
     Ended {
         /// Which end was to open the data connection.
         mode: Mode,
-        /// How it ended.
+        /// Used, expired, superseded or refused.
         outcome: Outcome,
     },
     /// The control connection was silent while a data connection lives: a keepalive made IPVS remember it.

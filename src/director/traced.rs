@@ -1,6 +1,6 @@
 //! What `ftpdirector trace` shows: each command, reply, expectation and row of the sessions that someone listens to.
 //!
-//! While nobody listens each of these costs one branch. Arguments of commands are never shown, and the text of a reply
+//! While no trace runs each of these costs one branch. Arguments of commands are never shown, and the text of a reply
 //! only where it cannot echo a login: [`Talk`].
 
 use super::Director;
@@ -15,7 +15,7 @@ use crate::wire;
 const MOST: usize = 16_384;
 
 impl Director {
-    /// Keeps events of sessions that one of these wants, for [`Director::take_trace`]; none: keeps nothing.
+    /// Keeps events of sessions that one of these filters wants, for [`Director::take_trace`]; none: keeps nothing.
     pub fn listen(&mut self, filters: Vec<Filter>) {
         if filters.is_empty() {
             self.tracer = None;
@@ -30,7 +30,7 @@ impl Director {
         self.tracer.as_mut().map(taken).unwrap_or_default()
     }
 
-    /// One event of a session.
+    /// Keeps one event of a session.
     pub(super) fn note(&mut self, slot: Slot, what: What) {
         let Some(tracer) = &self.tracer else { return };
         let Some(entry) = self.table.entry(slot) else { return };
@@ -48,7 +48,7 @@ impl Director {
         }
     }
 
-    /// What a segment looks like before the inspector may edit it; `None` while nobody listens.
+    /// What a segment looks like before the inspector may edit it; `None` while no trace runs.
     pub(super) fn overhear(
         &self,
         slot: Slot,
@@ -63,7 +63,7 @@ impl Director {
         Some(TracedSegment { seq: packet.tcp.seq, ack: packet.tcp.ack, awaiting: entry.ftp.awaiting(), said })
     }
 
-    /// The events of one segment, or of a timer.
+    /// Keeps the events of one segment, or of a timer.
     pub(super) fn note_events(&mut self, slot: Slot, heard: Option<&TracedSegment>) {
         let Some(tracer) = self.tracer.as_mut().filter(|_| !self.events.is_empty()) else { return };
         let awaiting = self.table.entry(slot).map_or(0, |entry| entry.ftp.awaiting());
@@ -91,7 +91,7 @@ impl Director {
         }
     }
 
-    /// Rows that the daemon asks for.
+    /// Keeps the rows that the daemon asks for.
     pub(super) fn note_rows(&mut self, slot: Slot, effects: &Effects) {
         if self.tracer.is_none() {
             return;
@@ -101,7 +101,7 @@ impl Director {
         }
     }
 
-    /// The row that a control packet which keeps its mark writes itself.
+    /// Keeps the row that a control packet with its mark writes itself.
     pub(super) fn note_pinhole(&mut self, slot: Slot) {
         if self.tracer.is_none() {
             return;
@@ -118,7 +118,7 @@ impl Director {
         Some(range::pinhole(self.setup.marks, placement, entry.key.client().ip()))
     }
 
-    /// A session that nobody had seen.
+    /// Keeps that a session began.
     pub(super) fn note_open(&mut self, slot: Slot) {
         if let Some(tracer) = &mut self.tracer {
             tracer.talks.insert(slot, Talk { secret: 0 });
@@ -126,7 +126,7 @@ impl Director {
         }
     }
 
-    /// A session that is forgotten.
+    /// Keeps that a session is forgotten.
     pub(super) fn note_closed(&mut self, slot: Slot) {
         self.note(slot, What::Closed);
         if let Some(tracer) = &mut self.tracer {

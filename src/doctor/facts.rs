@@ -24,9 +24,9 @@ pub struct Facts {
     pub loadable: Option<BTreeSet<String>>,
     /// Kernel or nft too old, or no nft: what, cure.
     pub too_old: Vec<(String, String)>,
-    /// Ports of `/proc/net/ip_vs_app`.
+    /// Control ports that the kernel's helper `ip_vs_ftp` is bound to (`/proc/net/ip_vs_app`).
     pub helper_ports: Vec<u16>,
-    /// Every table but ours.
+    /// Every nftables table but ours.
     pub ruleset: Ruleset,
     /// `iptables-legacy-save` and its IPv6 sister.
     pub legacy: Vec<String>,
@@ -36,7 +36,7 @@ pub struct Facts {
     pub routes: BTreeMap<IpAddr, Route>,
     /// Whether routes could be asked for at all.
     pub routes_known: bool,
-    /// Interfaces of the default routes: IPv6 or not, name.
+    /// Interfaces of the default routes: whether the route is IPv6, and the name.
     pub defaults: Vec<(bool, String)>,
     /// `ip rule` beyond the three that every machine has.
     pub policies: Vec<RoutingRule>,
@@ -46,11 +46,11 @@ pub struct Facts {
     pub listening: Vec<SocketAddr>,
     /// keepalived's files: name, text.
     pub keepalived: Vec<(String, String)>,
-    /// What could not be looked at.
+    /// Files and commands that could not be read.
     pub unseen: Vec<Unseen>,
 }
 
-/// An interface.
+/// An interface of this network namespace, from `ip -j address`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its name, as `ip link` shows it.
@@ -63,7 +63,7 @@ pub struct Link {
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
-/// The way to an address.
+/// The route to an address, as the kernel would choose it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The name of the outgoing interface.
@@ -83,27 +83,27 @@ pub struct RoutingRule {
     pub text: String,
 }
 
-/// What a check looks at, and may not be able to.
+/// A part of the facts that a check needs, and that may not be readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// A configuration that can be used.
     Configuration,
-    /// `nft list ruleset`
+    /// The rules of all tables: `nft list ruleset`.
     Rules,
-    /// `ipvsadm -L -n`
+    /// The virtual services: `ipvsadm -L -n`.
     Services,
     /// Interfaces, addresses and routes.
     Network,
-    /// `/proc/sys`.
+    /// Sysctls outside of IPVS: files under `/proc/sys`.
     Sysctls,
-    /// IPVS's part of it, which comes with ip_vs.
+    /// IPVS's sysctls, `/proc/sys/net/ipv4/vs`, which come with ip_vs.
     IpvsSysctls,
 }
 
-/// Something that could not be looked at.
+/// A file or command that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unseen {
-    /// What the checks lack for it; `None`: nothing that decides.
+    /// What the checks lack for it; `None`: nothing that a check decides by.
     pub need: Option<Need>,
     /// The command or file that could not be read.
     pub tried: String,

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub enum Severity {
     /// FTP does not work, or not for everyone.
     Fatal,
-    /// It may not work, or we could not prove that it does.
+    /// FTP may not work, or we could not prove that it does.
     Warning,
     /// Worth knowing when something else is wrong.
     Note,

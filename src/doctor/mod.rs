@@ -23,7 +23,7 @@ pub struct Examination {
     pub findings: Vec<Finding>,
 }
 
-/// Runs every check.
+/// Runs every check of [`checks::ALL`] on the facts; the worst findings come first.
 #[must_use]
 pub fn examine(facts: &Facts) -> Examination {
     let mut findings: Vec<Finding> = checks::ALL

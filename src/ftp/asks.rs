@@ -1,4 +1,4 @@
-//! Replies counted against commands: which command a reply answers, and whether that one asked for a port.
+//! Replies counted against commands: which command a reply answers, and whether that command asked for a port.
 //!
 //! Every command is answered by one final reply (RFC 959 §4.2: codes from 200 on), in the order of the commands. So a
 //! 227, 228 or 229 names a port only at the place of the PASV, EPSV, LPSV or CPSV that asked.
@@ -33,7 +33,7 @@ pub(super) struct Count {
 /// How far a connection's beginning has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Opening {
-    /// A first 220 is the greeting, and answers nobody.
+    /// A first 220 is the greeting, and answers no command.
     #[default]
     Greeting,
     /// Commands have come, and still no reply.
@@ -56,7 +56,7 @@ pub(super) struct Settled {
 }
 
 impl Count {
-    /// Commands without a final reply.
+    /// How many commands have no final reply yet.
     pub(super) const fn outstanding(&self) -> u16 {
         self.sent.wrapping_sub(self.answered)
     }

@@ -9,7 +9,7 @@ use super::stream::{advance, distance};
 use super::verb::Role;
 use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
 
-/// How many lines are read in one go; who pipelines sends a handful.
+/// How many lines are read in one go; a client that pipelines sends a handful.
 const LINES: usize = 16;
 /// After how many bytes no other line is begun in one go.
 const BYTES: u32 = 768;

@@ -33,7 +33,7 @@ pub(super) enum Extent {
 struct Edit {
     seq: u32,
     length: Length,
-    /// When it was made, seconds modulo 2¹⁶.
+    /// When the edit was made, seconds modulo 2¹⁶.
     made: u16,
 }
 
@@ -71,7 +71,7 @@ impl Edit {
     }
 }
 
-/// All of them, in the order in which they were made.
+/// The edits of one session, in the order in which they were made.
 #[derive(Debug, Default)]
 pub(super) struct Edits(Vec<Edit>);
 
@@ -89,7 +89,7 @@ impl Edits {
         self.0.last().map(Edit::end)
     }
 
-    /// Remembers one; returns the end of one that is forgotten for it.
+    /// Remembers an edit; returns the end of the edit that is forgotten for it.
     pub(super) fn push(&mut self, seq: u32, length: Length, now: u16) -> Option<u32> {
         // A refused command that comes byte by byte is one stretch. A line's end is one of its own: in it every byte changes,
         // blanks and line ends too.
@@ -109,7 +109,7 @@ impl Edits {
         forgotten
     }
 
-    /// Makes them in a segment; says whether one of them reaches into it.
+    /// Makes the edits in a segment; says whether one of them reaches into it.
     pub(super) fn apply(&self, seq: u32, payload: &mut [u8]) -> bool {
         let mut reaches = false;
         for edit in &self.0 {

@@ -8,12 +8,12 @@ use super::Verb;
 /// Something that happened on a control connection. No event carries text of the connection: no password can leak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A complete command.
+    /// A complete command of the client.
     Command {
         /// The verb; `Other` if it is not in the table.
         verb: Verb,
     },
-    /// A complete reply; of several lines: the last.
+    /// A complete reply; of a reply of several lines the event comes with the last.
     Reply {
         /// The three-digit reply code.
         code: u16,
@@ -84,7 +84,7 @@ pub enum Event {
         /// The cause, by the name that metrics and traces use.
         reason: BlindReason,
     },
-    /// It can be read again.
+    /// The connection can be read again.
     Sighted,
     /// A command that could not be understood; it passed untouched.
     UnparsedCommand {
@@ -95,7 +95,7 @@ pub enum Event {
     },
     /// A reply that could not be understood; it passed untouched.
     UnparsedReply {
-        /// Its code; 0 where it has none.
+        /// The reply's code; 0 where it has none.
         code: u16,
         /// The cause, by the name that metrics and traces use.
         reason: UnparsedReason,
@@ -109,7 +109,7 @@ pub enum Event {
 pub enum Source {
     /// A PORT, EPRT or LPRT.
     Command,
-    /// Nobody: a transfer without any of them goes to the client's control port (RFC 959 §3.2).
+    /// No command: a transfer without any of them goes to the client's control port (RFC 959 §3.2).
     Default,
     /// A PORT, EPRT or LPRT for an earlier transfer. Most servers keep it, as RFC 959 §3.2 has it, others go back to the
     /// client's control port: it is one of the two.
@@ -166,7 +166,7 @@ macro_rules! reasons {
 reasons! {
     /// Why an expectation ends before its deadline.
     CancelReason {
-        /// ABOR.
+        /// The client sent ABOR (RFC 959 §4.1.3).
         Abort "abort",
         /// REIN, and no transfer had begun.
         Reinitialize "rein",
@@ -198,7 +198,7 @@ reasons! {
 reasons! {
     /// Why a connection cannot be read.
     BlindReason {
-        /// TLS (RFC 4217).
+        /// TLS, explicit or implicit (RFC 4217).
         Tls "tls",
         /// GSSAPI or another mechanism of RFC 2228.
         Gssapi "gssapi",
@@ -222,7 +222,7 @@ reasons! {
         Malformed "malformed",
         /// An octet above 255, a port byte above 255, port 0: nothing wraps.
         Impossible "impossible",
-        /// A reply that nobody asked for.
+        /// A passive reply that answers no passive command.
         Unasked "unasked",
         /// A reply without a code.
         NoCode "no-code",

@@ -85,7 +85,7 @@ pub struct Segment<'a> {
     pub seq: u32,
     /// Acknowledgement number; counts with [`Flags::ACK`].
     pub ack: u32,
-    /// TCP control bits.
+    /// TCP control bits: FIN, SYN, RST, ACK, …
     pub flags: Flags,
     /// The payload, where it lies in the packet.
     pub payload: &'a mut [u8],
@@ -103,9 +103,9 @@ pub enum Replies {
 /// What becomes of a PORT, EPRT or LPRT that names another host than the client (RFC 2577 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bounce {
-    /// It opens nothing and is made unreadable for the server, so that the client gets the server's own 500 or 501.
+    /// The command opens nothing and is made unreadable for the server, so that the client gets the server's own 500 or 501.
     Reject,
-    /// It is an expectation like any other (transfers between two servers). Ports below 1024 open nothing even so.
+    /// The command is an expectation like any other (transfers between two servers). Ports below 1024 open nothing even so.
     Allow,
 }
 
@@ -143,7 +143,7 @@ pub struct Context<'a> {
 pub enum Syn {
     /// None passed within the last minute.
     Unseen,
-    /// One did; it may be that of the connection that is followed.
+    /// A SYN did; it may be that of the connection that is followed.
     Seen,
 }
 

@@ -16,7 +16,7 @@ pub(super) const fn is_passive(code: u16) -> bool {
     matches!(code, 227..=229)
 }
 
-/// The port that the line of a 227 or 229 names, without its end; the address is nobody's to believe.
+/// The port that the line of a 227 or 229 names, without its end; the address is never believed.
 pub(crate) fn named_port(code: u16, line: &[u8]) -> Option<u16> {
     match parse(code, line, CODE, More::No) {
         LineProgress::Done(spelling) => Some(spelling.port),
@@ -40,9 +40,9 @@ pub(super) struct Spelling {
 /// How numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// `10,0,0,11` and `121,26`.
+    /// Bytes in decimal with commas, as in 227 and 228: `10,0,0,11` and `121,26`.
     Commas,
-    /// `10.0.0.11` and `31002`.
+    /// A dotted address and a decimal port, as in a 229: `10.0.0.11` and `31002`.
     Decimal,
 }
 

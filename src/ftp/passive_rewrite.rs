@@ -12,7 +12,7 @@ use super::{Endpoint, Policy};
 /// A port that a reply names.
 #[derive(Debug)]
 pub(super) struct NamedPort {
-    /// Where it stands in the line, and how it is written.
+    /// Where the port stands in the line, and how it is written.
     pub spelling: Spelling,
     /// The port that the client shall be told.
     pub port: u16,
@@ -22,11 +22,11 @@ pub(super) struct NamedPort {
 
 /// What became of a line, in as many bytes.
 pub(super) enum Written {
-    /// It says all that it shall.
+    /// The line says all that it shall.
     Whole(Vec<u8>),
-    /// It says the address, but has no room for the port: the server's own stays.
+    /// The line says the address, but has no room for the port: the server's own port stays.
     Address(Vec<u8>),
-    /// It has no room.
+    /// The line has no room.
     Nothing,
 }
 

@@ -19,11 +19,11 @@ const PIECE: usize = 1024;
 /// What a line is to a reply (RFC 959 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// `227-…`: others follow.
+    /// The first of several lines, `227-…`.
     First(u16),
     /// Any line of a reply of several lines but the first and the last.
     Between(u16),
-    /// `227 …`.
+    /// The last line, or the only one, `227 …`.
     Last(u16),
     /// A line without a code where a reply should begin.
     NoCode,
@@ -219,7 +219,7 @@ impl Session {
 /// What follows a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// `-`: other lines.
+    /// `-`: other lines of this reply follow.
     More,
     /// A blank or the line's end.
     Last,

@@ -118,7 +118,7 @@ pub(super) fn extend(
 pub(super) enum Filler {
     /// Nothing: what is held may wait on.
     Nothing,
-    /// Its leading zeros: the last resort, when what is held must leave.
+    /// Leading zeros of the port: the last resort, when what is held must leave.
     Zeros,
 }
 

@@ -99,7 +99,7 @@ impl Session {
         self.heap.as_ref().is_some_and(|heap| !heap.ahead.is_empty())
     }
 
-    /// Why it cannot be read at present.
+    /// Why the connection cannot be read at present.
     #[must_use]
     pub const fn blind(&self) -> Option<BlindReason> {
         self.blind

@@ -17,9 +17,9 @@ const STARTS: usize = 16;
 
 /// What lines that should be encrypted turned out to be.
 enum Candidate {
-    /// One that begins here names an address.
+    /// A line that begins here names an address.
     Active(usize),
-    /// None up to here.
+    /// No line up to here names an address.
     More(usize),
     /// No line that could name an address.
     Nothing,

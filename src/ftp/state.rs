@@ -33,7 +33,7 @@ pub struct Session {
     pub(super) forgotten: u32,
     /// The segment of the client of which more is to be read.
     pub(super) resumes: Option<u32>,
-    /// When it began, in seconds.
+    /// When the session began, in seconds.
     pub(super) since: u32,
     /// How many segments of the client brought something.
     pub(super) heard: Heard,
@@ -42,7 +42,7 @@ pub struct Session {
     /// How the server ends its lines.
     pub(super) ends: LineEnds,
     pub(super) blind: Option<BlindReason>,
-    /// Whether it is blind because what it says is encrypted.
+    /// Whether the session is blind because what it says is encrypted.
     pub(super) ciphered: bool,
     pub(super) closed: bool,
     /// Whether the replies do not pass here.
@@ -105,15 +105,15 @@ pub(super) enum LineMode {
     /// No line has begun.
     #[default]
     Start,
-    /// They are kept: what the line is, is not known yet.
+    /// The bytes are kept: what the line is, is not known yet.
     Keep,
-    /// They are kept until the line is complete: a command whose argument matters.
+    /// The bytes are kept until the line is complete: a command whose argument matters.
     Argument,
     /// Everything that matters is known; they are not kept.
     Skip,
-    /// They mean nothing, nor will the line.
+    /// The bytes mean nothing, nor will the line.
     Discard,
-    /// They are overwritten: the command is refused.
+    /// The bytes are overwritten: the command is refused.
     Overwrite,
 }
 

@@ -175,7 +175,7 @@ verbs! {
     Clnt "CLNT" Role::Plain;
     /// No RFC: PASV where the server is the TLS client, for transfers between two servers.
     Cpsv "CPSV" Role::Passive;
-    /// No RFC: who is the TLS client of a transfer between two servers.
+    /// No RFC: says which end is the TLS client of a transfer between two servers.
     Sscn "SSCN" Role::Plain;
     /// No RFC (drftpd): announces the transfer before PASV; names a verb without being one.
     Pret "PRET" Role::Plain;
@@ -204,7 +204,7 @@ impl Verb {
         TABLE.iter().map(|(verb, ..)| *verb)
     }
 
-    /// Whether it makes a data connection.
+    /// Whether the command makes a data connection.
     #[must_use]
     pub fn transfers(self) -> bool {
         self.role() == Role::Transfer

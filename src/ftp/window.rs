@@ -15,14 +15,14 @@ const FURTHEST: i32 = 1 << 24;
 /// How long, in seconds, a SYN may have been that of the connection that is followed.
 const YOUNG: u32 = 60;
 
-/// Whose segment it is.
+/// Which connection a segment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Belonging {
-    /// This connection's.
+    /// The connection that this session follows.
     Own,
-    /// The first of another on the same ports.
+    /// The first segment of another connection on the same ports.
     Another,
-    /// Nobody's who knows this one's numbers.
+    /// A segment from someone who does not know this connection's numbers.
     Nobody,
     /// The client's, of what it said before, and it acknowledges more than was heard of: that much is not believed.
     Again,
@@ -31,7 +31,7 @@ pub enum Belonging {
 }
 
 impl Belonging {
-    /// Whether it is to be read by this session.
+    /// Whether the segment is to be read by this session.
     #[must_use]
     pub const fn is_own(self) -> bool {
         matches!(self, Self::Own | Self::Again)
@@ -39,7 +39,7 @@ impl Belonging {
 }
 
 impl Session {
-    /// Whose a segment is, at `now`, by what was seen of a SYN.
+    /// The connection that a segment belongs to, at `now`, by what was seen of a SYN.
     #[must_use]
     pub fn belonging(&self, now: Time, syn: Syn, segment: &Segment<'_>) -> Belonging {
         let (half, other) = self.halves(segment.direction);
@@ -58,7 +58,7 @@ impl Session {
             return astray;
         }
         // Passed on, it would wait in the server's buffer for the bytes before it, and come to be read unseen.
-        // (No server's buffer reaches further; and who was made to follow the wrong numbers by a forged first segment must not
+        // (No server's buffer reaches further; and a session that a forged first segment led to the wrong numbers must not
         // drop what is right.)
         let ahead =
             segment.direction == Direction::ToServer && (1..=FURTHEST).contains(&distance(segment.seq, half.next));
@@ -105,7 +105,7 @@ impl Session {
         self.closed || self.heard != Heard::More || seconds(now).wrapping_sub(self.since) >= YOUNG
     }
 
-    /// Whether who sent a segment has seen this connection: both numbers are near, as far as they are known, or it is a RST with
+    /// Whether the sender has seen this connection: both numbers are near, as far as they are known, or it is a RST with
     /// the very next.
     #[must_use]
     pub fn is_known_to(&self, segment: &Segment<'_>) -> bool {

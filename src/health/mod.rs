@@ -2,7 +2,7 @@
 //! up or down ([`RiseFall`]), when the next probe is due ([`Pace`]).
 //!
 //! ```text
-//! bytes, connections, the clock ─▶ Probe ─▶ Action …  ─▶ Report ─▶ Tally ─▶ Change
+//! bytes, connections, the clock ─▶ Probe ─▶ Action …  ─▶ ProbeReport ─▶ RiseFall ─▶ Transition
 //! ```
 
 #![cfg_attr(

@@ -13,7 +13,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Around `interval`.
+    /// Pauses of `interval`, give or take a tenth.
     #[must_use]
     pub const fn new(interval: Duration, seed: u64) -> Self {
         Self { interval, state: seed }

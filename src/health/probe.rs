@@ -21,13 +21,13 @@ use crate::lvs::PortRange;
 pub(super) use secret::Secret;
 use transfer::{ENOUGH, PassiveVerb, Transfer};
 
-/// The password that anonymous servers are given: by custom an address of whoever asks.
+/// The password without a password file: by the custom of anonymous FTP a mail address (RFC 1635).
 const ANONYMOUS: &[u8] = b"ftpdirector@";
 
 /// The address family of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpVersion {
-    /// PASV and EPSV.
+    /// IPv4: PASV and EPSV.
     V4,
     /// EPSV only: a 227 has no room for an IPv6 address.
     V6,

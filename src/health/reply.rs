@@ -12,7 +12,7 @@ const LINES: usize = 1000;
 /// How much of a reply is quoted, in bytes.
 const QUOTED: usize = 300;
 
-/// A complete reply.
+/// A reply that has come to its last line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
     pub code: u16,

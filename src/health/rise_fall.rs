@@ -21,9 +21,9 @@ use crate::time::Time;
 pub enum HealthState {
     /// Neither passed nor failed yet; takes sessions.
     Unknown,
-    /// Gets new sessions.
+    /// The server's probes pass; it gets new sessions.
     Up,
-    /// Gets no new sessions.
+    /// The server's probes fail, or failed before a restart; it gets no new sessions.
     Down,
 }
 
@@ -46,9 +46,9 @@ pub enum Transition {
     None,
     /// A good server failed, for the first time in a row.
     Faltered,
-    /// It counts as up from now on.
+    /// The server counts as up from now on.
     Up,
-    /// It counts as down from now on.
+    /// The server counts as down from now on.
     Down,
 }
 
@@ -64,7 +64,7 @@ pub struct RiseFall {
 }
 
 impl RiseFall {
-    /// A server nobody has looked at. `rise` and `fall` count as 1 where they are 0.
+    /// A server that was not probed yet. `rise` and `fall` count as 1 where they are 0.
     #[must_use]
     pub fn new(rise: u32, fall: u32, now: Time) -> Self {
         let (rise, fall) = (whole(rise), whole(fall));
@@ -78,7 +78,7 @@ impl RiseFall {
         Self { standing: HealthState::Down, against: unknown.rise.get() - 1, ..unknown }
     }
 
-    /// The same server under other numbers; what was counted in a row is counted anew.
+    /// The same server with other `rise` and `fall`; what was counted in a row is counted anew.
     #[must_use]
     pub fn with(&self, rise: u32, fall: u32) -> Self {
         let (rise, fall) = (whole(rise), whole(fall));

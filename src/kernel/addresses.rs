@@ -27,11 +27,11 @@ const DUMPS: usize = 8;
 /// An address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedAddress {
-    /// The number of its interface.
+    /// The number of the interface (`ifindex`).
     pub index: u32,
     /// The address, without its prefix length.
     pub address: IpAddr,
-    /// Whether it is ours.
+    /// Whether the daemon added the address (`IFA_PROTO` 0x46).
     pub ours: bool,
     /// IPv4: whether another of the same network came first.
     pub secondary: bool,
@@ -45,7 +45,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Connects.
+    /// Opens an rtnetlink socket.
     ///
     /// # Errors
     /// What the kernel said.

@@ -10,7 +10,7 @@ use crate::lvs::{Connection, ConnectionState};
 
 const LIST: &str = "/proc/net/ip_vs_conn";
 
-/// Hands every TCP connection to `on`. One that comes or goes meanwhile may be missed or come twice.
+/// Hands every TCP connection to `on`. A connection that comes or goes meanwhile may be missed or come twice.
 ///
 /// # Errors
 /// Those of open(2) and read(2).

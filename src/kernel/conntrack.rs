@@ -31,13 +31,13 @@ pub struct Tuple {
 /// A translated TCP connection that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
-    /// As its first packet came.
+    /// The addresses of its first packet, as it came.
     pub original: Tuple,
-    /// As its answers come.
+    /// The addresses of its answers, as they come.
     pub reply: Tuple,
     /// Whether both ends may send.
     established: bool,
-    /// When it is forgotten, unless a packet comes.
+    /// Time until conntrack forgets the connection, unless a packet comes.
     expires: Duration,
 }
 
@@ -60,14 +60,14 @@ impl Patience {
 const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
 
 impl Tracked {
-    /// Whether it has had a packet within `idle`, as far as can be known.
+    /// Whether the connection has had a packet within `idle`, as far as can be known.
     #[must_use]
     pub fn lives(&self, patience: Patience, idle: Duration) -> bool {
         !self.established || self.expires <= UNACKNOWLEDGED || self.expires + idle >= patience.0
     }
 }
 
-/// Every translated TCP connection that is open. One that comes or goes meanwhile may be missed or come twice.
+/// Every translated TCP connection that is open. A connection that comes or goes meanwhile may be missed or come twice.
 ///
 /// # Errors
 /// `NoModule("nf_conntrack_netlink")`; else what the kernel said.
@@ -97,7 +97,7 @@ fn list(netlink: &mut Netfilter, seq: u32, status: u32, all: &mut Vec<Tracked>) 
     }
 }
 
-/// Those with this bit in their status: the kernel leaves the others out since Linux 5.17.
+/// Asks for the connections with this bit in their status; the kernel leaves others out since Linux 5.17.
 fn request(seq: u32, status: u32) -> Writer {
     let mut out = Writer::default();
     let kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;

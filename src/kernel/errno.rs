@@ -12,7 +12,7 @@ impl Errno {
     pub const ENOENT: Self = Self(libc::ENOENT);
     /// The object exists already.
     pub const EEXIST: Self = Self(libc::EEXIST);
-    /// Operation not permitted.
+    /// Operation not permitted: CAP_NET_ADMIN is missing, or another process has the queue or the log group.
     pub const EPERM: Self = Self(libc::EPERM);
     /// Device or resource busy.
     pub const EBUSY: Self = Self(libc::EBUSY);

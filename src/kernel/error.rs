@@ -18,7 +18,7 @@ pub enum KernelError {
         /// What to install or change.
         cure: String,
     },
-    /// We lack CAP_NET_ADMIN.
+    /// The process lacks CAP_NET_ADMIN.
     #[error(
         "{tried}: {errno}: run as root, or give the service CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)"
     )]
@@ -28,10 +28,10 @@ pub enum KernelError {
         /// What the kernel said: EPERM or EACCES.
         errno: Errno,
     },
-    /// Someone else holds what we need.
+    /// Another program holds what we need.
     #[error("{tried}: {holder}: {cure}")]
     Conflict {
-        /// What we tried.
+        /// What we tried, as a command or in words.
         tried: String,
         /// Who or what is in the way.
         holder: String,

@@ -1,6 +1,6 @@
 //! The rules of our table as the kernel lists them, to notice when someone else changes them.
 //!
-//! nft's own events would say more (who it was), but a listener makes the kernel build a message for each element of each
+//! nft's own events would say more (which process), but a listener makes the kernel build a message for each element of each
 //! commit, our pinholes' too. The generation number says the same for one question a second: nothing was committed.
 
 use std::collections::BTreeMap;

@@ -85,7 +85,7 @@ impl Ipvs {
         Ok(services)
     }
 
-    /// `ipvsadm -A`.
+    /// `ipvsadm -A`: adds a service without real servers.
     ///
     /// # Errors
     /// EEXIST when it is there; ENOENT when the kernel lacks the scheduler.
@@ -113,7 +113,7 @@ impl Ipvs {
         self.change(format!("ipvsadm -D {}", service), IPVS_CMD_DEL_SERVICE, wire::key(service), no_service)
     }
 
-    /// `ipvsadm -a`.
+    /// `ipvsadm -a`: adds a real server to a service.
     ///
     /// # Errors
     /// ESRCH when the service is not there, EEXIST when the destination is.
@@ -140,7 +140,7 @@ impl Ipvs {
         self.change(tried, IPVS_CMD_DEL_DEST, wire::destination(service, destination), destination_cure)
     }
 
-    /// `ipvsadm -L --timeout`.
+    /// `ipvsadm -L --timeout`: the timeouts in force in this network namespace.
     ///
     /// # Errors
     /// What the kernel said.
@@ -150,7 +150,7 @@ impl Ipvs {
         replies.first().and_then(|r| wire::parse_timeouts(r.attrs())).ok_or_else(|| garbled(tried, "no timeouts"))
     }
 
-    /// `ipvsadm --set`.
+    /// `ipvsadm --set`: a timeout of 0 stays as it is.
     ///
     /// # Errors
     /// EINVAL when the kernel cannot count that far.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 const LISTEN: &str = "0A";
 const CLOSE: &str = "07";
 
-/// Every TCP socket that listens in this network namespace; who listens on every address stands as `0.0.0.0` or `::`
+/// Every TCP socket that listens in this network namespace; a socket on every address stands as `0.0.0.0` or `::`
 /// (see [`crate::lvs::serves`]). Empty where `/proc` cannot be read.
 #[must_use]
 pub fn ports() -> Vec<SocketAddr> {

@@ -27,9 +27,9 @@ const DATAGRAMS: usize = 64;
 /// A packet that a `log group` rule matched.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Logged<'a> {
-    /// Its firewall mark; 0 for none.
+    /// The packet's firewall mark; 0 for none.
     pub mark: u32,
-    /// Where it was logged.
+    /// The hook where the packet was logged (`NF_INET_…`).
     pub hook: u8,
     /// The rule's `prefix`, without its NUL.
     pub prefix: &'a [u8],
@@ -45,7 +45,7 @@ pub struct LandingLog {
 }
 
 impl LandingLog {
-    /// Takes `group`.
+    /// Takes NFLOG group `group` for this process.
     ///
     /// # Errors
     /// `Conflict` when another process (ulogd, tcpdump) has it.
@@ -96,7 +96,7 @@ impl AsFd for LandingLog {
     }
 }
 
-/// Who listens on a group. Columns of `/proc/net/netfilter/nfnetlink_log`: group, portid, queued, copy mode, copy
+/// Which process listens on a group. Columns of `/proc/net/netfilter/nfnetlink_log`: group, portid, queued, copy mode, copy
 /// range, …
 fn owner(group: u16) -> Option<u32> {
     let text = fs::read_to_string("/proc/net/netfilter/nfnetlink_log").ok()?;

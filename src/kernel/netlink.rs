@@ -40,11 +40,11 @@ fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 /// A message in a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetlinkMessage {
-    /// `nlmsg_type`.
+    /// `nlmsg_type` of the header.
     pub kind: u16,
-    /// `nlmsg_flags`.
+    /// `nlmsg_flags` of the header: `NLM_F_…`.
     pub flags: u16,
-    /// `nlmsg_seq`.
+    /// `nlmsg_seq` of the header: answers carry the number of their request.
     pub seq: u32,
     /// Where its body stands in the buffer.
     pub body: Range<usize>,
@@ -53,7 +53,7 @@ pub struct NetlinkMessage {
 /// How a dump went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dumped {
-    /// It is all there is.
+    /// The dump holds all there is.
     Whole,
     /// What was listed changed meanwhile (NLM_F_DUMP_INTR): some of it may be missing, or be there twice.
     Interrupted,
@@ -313,7 +313,7 @@ impl Netfilter {
         &self.socket
     }
 
-    /// Sends one datagram.
+    /// Sends one datagram of one or more messages.
     ///
     /// # Errors
     /// Those of send(2).
@@ -415,7 +415,7 @@ impl AsFd for Netfilter {
     }
 }
 
-/// setsockopt(2) at SOL_SOCKET.
+/// Sets a socket option at SOL_SOCKET (setsockopt(2)).
 pub(super) fn set_option<T>(fd: &impl AsRawFd, option: i32, value: &T) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     #[expect(unsafe_code, reason = "netlink-sys and rustix lack SO_SNDBUFFORCE, and neli's socket fits neither")]

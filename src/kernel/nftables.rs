@@ -17,7 +17,7 @@ mod wire;
 pub use row::{Counter, Data, Element, ElementChange, NftElement, Part, TABLE, key};
 pub use wire::{parse_counters, parse_elements};
 
-/// Someone who commits a hundred times a second interrupts most dumps; small ones get through.
+/// How often a dump is tried. A program that commits a hundred times a second interrupts most dumps; small ones get through.
 const DUMPS: usize = 32;
 
 /// A connection to nf_tables in this network namespace.
@@ -30,7 +30,7 @@ pub struct Elements {
 }
 
 impl Elements {
-    /// Opens the socket.
+    /// Opens the netlink socket, and finds out whether the kernel knows `destroy element`.
     ///
     /// # Errors
     /// What the kernel said.

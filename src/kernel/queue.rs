@@ -38,11 +38,11 @@ pub struct PacketId {
 /// A packet that waits.
 #[derive(Debug, PartialEq, Eq)]
 pub struct QueuedPacket<'a> {
-    /// To give the verdict with.
+    /// The packet's number in the queue, for the verdict.
     pub id: PacketId,
-    /// Where it was queued (`NF_INET_FORWARD`, `NF_INET_POST_ROUTING`).
+    /// The hook where the packet was queued (`NF_INET_FORWARD`, `NF_INET_POST_ROUTING`).
     pub hook: u8,
-    /// Its firewall mark; 0 for none.
+    /// The packet's firewall mark; 0 for none.
     pub mark: u32,
     /// From the IP header on.
     pub payload: &'a mut [u8],
@@ -90,7 +90,7 @@ impl Verdicts {
         self.out.end(message);
     }
 
-    /// The messages.
+    /// The verdicts as netlink messages, ready for one send(2).
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.out.as_bytes()
@@ -299,7 +299,7 @@ pub struct QueueStats {
     pub user_dropped: u32,
 }
 
-/// The kernel's counters of a queue; `None` when nobody listens on it.
+/// The kernel's counters of a queue; `None` when no process listens on it.
 #[must_use]
 pub fn stats(number: u16) -> Option<QueueStats> {
     parse_stats(&fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").ok()?, number)

@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Errno, KernelError};
 
-/// One socket a family.
+/// Two sockets, one for IPv4 and one for IPv6.
 #[derive(Debug)]
 pub struct Raw {
     v4: Socket,
@@ -16,7 +16,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Opens them.
+    /// Opens both sockets.
     ///
     /// # Errors
     /// `Missing` without CAP_NET_RAW.

@@ -21,17 +21,17 @@ pub struct TableDump {
     elements: BTreeMap<Set, BTreeMap<Key, Key>>,
     /// The hashes in `version`.
     pub version: BTreeSet<u32>,
-    /// What its rules are; `None` when there is no table, or nobody can tell at present.
+    /// What its rules are; `None` when there is no table, or while the ruleset changes too fast to be listed.
     pub rules: Option<Fingerprint>,
     /// Its sets, also those that we do not declare; empty while the ruleset changes faster than it can be listed.
     pub sets: Vec<ListedSet>,
-    /// Whether it is there.
+    /// Whether the table is there.
     pub there: bool,
     /// The number of the last commit before it was read; `None` when there was another meanwhile.
     generation: Option<u32>,
 }
 
-/// Reads our table. While nobody has committed anything, `last` is what stands.
+/// Reads our table. As long as no program has committed anything, `last` is what stands.
 ///
 /// # Errors
 /// When the kernel refuses to list.
@@ -104,8 +104,8 @@ pub fn listed(elements: &mut Elements, set: Set) -> Result<Vec<Element>, KernelE
 }
 
 /// Our rows: the elements of the static sets, the address services that `owned` names, and the firewall-mark services in our
-/// ranges. Everybody else's services are returned beside them. `made` are services that are known to be ours: they stay so
-/// when someone flushes the table, and `owned` with it.
+/// ranges. Other programs' services are returned beside them. `made` are services that are known to be ours: they stay so
+/// when another program flushes the table, and `owned` with it.
 ///
 /// # Errors
 /// When the kernel refuses to list.

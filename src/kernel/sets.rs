@@ -21,7 +21,7 @@ pub struct ListedSet {
     pub key: u32,
     /// nft's number for the type of its value; 0 in a set.
     pub value: u32,
-    /// `NFT_SET_…`.
+    /// Flags of the set: `NFT_SET_…` of linux/netfilter/nf_tables.h.
     pub flags: u32,
     /// How many elements it may have; 0: no limit.
     pub size: u32,
@@ -75,7 +75,7 @@ impl ListedSet {
             && self.value == type_of(spec.value, AddressType::of(set))
     }
 
-    /// Whether it is declared as `set` is, one whose rows come and go with sessions: the kernel takes that declaration again.
+    /// Whether the set is declared as `set`, whose rows come and go with sessions: the kernel takes that declaration again.
     #[must_use]
     pub fn is_declared(&self, set: Set) -> bool {
         let spec = set.name.spec();

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 pub struct Wake(Arc<OwnedFd>);
 
 impl Wake {
-    /// A new one.
+    /// Makes an eventfd that nothing has woken yet.
     ///
     /// # Errors
     /// When the process has no descriptor left.
@@ -27,7 +27,7 @@ impl Wake {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Forgets earlier wakes.
+    /// Takes back every wake until now, so that [`wait`] waits again.
     pub fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

@@ -17,9 +17,9 @@ pub struct Advertised {
 pub struct AdvertiseSource {
     /// The last address that it had; `None`: it had none so far, and the VIP is advertised.
     pub address: Option<Ipv4Addr>,
-    /// Why it has none at present.
+    /// Why the source has no address at present.
     pub trouble: Option<String>,
-    /// Whether it was ever asked.
+    /// Whether the source was ever asked.
     pub heard: bool,
 }
 

@@ -9,13 +9,13 @@ use crate::lvs::ServiceKey;
 use crate::state::State;
 use crate::state::sets::{Name, Set, Value};
 
-/// A server, by the names of its cluster and of itself.
+/// A server, by the names of its cluster and of the server itself.
 pub type ServerName = (String, String);
 
-/// Servers that take no new sessions.
+/// Servers that get no new sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Availability {
-    /// `ftpdirector drain CLUSTER/SERVER`.
+    /// Servers that an operator drains: `ftpdirector drain CLUSTER/SERVER`.
     pub drained: BTreeSet<ServerName>,
     /// Servers that are down by their health checks.
     pub down: BTreeSet<ServerName>,
@@ -65,7 +65,7 @@ impl Availability {
         self.drained.contains(&(cluster.name.clone(), server.name.clone()))
     }
 
-    /// Whether its health checks fail.
+    /// Whether the server's health checks fail.
     #[must_use]
     pub fn is_down(&self, cluster: &Cluster, server: &RealServer) -> bool {
         self.down.contains(&(cluster.name.clone(), server.name.clone()))
@@ -84,7 +84,7 @@ impl Availability {
 
     /// The weight of a server's control service: the configured one, or 0.
     ///
-    /// While all are down, `no_servers: keep` goes on as before the last one failed; a sorry server or `reject` takes
+    /// While all servers are down, `no_servers: keep` goes on as before the last failed; a sorry server or `reject` takes
     /// over from every one of them.
     #[must_use]
     pub fn weight(&self, cluster: &Cluster, vip: IpAddr, server: &RealServer) -> u32 {

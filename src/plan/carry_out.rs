@@ -15,19 +15,19 @@ pub trait Hands {
     /// Writes the rules of a plan that has some. Returns how the tables were exchanged, if they were.
     fn rules(&mut self, plan: &Plan) -> Result<Option<Exchanged>, Self::Error>;
 
-    /// The rules that stand are those that were written.
+    /// Tells that the rules in the kernel are those that were written.
     fn rules_are_right(&mut self);
 
-    /// `ipvsadm --set`
+    /// Sets IPVS's timeouts: `ipvsadm --set`.
     fn timeouts(&mut self, wanted: Timeouts) -> Result<(), Self::Error>;
 
-    /// These services are ours from now on, also if someone flushes the table that says so.
+    /// These services are ours from now on, also if another program flushes the table that says so.
     fn claim(&mut self, services: &BTreeSet<ServiceKey>);
 
-    /// This one is no longer.
+    /// This service is no longer ours.
     fn disclaim(&mut self, service: &ServiceKey);
 
-    /// `nft -f -`: all of it or nothing.
+    /// `nft -f -`: the kernel takes the whole text or nothing of it.
     fn transaction(&mut self, text: &str) -> Result<(), Self::Error>;
 
     /// One service, real server or address.
@@ -82,7 +82,7 @@ pub trait Rows {
     /// The addresses that we added.
     fn addresses(&mut self) -> Result<Vec<LocalAddress>, Self::Error>;
 
-    /// `ip address delete`
+    /// Takes a VIP off its interface: `ip address delete`.
     fn delete_address(&mut self, address: &LocalAddress) -> Result<(), Self::Error>;
 
     /// Whether our table is there.
@@ -91,14 +91,14 @@ pub trait Rows {
     /// Our services, as far as the table could be read that names them.
     fn services(&mut self) -> Result<Vec<ServiceKey>, Self::Error>;
 
-    /// `ipvsadm -D`
+    /// Deletes one of our services, with its real servers: `ipvsadm -D`.
     fn delete_service(&mut self, service: &ServiceKey) -> Result<(), Self::Error>;
 
-    /// `nft delete table`
+    /// Deletes table `inet ftpdirector`: `nft delete table`.
     fn delete_table(&mut self) -> Result<(), Self::Error>;
 }
 
-/// Takes every row away and goes on after an error. Returns all of them.
+/// Takes every row away and goes on after an error. Returns all errors.
 pub fn take_away<R: Rows>(rows: &mut R) -> Vec<R::Error> {
     let mut errors = Vec::new();
     // First: a VIP without its services would answer with resets.

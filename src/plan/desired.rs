@@ -12,7 +12,7 @@ use crate::state::sets::{Family, Name, Set, Value};
 use crate::state::{LocalAddress, Marks, Network, Rules, Service, State};
 use crate::steer::Placement;
 
-/// IPVS's own (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_timeouts[IP_VS_TCP_S_ESTABLISHED]`).
+/// IPVS's default (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_timeouts[IP_VS_TCP_S_ESTABLISHED]`).
 const IPVS_TCP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// What the rules depend on.
@@ -189,7 +189,7 @@ impl Vip<'_> {
         }
     }
 
-    /// The passive ports that someone wrote down, without overlaps (an interval set holds none).
+    /// The passive ports that the configuration declares, without overlaps (an interval set holds none).
     fn declared_ranges(&self) -> Vec<PortRange> {
         let servers = self.cluster.servers(self.vip).map(|(_, server)| server.passive_ports);
         merged(servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect())

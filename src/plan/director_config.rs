@@ -10,7 +10,7 @@ use crate::director::{self, Policies, SessionLimits, Setup};
 use crate::ftp::{Policy, Replies};
 use crate::lvs::ForwardingMethod;
 
-/// The director's view of a configuration. `services` are those of others at the VIPs.
+/// The director's view of a configuration. `services` are other programs' services at the VIPs.
 #[must_use]
 pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, services: &[SocketAddr]) -> Setup {
     let placements = indexes.placements.iter().filter_map(|placement| {

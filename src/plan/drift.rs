@@ -7,7 +7,7 @@ use super::reconcile::Plan;
 use crate::lvs::ServiceKey;
 use crate::state::{Change, LocalAddress};
 
-/// What the look before knew to come.
+/// What the look before knew would change by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Foreseen<'a> {
     /// Services and real servers that go when their last connection is gone.
@@ -16,10 +16,10 @@ pub struct Foreseen<'a> {
     pub absent: &'a [LocalAddress],
 }
 
-/// One thing to be put right.
+/// A row, rules or timeouts to be put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair<'a> {
-    /// Drift: IPVS's timeouts.
+    /// Drift: the timeouts of IPVS, where `kernel.timeouts` sets them.
     Timeouts,
     /// Drift: the rules, and how they differ.
     Rules(&'a [String]),
@@ -27,14 +27,14 @@ pub enum Repair<'a> {
     Flushed(usize),
     /// Drift: this row was missing or changed.
     Row(&'a Change),
-    /// Its interface exists now.
+    /// No drift: the row's interface exists now.
     InterfaceCame(&'a Change),
-    /// Its last connection is gone.
+    /// No drift: the row's last connection is gone.
     ConnectionsEnded(&'a Change),
 }
 
 impl Repair<'_> {
-    /// How many rows someone else had changed.
+    /// How many rows another program had changed.
     #[must_use]
     pub fn drift(&self) -> u64 {
         match self {
@@ -45,7 +45,7 @@ impl Repair<'_> {
     }
 }
 
-/// What a plan that a look made puts right, in order.
+/// The repairs of a plan that a look made, in order.
 #[must_use]
 pub fn found<'a>(plan: &'a Plan, expected: Foreseen<'_>) -> Vec<Repair<'a>> {
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! A table of another version: what of it goes into ours.
+//! A table of another version: which of its elements go into ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct Exchanged {
     pub filled: BTreeSet<Set>,
     /// Rows of sessions that go along. (Those in sets that stay are not counted.)
     pub kept: usize,
-    /// Those that are not, by set: they do not fit, or are too many.
+    /// Rows of sessions that do not go along, by set: they do not fit, or are too many.
     pub lost: BTreeMap<&'static str, usize>,
 }
 
@@ -41,8 +41,8 @@ impl fmt::Display for Exchanged {
     }
 }
 
-/// `sets` stand: those that we do not declare go; ours that do not stand are filled from the first moment on. Nothing where nobody knows
-/// which sets there are.
+/// `sets` stand: those that we do not declare go; ours that do not stand are filled from the first moment on. Nothing
+/// while it is not known which sets there are.
 #[must_use]
 pub fn around(sets: &[String], desired: &StaticElements) -> Exchanged {
     if sets.is_empty() {

@@ -59,12 +59,12 @@ pub fn remembered(config: &Config, actual: &State) -> Config {
     before
 }
 
-/// What a human should know beforehand.
+/// What a person should know before a plan is carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Which sessions will notice.
+    /// What sessions will notice.
     pub harm: BTreeSet<String>,
-    /// Who stays until the last connection is gone.
+    /// Servers and ports that stay until their last connection is gone.
     pub quiescing: BTreeSet<String>,
 }
 

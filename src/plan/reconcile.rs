@@ -34,28 +34,28 @@ pub struct Seen<'a> {
 /// Our nftables table, as far as it decides whether it is to be written.
 #[derive(Clone, Debug, Default)]
 pub struct SeenTable {
-    /// Whether it is there.
+    /// Whether the table is there.
     pub there: bool,
     /// The numbers in the set `version`: of the rules' text, and of what the kernel made of it.
     pub versions: BTreeSet<u32>,
-    /// The fingerprint of its rules; `None` while nobody can tell.
+    /// The fingerprint of its rules; `None` while the ruleset changes too fast to be listed.
     pub fingerprint: Option<u32>,
     /// The rules are ours, and `version` does not say so yet.
     pub unstamped: bool,
-    /// The names of its sets, also of those that we do not declare; empty while nobody can tell.
+    /// The names of its sets, also of those that we do not declare; empty while they cannot be listed.
     pub sets: Vec<String>,
 }
 
 /// How our rules stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
-    /// As they were written, or nobody can tell at present.
+    /// As they were written, or they cannot be listed at present.
     Right,
     /// There is no table.
     Gone,
-    /// Those of another configuration or version.
+    /// The rules of another configuration or version stand.
     OtherVersion,
-    /// Someone else has changed them.
+    /// Another program has changed them.
     Edited,
 }
 
@@ -90,7 +90,7 @@ impl SeenTable {
     }
 }
 
-/// Someone else holds what we need.
+/// Another program holds what we need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
     /// What we would do.
@@ -106,7 +106,7 @@ pub struct Obstacle {
 pub enum Blocked {
     /// There are not marks enough.
     TooMany(TooMany),
-    /// All that is in the way.
+    /// Everything that is in the way.
     By(Vec<Obstacle>),
 }
 
@@ -117,7 +117,7 @@ pub struct Plan {
     pub indexes: Indexes,
     /// The configuration with what quiesces: the indexes speak of this one.
     pub config: Config,
-    /// What a human should know before this is carried out.
+    /// What a person should know before the plan is carried out.
     pub notes: Notes,
     /// How our rules stand.
     pub table: TableState,
@@ -201,7 +201,7 @@ impl Plan {
 }
 
 impl Seen<'_> {
-    /// Takes out of `desired` the VIPs that someone else has added, and those whose interface does not exist; returns
+    /// Takes out of `desired` the VIPs that another program has added, and those whose interface does not exist; returns
     /// these.
     fn addresses(&self, desired: &mut State) -> Vec<LocalAddress> {
         let mut absent = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 
-/// The key that is read only when the daemon starts, and differs; what to do where that is not plain.
+/// The key that differs and is read only when the daemon starts; with what to do where that is not plain.
 #[must_use]
 pub fn needed(old: &Config, new: &Config) -> Option<&'static str> {
     if old.kernel.queue != new.kernel.queue {

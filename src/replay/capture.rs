@@ -7,7 +7,7 @@ use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 use super::interface::ReplayError;
 use crate::time::Time;
 
-/// One captured frame.
+/// One frame of the capture.
 pub(super) struct Frame<'a> {
     /// When it was captured.
     pub time: Time,

@@ -8,7 +8,7 @@ use crate::lvs::ForwardingMethod;
 use crate::time::Time;
 use crate::wire::Tcp;
 
-/// `limits.line`'s default.
+/// The default of `limits.line`, in bytes.
 const LINE_LIMIT: usize = 4096;
 
 pub(super) struct Replayed {

@@ -100,7 +100,7 @@ impl Summary {
 /// Why a capture cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It is neither pcap nor pcapng, or damaged.
+    /// The file is neither pcap nor pcapng, or damaged.
     #[error("cannot read the capture: {0}")]
     Capture(String),
     /// The report cannot be written.

@@ -49,9 +49,9 @@ fn find(link: i32, frame: &[u8]) -> Option<Carried<'_>> {
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// IEEE 802.1Q.
+/// Ethertype of a VLAN tag (IEEE 802.1Q).
 const VLAN: u16 = 0x8100;
-/// IEEE 802.1ad.
+/// Ethertype of a service VLAN tag (IEEE 802.1ad).
 const SERVICE_VLAN: u16 = 0x88a8;
 /// What 802.1ad was before its standard.
 const OLD_SERVICE_VLAN: u16 = 0x9100;

@@ -1,4 +1,4 @@
-//! Events as lines.
+//! Events as lines of text or JSON.
 
 use std::io::{self, Write};
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// `IFA_PROTO` of the addresses that we add: how they are told from everybody else's, also after a restart. `ip address`
+/// `IFA_PROTO` of the addresses that we add: how they are told from other programs', also after a restart. `ip address`
 /// shows it as `proto 0x46`. The kernel uses 1 to 3 (linux/if_addr.h).
 pub const PROTOCOL: u8 = 0x46;
 
@@ -17,7 +17,7 @@ pub struct LocalAddress {
 }
 
 impl LocalAddress {
-    /// 32 or 128.
+    /// Length of the prefix: 32 for IPv4, 128 for IPv6.
     #[must_use]
     pub const fn length(&self) -> u8 {
         if self.address.is_ipv4() { 32 } else { 128 }

@@ -9,25 +9,25 @@ use crate::lvs::{Destination, ServiceKey, VirtualService};
 /// One step. `Display` gives the command that would do the same by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// `ipvsadm -A`
+    /// `ipvsadm -A`: adds a service, without real servers.
     AddService(VirtualService),
-    /// `ipvsadm -E`
+    /// `ipvsadm -E`: changes a service's scheduler or persistence.
     EditService(VirtualService),
-    /// `ipvsadm -D`
+    /// `ipvsadm -D`: deletes a service, with its real servers.
     DeleteService(ServiceKey),
-    /// `ipvsadm -a`
+    /// `ipvsadm -a`: adds a real server to a service.
     AddDestination(ServiceKey, Destination),
-    /// `ipvsadm -e`
+    /// `ipvsadm -e`: changes a real server's forwarding method or weight.
     EditDestination(ServiceKey, Destination),
-    /// `ipvsadm -d`
+    /// `ipvsadm -d`: deletes a real server from a service.
     DeleteDestination(ServiceKey, Destination),
-    /// `nft add element`
+    /// `nft add element`: set, key, and value (empty in a set).
     AddElement(Set, Key, Key),
-    /// `nft delete element`
+    /// `nft delete element`: set and key.
     DeleteElement(Set, Key),
-    /// `ip address add`
+    /// `ip address add`: adds a VIP to an interface.
     AddAddress(LocalAddress),
-    /// `ip address delete`
+    /// `ip address delete`: takes a VIP off an interface.
     DeleteAddress(LocalAddress),
 }
 

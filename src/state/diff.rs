@@ -124,7 +124,7 @@ fn lives(service: &Service) -> bool {
     service.destinations.values().any(|entry| entry.connections > 0)
 }
 
-/// Whether live sessions of a service that leaves need the VIP, and nobody else has it.
+/// Whether live sessions of a service that leaves need the VIP, and no other service has it.
 fn in_use(actual: &State, desired: &State, gone: &LocalAddress) -> bool {
     let elsewhere = desired.addresses.iter().any(|wanted| wanted.address == gone.address);
     let mut quiescing = actual.services.iter().filter(|(key, _)| !desired.services.contains_key(key));

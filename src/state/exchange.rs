@@ -51,7 +51,7 @@ impl Rules {
 }
 
 impl Kept {
-    /// As nft reads it.
+    /// The element as nft reads it.
     fn element(&self, set: Set) -> String {
         let mut text = fields(set, &self.key);
         if let Some(left) = self.left {

@@ -27,7 +27,7 @@ pub struct Service {
 /// Our rows: IPVS services, the elements of the static sets (the value is empty for a set), and addresses of interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// IPVS services.
+    /// Our services in IPVS, with their real servers.
     pub services: BTreeMap<ServiceKey, Service>,
     /// Elements of the static sets.
     pub elements: BTreeMap<Set, BTreeMap<Key, Key>>,

@@ -90,7 +90,7 @@ impl Marks {
 /// What the rules depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// The marks.
+    /// The ranges of firewall marks: `kernel.fwmark_base` and the four classes.
     pub marks: Marks,
     /// The NFQUEUE number; also the NFLOG group.
     pub queue: u16,
@@ -102,11 +102,11 @@ pub struct Rules {
     pub pinhole_timeouts: Vec<(Duration, Vec<FirewallMark>)>,
     /// The networks that pinholes are opened for, other than single addresses; each once.
     pub networks: Vec<Network>,
-    /// `limits.connection_packets`.
+    /// `limits.connection_packets`, packets a second.
     pub connection_packets: u32,
-    /// `limits.client_packets`.
+    /// `limits.client_packets`, packets a second.
     pub client_packets: u32,
-    /// `limits.client_connections`.
+    /// `limits.client_connections`, connections a second.
     pub client_connections: u32,
 }
 

@@ -13,22 +13,22 @@ use crate::lvs::{FirewallMark, PortRange};
 pub enum Field {
     /// `ipv4_addr` or `ipv6_addr`, by the set's family.
     Address,
-    /// `inet_service`.
+    /// A port: nft's `inet_service`.
     Port,
-    /// `mark`.
+    /// A firewall mark: nft's `mark`.
     Mark,
 }
 
 /// The value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
-    /// An address.
+    /// An IPv4 or IPv6 address, by the set's family.
     Address(IpAddr),
-    /// A port.
+    /// A TCP port.
     Port(u16),
     /// A range of ports (interval sets only).
     Ports(PortRange),
-    /// A firewall mark.
+    /// A firewall mark, all 32 bits.
     Mark(FirewallMark),
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Value {
 /// The key of one element: its fields in the set's order.
 pub type Key = Vec<Value>;
 
-/// Who writes a set, and so how it is declared.
+/// What writes a set, and so how it is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Written from the configuration, diffed, never refilled.
@@ -82,19 +82,19 @@ pub enum Name {
     ServerMarks,
     /// VIP . passive range of one server → its control mark.
     Ranges,
-    /// VIP . declared passive ports → tag; a SYN to them that nobody expects is unexpected.
+    /// VIP . declared passive ports → tag; a SYN to them that no session expects is unexpected.
     Passive,
     /// VIP . control ports, active ports and passive ports of a cluster with persistence → its persistence mark.
     Persistent,
     /// server . active port → VIP: the source of active data connections in a NAT cluster with persistence.
     PersistentActive,
-    /// VIP . active port → tag (DR, TUN); a SYN-ACK to it that nobody expects is unexpected, and so is any SYN.
+    /// VIP . active port → tag (DR, TUN); a SYN-ACK to it that no session expects is unexpected, and so is any SYN.
     ActivePorts,
     /// data mark . VIP's ports that the server calls from (`active_ports`, DR, TUN).
     ActiveRanges,
     /// VIP . ports that any of its servers calls from (`active_ports`, DR, TUN) → tag; a SYN to them is unexpected.
     CallingPorts,
-    /// server . active port → tag (NAT); a SYN from it that nobody expects would leak its private source.
+    /// server . active port → tag (NAT); a SYN from it that no session expects would leak its private source.
     NatActive,
     /// VIP . server → data mark (NAT): what the source translation made of an active data connection.
     ActiveServers,
@@ -185,9 +185,9 @@ pub enum Name {
 /// What a set is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// The set's name.
+    /// The name of the set, without its family.
     pub name: Name,
-    /// Its name in nft, for IPv4 and for IPv6.
+    /// nft's name of the set, for IPv4 and for IPv6.
     pub text: [&'static str; 2],
     /// Whether there is one for IPv4 and one for IPv6.
     pub per_family: bool,
@@ -195,7 +195,7 @@ pub struct Spec {
     pub key: &'static [Field],
     /// The fields of its value; empty for a set.
     pub value: &'static [Field],
-    /// How it is declared.
+    /// What writes the set, and so how it is declared.
     pub kind: Kind,
 }
 
@@ -290,9 +290,9 @@ impl Name {
 /// The address family of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// Addresses are IPv4.
+    /// Addresses are IPv4; also the family of sets without addresses.
     V4,
-    /// Addresses are IPv6.
+    /// Addresses are IPv6: the sets whose names end in 6.
     V6,
 }
 
@@ -326,7 +326,7 @@ impl Set {
         Self { name, family: Family::V4 }
     }
 
-    /// Its name in nft.
+    /// nft's name of the set: `open4`.
     #[must_use]
     pub fn text(self) -> &'static str {
         let [ipv4, ipv6] = self.name.spec().text;

@@ -19,7 +19,7 @@ pub fn row(marks: Marks, placement: &Placement, client: IpAddr, port: u16) -> Ro
 
 /// `nft add element inet ftpdirector translated4 { CLIENT . VIP . PORT timeout 10s : SERVER . SERVER-PORT }`
 ///
-/// Goes with an [`row`] for the same port, whose mark counts the connection as landed.
+/// Goes with a [`row`] for the same port, whose mark counts the connection as landed.
 #[must_use]
 pub fn translated(placement: &Placement, client: IpAddr, port: u16, server_port: u16) -> Row {
     Row {

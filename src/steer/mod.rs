@@ -1,6 +1,6 @@
 //! Ways to steer a data connection to the real server of its control connection.
 //!
-//! Standing rows come from the configuration (`config/standing.rs`); pinholes come and go with expectations: [`range`] (the
+//! Standing rows come from the configuration (`plan/desired.rs`); pinholes come and go with expectations: [`range`] (the
 //! packet opens its own pinhole), [`exact`] (NAT, shared range), [`active`],
 //! [`tls`] (nothing can be read).
 
@@ -34,11 +34,11 @@ pub struct Placement {
     pub own_range: Option<crate::lvs::PortRange>,
     /// Where the server's active data connections come from; `None`: from its control port − 1.
     pub active_port: Option<u16>,
-    /// Where they may come from besides, if the server calls from any port: nothing of it listens there.
+    /// More ports that they may come from, if the server calls from any port: no service of the server listens there.
     pub active_ports: Option<crate::lvs::PortRange>,
     /// Whether no other server of the cluster calls from the same port.
     pub own_active_port: bool,
-    /// Whose data connections a pinhole of this server lets in: the length of the client's network, 32 or 128 for the
+    /// The clients that a pinhole of this server lets in: the length of the client's network, 32 or 128 for the
     /// client alone, 0 for everyone. Less than that only with a range of its own.
     pub client_prefix: u8,
     /// The ports that the server may name, and where a free one is looked for when its own is taken.
@@ -77,8 +77,8 @@ pub struct Row {
 pub enum RowChange {
     /// Believed absent; stands from now on for this long, whatever stood under its key.
     Put(Row, Duration),
-    /// Believed present; its time starts again.
+    /// Believed present; its timeout starts again.
     Refresh(Row, Duration),
-    /// Goes, if it is there.
+    /// Deleted, if it is there.
     Delete(Set, Key),
 }

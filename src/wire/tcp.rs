@@ -47,13 +47,13 @@ impl Flags {
 /// The fields of a TCP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp {
-    /// Source port.
+    /// Port of the sender.
     pub source: u16,
-    /// Destination port.
+    /// Port of the receiver.
     pub destination: u16,
     /// Sequence number of the first payload byte (of the SYN itself, where it is set).
     pub seq: u32,
-    /// Acknowledgement number.
+    /// Acknowledgement number; counts with [`Flags::ACK`].
     pub ack: u32,
     /// Control bits, in the order of the header.
     pub flags: Flags,

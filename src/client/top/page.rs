@@ -7,13 +7,13 @@ use super::super::text;
 use super::rates::{Rate, Sample, rates};
 use crate::api::{ClusterStatus, Server, ServerState, Status};
 
-/// By what the servers of a cluster are sorted, the largest first.
+/// By what the servers of a cluster are sorted; numbers with the largest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// As in the file.
     #[default]
     File,
-    /// Sessions.
+    /// Sessions that the daemon follows.
     Sessions,
     /// New sessions a second.
     New,
@@ -21,12 +21,12 @@ pub enum Order {
     Data,
     /// Bytes a second, both directions.
     Bytes,
-    /// Misdirected data connections.
+    /// First packets of data connections that went to another server.
     Misdirected,
 }
 
 impl Order {
-    /// Each with its key and its name.
+    /// Each order with its key on a terminal and its name for `--sort`.
     pub const ALL: [(Self, char, &'static str); 6] = [
         (Self::File, 'f', "file"),
         (Self::Sessions, 's', "sessions"),
@@ -44,15 +44,15 @@ impl Order {
 /// How a piece of text is painted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// Ordinary text.
+    /// Ordinary text, in the terminal's colours.
     Plain,
-    /// Black on white, or whatever the terminal has for that.
+    /// Black on white, or what the terminal shows for reverse video.
     Reverse,
     /// The heading of a cluster.
     Bold,
     /// Misdirected data connections, servers that are down, errors: red.
     Alarm,
-    /// Not as usual, and meant so.
+    /// A state that an operator chose, like drained: yellow.
     Notice,
 }
 
@@ -77,7 +77,7 @@ pub struct Known<'a> {
     pub now: &'a Sample,
     /// The answer before, for rates; `None` on the first page.
     pub before: Option<&'a Sample>,
-    /// Why there is none that is newer.
+    /// Why the latest answer is out of date: the error of the requests since; `None`: it is not.
     pub lost: Option<&'a str>,
 }
 
@@ -94,13 +94,13 @@ const COLUMNS: [(&str, usize); 9] = [
     ("MISDIR", 6),
 ];
 
-/// The least that a name gets: with it a page is 80 wide.
+/// The least width of the name column: with it a page is 80 wide.
 const NAME: usize = 18;
 
 /// Lines above the list, with the heading of its columns.
 const ABOVE: usize = 4;
 
-/// A page for a terminal: exactly so many lines, the last one for the keys.
+/// A page for a terminal of this size: exactly `height` lines, the last one for the keys.
 #[must_use]
 pub fn screen(known: &Known<'_>, view: &PageView, (width, height): (usize, usize)) -> Vec<Line> {
     let mut lines = above(known, width);
@@ -129,7 +129,7 @@ pub fn length(known: &Known<'_>, view: &PageView) -> usize {
     list(known, view, 0).len()
 }
 
-/// How wide a page is that has room for names so long.
+/// The width of a page with room for names of `name` characters.
 #[must_use]
 pub fn width_for(name: usize) -> usize {
     COLUMNS.iter().map(|(_, width)| width + 1).sum::<usize>() + name.max(NAME)
@@ -273,7 +273,7 @@ fn cells(of: Cells) -> [String; 9] {
     ]
 }
 
-/// The row in pieces: the state in its own colour, and red what should be 0 and is not.
+/// The row in pieces: the state in its own colour; counts that should be 0 and are not in red.
 fn painted(name: &str, cells: &[String; 9], (paint, state): (Paint, Paint), width: usize) -> Line {
     let text = row(name, cells, width);
     let from_end = |columns: &[(&str, usize)]| columns.iter().map(|(_, width)| width + 1).sum::<usize>();
@@ -301,12 +301,12 @@ fn row(name: &str, cells: &[String; 9], width: usize) -> String {
     text
 }
 
-/// `text` cut or padded to `width` columns.
+/// `text`, cut or padded to `width` columns.
 fn fit(text: &str, width: usize) -> String {
     format!("{:width$}", clip(text, width))
 }
 
-/// At most so wide.
+/// `text`, cut to `width` columns.
 fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -314,7 +314,7 @@ fn clip(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain((width > 0).then_some('~')).collect()
 }
 
-/// A line of the terminal's width at most.
+/// A line, cut to the width of the terminal.
 fn cut(line: Line, mut room: usize) -> Line {
     let cut = line.into_iter().map(|(paint, text)| {
         let text = clip(&text, room);
@@ -324,7 +324,7 @@ fn cut(line: Line, mut room: usize) -> Line {
     cut.collect()
 }
 
-/// What others have written (a server's own words) does not steer the terminal.
+/// `text` without control characters: a server's own words must not steer the terminal.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -337,7 +337,7 @@ fn count(number: u64) -> String {
     short(number as f64)
 }
 
-/// Five characters at most: 12345, 123k, 1.2M, 12M, …
+/// A number in at most five characters: 12345, 123k, 1.2M, 12M, …
 fn short(number: f64) -> String {
     const UNITS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
     if number < 99_999.5 {

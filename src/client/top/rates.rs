@@ -1,10 +1,10 @@
-//! What happened between two looks, a second.
+//! What happened per second between two answers of the daemon.
 
 use std::collections::BTreeMap;
 
 use crate::api::{Server, Status};
 
-/// The daemon's answer, and when it came.
+/// One answer of the daemon, and when it came.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Seconds since any fixed moment.
@@ -56,7 +56,8 @@ impl Counters {
     }
 }
 
-/// By cluster and server. Without an entry: one of the looks does not know, or the daemon was restarted in between.
+/// The rates by cluster and server. A server is missing where one of the answers does not know it, or where the daemon was
+/// restarted in between.
 #[must_use]
 pub fn rates(before: &Sample, now: &Sample) -> BTreeMap<(String, String), Rate> {
     let seconds = now.at - before.at;

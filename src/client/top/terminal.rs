@@ -28,10 +28,10 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes it over.
+    /// Takes the terminal over: raw mode, alternate screen.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the terminal is gone.
     pub fn enter() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -53,7 +53,7 @@ impl Screen {
         let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
     }
 
-    /// Ctrl-Z: the shell has the terminal until `fg`.
+    /// Ctrl-Z: gives the terminal back to the shell until `fg`.
     ///
     /// # Errors
     /// When the terminal is gone afterwards.
@@ -72,7 +72,7 @@ impl Screen {
         }
     }
 
-    /// Shows a page: no more lines than there are.
+    /// Shows a page, which has no more lines than the terminal.
     ///
     /// # Errors
     /// When the terminal is gone.
@@ -115,7 +115,7 @@ impl Drop for Screen {
     }
 }
 
-/// All at once: no half a page is seen.
+/// Writes all of `text` at once, so that no half a page is seen.
 fn put(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -146,10 +146,10 @@ pub enum Keystroke {
 pub struct Keys(mpsc::Receiver<Vec<Keystroke>>);
 
 impl Keys {
-    /// Listens, in a thread that ends with the process: a terminal that others share must stay blocking.
+    /// Starts the thread that reads the keys; it ends with the process. (A terminal that others share must stay blocking.)
     ///
     /// # Errors
-    /// When there is no thread.
+    /// When the thread cannot be started.
     pub fn listen() -> io::Result<Self> {
         let (line, typed) = mpsc::channel(16);
         std::thread::Builder::new().name("keys".into()).spawn(move || {
@@ -168,13 +168,13 @@ impl Keys {
         Ok(Self(typed))
     }
 
-    /// The next keys; `None` when there will be no more.
+    /// The next keys; `None` when standard input has ended.
     pub async fn next(&mut self) -> Option<Vec<Keystroke>> {
         self.0.recv().await
     }
 }
 
-/// What these bytes were typed as. Unknown sequences are no keys.
+/// The keys that these bytes stand for. Unknown sequences are no keys.
 fn keys(bytes: &[u8]) -> Vec<Keystroke> {
     const SEQUENCES: [(&[u8], Keystroke); 12] = [
         (b"\x1b[A", Keystroke::Up),
@@ -197,7 +197,7 @@ fn keys(bytes: &[u8]) -> Vec<Keystroke> {
             keys.push(*key);
             rest = rest.get(sequence.len()..).unwrap_or_default();
         } else if *first == 0x1b {
-            // To the letter that ends it.
+            // Up to the letter, or `~`, that ends the sequence.
             let end = after.iter().skip(1).position(|byte| byte.is_ascii_alphabetic() || *byte == b'~');
             rest = end.and_then(|end| after.get(end + 2..)).unwrap_or_default();
         } else {

@@ -8,7 +8,7 @@ use crate::config::file::Origin;
 use crate::config::model::Config;
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
-/// VIP → control port → whose it is.
+/// VIP → control port → name of the cluster that has the port.
 type ControlPorts<'a> = BTreeMap<IpAddr, BTreeMap<u16, &'a str>>;
 
 /// `active_ports`, of the servers that call from any port of a range.
@@ -78,7 +78,7 @@ pub(super) fn ports(config: &Config, origins: &[Origin], checker: &Checker<'_, '
     }
 }
 
-/// Whose else a port of a VIP is.
+/// The cluster, other than the one at `at`, that has this port of the VIP.
 fn holder(config: &Config, at: usize, vip: IpAddr, port: u16) -> Option<String> {
     config.clusters.iter().enumerate().filter(|(_, other)| other.vips.contains(&vip)).find_map(|(index, other)| {
         let mut servers = other.real_servers.iter().filter(|server| is_ipv6(server.address) == is_ipv6(vip));

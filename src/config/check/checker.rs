@@ -1,4 +1,4 @@
-//! What a check looks at, and where it says what it found.
+//! What a check reads, and where it reports what it found.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -59,12 +59,12 @@ pub struct One<'a, 'r, 't> {
 }
 
 impl One<'_, '_, '_> {
-    /// `clusters[0].KEY`
+    /// The path of a key of this cluster: `clusters[0].KEY`.
     pub fn path(&self, key: &str) -> String {
         format!("{}.{key}", self.origin.path)
     }
 
-    /// `clusters[0].real_servers[1].KEY`
+    /// The path of a key of the server at position `server`: `clusters[0].real_servers[1].KEY`.
     pub fn server_path(&self, server: usize, key: &str) -> String {
         format!("{}.real_servers[{}].{key}", self.origin.path, self.origin.servers[server])
     }

@@ -1,4 +1,4 @@
-//! `client_match`: who may use a passive row, and what that means for transfers from server to server.
+//! `client_match`: which clients may use a passive row, and what that means for transfers from server to server.
 
 use super::checker::One;
 use crate::config::model::{Bounce, ClientMatch};
@@ -38,7 +38,7 @@ fn from_server_to_server(one: &One<'_, '_, '_>, chosen: ClientMatch) {
     one.warning(&one.path("bounce"), what, cure);
 }
 
-/// A data connection from elsewhere says with its port which server it is for, and with nothing else.
+/// With a wider network only the port of a data connection says which server it is for: the ranges must be disjoint.
 fn ranges(one: &One<'_, '_, '_>, chosen: ClientMatch, path: &str) {
     if !one.servers_sound("passive_ports") || !one.sound("passive") {
         return;

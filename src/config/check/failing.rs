@@ -49,7 +49,7 @@ fn implicit_tls(one: &One<'_, '_, '_>) {
     }
 }
 
-/// It takes the servers' place in their own services.
+/// The sorry server takes the servers' place in their own services.
 fn sorry_server(one: &One<'_, '_, '_>) {
     let Cluster { sorry_server: Some(sorry), vips, real_servers, ports, .. } = one.cluster else { return };
     let path = one.path("sorry_server");

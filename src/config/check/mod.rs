@@ -172,7 +172,7 @@ fn repeated<T: Ord>(items: &[T]) -> impl Iterator<Item = usize> {
         .into_iter()
 }
 
-/// Whether there are marks enough for every (cluster, VIP, server) and every (VIP, control port).
+/// Whether there are enough marks for every (cluster, VIP, server) and every (VIP, control port).
 fn indexes(config: &Config, checker: &Checker<'_, '_>) -> bool {
     let rows = |count: fn(&Cluster) -> usize| config.clusters.iter().map(count).fold(0_usize, usize::saturating_add);
     let servers = rows(|cluster| {
@@ -229,7 +229,7 @@ fn marks(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
     }
 }
 
-/// A VIP is on one interface: who takes it off there takes it from every cluster.
+/// A VIP is on one interface: taking the VIP off there takes it from every cluster.
 fn interfaces(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
     let mut seen: BTreeMap<IpAddr, (&Cluster, &str)> = BTreeMap::new();
     for (cluster, origin) in config.clusters.iter().zip(origins) {

@@ -1,4 +1,4 @@
-//! Whose passive port is it? Ranges of one cluster's servers, and of clusters behind one VIP.
+//! Which server a passive port belongs to: ranges of one cluster's servers, and of clusters behind one VIP.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -33,7 +33,7 @@ pub struct Belief {
 /// A set and the elements that stand in it.
 pub type Dump = (Set, Vec<Element>);
 
-/// The daemon and its kernel; in tests something that stands for them. Each of these may block.
+/// The daemon and its kernel; in tests a stand-in for both. Each of these methods may block.
 pub trait DaemonFacts: Send + Sync + 'static {
     /// What the daemon believes.
     fn belief(&self) -> Belief;
@@ -41,17 +41,17 @@ pub trait DaemonFacts: Send + Sync + 'static {
     /// What the kernel counts.
     ///
     /// # Errors
-    /// When it refuses to list.
+    /// When the kernel refuses to list.
     fn counted(&self, belief: &Belief) -> Result<Observed, String>;
 
     /// The dynamic rows that stand.
     ///
     /// # Errors
-    /// When it refuses to list.
+    /// When the kernel refuses to list.
     fn dynamic(&self) -> Result<Vec<Dump>, String>;
 }
 
-/// The running daemon and this kernel: who steers waits for no listing.
+/// The running daemon and this kernel, on sockets of their own: the threads that steer wait for no listing.
 pub struct Kernels {
     view: Arc<Mutex<View>>,
     observer: Arc<Mutex<Observer>>,
@@ -59,7 +59,7 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Connects.
+    /// Opens a netlink socket for the listings.
     ///
     /// # Errors
     /// When the kernel lacks nf_tables.

@@ -66,7 +66,7 @@ use lines::Lines;
 use query::Query;
 use status::Sources;
 
-/// Those of `admin.socket`; a trace may last.
+/// The limits of `admin.socket`; a trace may last longer than `whole`.
 pub const LIMITS: ConnectionLimits =
     ConnectionLimits { most: 32, each: 24, silence: Duration::from_secs(5), whole: Duration::from_secs(60) };
 
@@ -116,7 +116,7 @@ pub async fn serve<F: DaemonFacts>(listener: UnixListener, limits: ConnectionLim
     let mut deaf = Repeated::default();
     loop {
         let (stream, _) = accepted(|cx| listener.poll_accept(cx), "the admin socket", &mut deaf).await;
-        // Root and the group's members are all who may connect.
+        // Only root and the group's members may connect.
         let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         if let Some(place) = places.take(user) {
             let state = state.clone();
@@ -140,7 +140,7 @@ pub async fn serve<F: DaemonFacts>(listener: UnixListener, limits: ConnectionLim
     }
 }
 
-/// One connection, to its end; only one that `streams`, a trace, may last.
+/// Serves one connection to its end; only a connection that `streams`, a trace, may last.
 async fn connection<A>(
     stream: UnixStream,
     limits: ConnectionLimits,

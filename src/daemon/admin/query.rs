@@ -3,7 +3,7 @@
 use crate::director::Filter;
 use crate::plan::availability::ServerName;
 
-/// The parameters, unescaped.
+/// The parameters `client` and `server`, unescaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     client: Option<String>,
@@ -14,7 +14,7 @@ impl Query {
     /// Reads the part behind the `?`.
     ///
     /// # Errors
-    /// A parameter that does not exist, or twice, or an escape that is none.
+    /// A parameter that is not known, one that is given twice, or an escape that is no percent-encoded UTF-8.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut query = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -32,19 +32,19 @@ impl Query {
         Ok(query)
     }
 
-    /// Which sessions.
+    /// The sessions that a trace is for.
     ///
     /// # Errors
-    /// A client that is no address.
+    /// When `client` is no address.
     pub fn filter(&self) -> Result<Filter, String> {
         let address = |text: &String| text.parse().map_err(|_| format!("client: {text:?} is no address"));
         Ok(Filter { client: self.client.as_ref().map(address).transpose()?, server: self.server.clone() })
     }
 
-    /// One server.
+    /// The server of a drain or undrain.
     ///
     /// # Errors
-    /// When there is none, or it has no cluster.
+    /// When `server` is missing, or names no cluster.
     pub fn server_name(&self) -> Result<ServerName, String> {
         let named = self.server.as_deref().and_then(|server| server.split_once('/'));
         let (cluster, server) = named.ok_or("server=CLUSTER/SERVER is missing")?;

@@ -44,7 +44,7 @@ pub fn bind(path: &Path) -> Result<Option<(Socket, UnixListener)>, RunError> {
     }
 }
 
-/// Someone who answers, or something that is no socket.
+/// Refuses a path where another daemon answers, or where something stands that is no socket.
 fn in_the_way(path: &Path) -> Result<(), RunError> {
     let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
     let refuse = |why: &str| Err(RunError::Admin { socket: path.to_owned(), why: why.to_owned() });
@@ -61,8 +61,8 @@ fn in_the_way(path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Nobody can connect before the mode is right, and no moment passes without a file: it is made in a directory that
-/// only we may enter, and then moved.
+/// The file is made in a directory that only we may enter, and then moved: nobody can connect before its mode is right,
+/// and at no moment there is no file.
 fn listen(path: &Path) -> io::Result<(Socket, UnixListener)> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "not the path of a file"));
@@ -93,7 +93,7 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.inode);
         if ours {
-            // Who finds it stale replaces it.
+            // The daemon that finds a stale file replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }

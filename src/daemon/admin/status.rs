@@ -21,7 +21,7 @@ pub struct Sources<'a> {
     pub snapshot: &'a Snapshot,
     /// The kernel's counts, or why there are none.
     pub counted: &'a Result<Observed, String>,
-    /// Which destinations are whose.
+    /// IPVS's destinations by the server and connection that they are for.
     listed: BTreeMap<Owner, Vec<&'a ListedDestination>>,
 }
 

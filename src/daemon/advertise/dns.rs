@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// What the name servers say.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The lowest first: an answer's order says nothing.
+    /// The addresses, the lowest first: their order in an answer means nothing.
     pub addresses: Vec<Ipv4Addr>,
     /// The shortest TTL on the way to them.
     pub ttl: Duration,
@@ -27,17 +27,17 @@ pub struct Resolved {
 /// Asks the name servers; follows `/etc/resolv.conf` when it changes.
 pub struct Resolver {
     stub: StubResolver,
-    /// When the file had changed last.
+    /// When `/etc/resolv.conf` was last changed, as far as this resolver has read it.
     since: Option<SystemTime>,
 }
 
 impl Resolver {
-    /// As `/etc/resolv.conf` says.
+    /// A resolver that asks the name servers of `/etc/resolv.conf`.
     pub fn new() -> Self {
         Self { since: changed(), stub: StubResolver::new() }
     }
 
-    /// Looks a name up; it is taken as it stands, without search domains.
+    /// Looks a name up, as it is written: without search domains.
     ///
     /// # Errors
     /// Why there is no answer.

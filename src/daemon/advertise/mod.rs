@@ -24,14 +24,14 @@ use crate::kernel::KernelError;
 use crate::kernel::addresses::{self, AddressChanges, Addresses};
 use crate::plan::advertised::Advertised;
 
-/// From one question that had no answer to the next.
+/// Pause after a question to the name servers that had no answer.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// A record may ask for less (0 says: do not keep it) or for more.
+/// Bounds of the pause between two questions, whatever the TTL (0 says: do not keep the record).
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// From one attempt to listen to rtnetlink to the next.
+/// Pause between two attempts to listen to rtnetlink.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// The addresses of all sources that are followed, shared with the daemon.
@@ -39,7 +39,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 pub struct Followed(Arc<Mutex<Advertised>>);
 
 impl Followed {
-    /// As it is now.
+    /// A copy of what is known now.
     #[must_use]
     pub fn known(&self) -> Advertised {
         self.lock().clone()
@@ -75,7 +75,7 @@ impl Followed {
         if interfaces.is_empty() {
             return false;
         }
-        // Until all is learned: who read first must not be the one who learns last.
+        // Locked until all is learned: an earlier reading must not overwrite a later one.
         let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let listed = addresses.list();
         let mut changed = false;
@@ -110,7 +110,7 @@ pub fn named(source: &Advertise) -> String {
     }
 }
 
-/// Who follows: a thread for all interfaces, a task for each name.
+/// What follows the sources: a thread for all interfaces, a task for each name.
 pub struct Follower {
     followed: Followed,
     addresses: Arc<Mutex<Addresses>>,
@@ -172,7 +172,7 @@ impl Follower {
     }
 }
 
-/// Until nobody listens any more.
+/// Follows the interfaces until the daemon ends.
 fn follow_interfaces(
     followed: &Followed,
     mut watch: AddressChanges,

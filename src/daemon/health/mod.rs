@@ -26,16 +26,16 @@ use crate::lvs::PortRange;
 use crate::plan::availability::ServerName;
 use crate::time::Time;
 
-/// What is known of a server's health.
+/// What is known of the health of one server.
 #[derive(Clone, Debug)]
 pub struct ServerHealth {
     /// Name of the cluster.
     pub cluster: String,
     /// Name of the real server, unique in its cluster.
     pub server: String,
-    /// Where it is probed.
+    /// The address and control port that the probes go to.
     pub address: SocketAddr,
-    /// What it counts as.
+    /// What the probes so far make of the server.
     pub state: HealthState,
     /// Since when, seconds since the epoch.
     pub since: f64,
@@ -54,7 +54,7 @@ pub struct HealthView(Arc<Mutex<BTreeMap<ServerName, Checked>>>);
 struct Checked {
     health: ServerHealth,
     tally: RiseFall,
-    /// Whose words count: a task that was replaced may still have something to say.
+    /// The task whose reports count: one that was replaced may still send a report.
     task: u64,
 }
 
@@ -91,13 +91,13 @@ impl HealthView {
     }
 }
 
-/// What is probed, and how.
+/// A server that is probed, and how.
 #[derive(Clone, Debug, PartialEq)]
 struct Target {
     server: ServerName,
     address: SocketAddr,
     check: HealthCheck,
-    /// The range that it has declared.
+    /// The passive range that the server has declared.
     passive_ports: Option<PortRange>,
 }
 
@@ -107,7 +107,7 @@ pub struct Health {
     tasks: BTreeMap<ServerName, (Target, AbortHandle)>,
     commands: mpsc::Sender<DaemonCommand>,
     runtime: Handle,
-    /// Its drop ends the thread.
+    /// The thread ends when this is dropped.
     _stop: oneshot::Sender<()>,
     started: u64,
 }
@@ -137,7 +137,7 @@ impl Health {
         })
     }
 
-    /// The results so far, shared with who asks.
+    /// The results so far, shared with the threads that ask for them.
     #[must_use]
     pub fn view(&self) -> HealthView {
         self.view.clone()

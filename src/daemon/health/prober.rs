@@ -58,7 +58,7 @@ async fn talk(address: SocketAddr, script: Script, timeout: Duration) -> ProbeRe
     }
 }
 
-/// Read each time: whoever changes a password need not reload.
+/// Reads the password file, each time: a new password needs no reload.
 async fn password(check: &HealthCheck) -> Result<Option<Vec<u8>>, String> {
     let logs_in = matches!(check.kind, HealthCheckKind::Login | HealthCheckKind::Transfer);
     let Some(path) = check.password_file.clone().filter(|_| logs_in) else { return Ok(None) };

@@ -5,13 +5,13 @@ use crate::lvs::Traffic;
 /// What the kernel counted for one (cluster, server), over all its VIPs and ports. None of it goes back while we run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerCounters {
-    /// The cluster's name.
+    /// Name of the cluster, unique in the file: the label `cluster`.
     pub cluster: String,
-    /// The server's name.
+    /// Name of the server, unique in its cluster: the label `server`.
     pub server: String,
-    /// Data SYNs that went to it as they should.
+    /// First packets of data connections that went to this server as they should.
     pub landed: u64,
-    /// Data SYNs that went elsewhere.
+    /// First packets of this server's data connections that went elsewhere.
     pub misdirected: u64,
     /// IPVS's counters of its control connections.
     pub control: Traffic,
@@ -26,7 +26,7 @@ pub type Limited = (String, &'static str, u64);
 /// What the kernel counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
-    /// Every configured server.
+    /// The counters of every server in force, those that quiesce included.
     pub servers: Vec<ServerCounters>,
     /// Unexpected data connections, by cluster.
     pub unexpected: Vec<(String, u64)>,

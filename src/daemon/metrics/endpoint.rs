@@ -23,7 +23,7 @@ use crate::daemon::places::{Places, source};
 use crate::daemon::repeated::Repeated;
 use crate::daemon::serving::{ConnectionLimits, accepted};
 
-/// Those of `metrics.listen`; of one address two Prometheus and a human, also when all come from this machine.
+/// The limits of `metrics.listen`; one address has room for two Prometheus and a person, all on this machine perhaps.
 pub const LIMITS: ConnectionLimits =
     ConnectionLimits { most: 16, each: 4, silence: Duration::from_secs(5), whole: Duration::from_secs(30) };
 
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// One connection, to its end.
+/// Serves one connection to its end.
 async fn connection<F, S, G, R>(stream: TcpStream, limits: ConnectionLimits, scrape: S, ready: R)
 where
     S: Fn() -> F + Clone,

@@ -5,11 +5,11 @@ use prometheus::{Error, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// A metric as it is registered, and as the manual page describes it.
 pub struct Metric {
-    /// Its full name.
+    /// The name with its prefix, `ftpdirector_…`.
     pub name: &'static str,
     /// The names of its labels, in the order in which values are given.
     pub labels: &'static [&'static str],
-    /// The help text.
+    /// The text of the `# HELP` line.
     pub help: &'static str,
 }
 

@@ -18,7 +18,7 @@ use crate::state::FULL;
 use crate::state::sets::{Family, Key, Name, Set, Value};
 
 /// Reads the counters in the elements of `landed`, `misdirected` and `unexpected`, those of IPVS and those of the queue,
-/// and keeps them from going back. One for the whole daemon, so that all who ask see the same totals.
+/// and keeps them from going back. There is one observer for the whole daemon, so that every answer has the same totals.
 pub struct Observer {
     ipvs: Ipvs,
     elements: Elements,
@@ -35,9 +35,9 @@ pub struct Observer {
 /// What one look at the kernel showed.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// All services of IPVS, also those of other programs.
+    /// Every service of IPVS, those of other programs included.
     pub services: Vec<ListedService>,
-    /// The counters.
+    /// The kernel's counters, kept from going back.
     pub counters: KernelCounters,
 }
 
@@ -236,7 +236,7 @@ fn servers(config: &Config) -> BTreeSet<ServerName> {
 
 fn packets(elements: &mut Elements, set: Set) -> Result<BTreeMap<Key, u64>, KernelError> {
     let dumped = match elements.dump(set.text()) {
-        // Someone has flushed the ruleset this very second: what was counted is gone.
+        // Another program has flushed the ruleset this very second: what was counted is gone.
         Err(error) if error.errno() == Some(Errno::ENOENT) => Vec::new(),
         dumped => dumped?,
     };

@@ -1,4 +1,4 @@
-//! Whose is a destination that IPVS lists?
+//! Which server, and which of its connections, is a destination that IPVS lists for?
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use crate::plan::mark_index::{self, Indexes};
 pub enum SessionPart {
     /// The control connection. With `persistence` also data connections that no row has steered: they share a service.
     Control,
-    /// The data connections.
+    /// The data connections that a row has steered.
     Data,
 }
 
 impl SessionPart {
-    /// Both of them.
+    /// Both parts, for metrics that list each.
     pub const ALL: [Self; 2] = [Self::Control, Self::Data];
 
     /// The value of the label `connection`.
@@ -40,7 +40,7 @@ pub type Owner = (ServerName, SessionPart);
 pub struct Owners(BTreeMap<(ServiceKey, SocketAddr), Owner>);
 
 impl Owners {
-    /// Those of a configuration: the services that [`crate::plan::desired::rows`] makes.
+    /// The owners by a configuration: the destinations of the services that [`crate::plan::desired::rows`] makes.
     #[must_use]
     pub fn of(config: &Config, indexes: &Indexes) -> Self {
         let marks = mark_index::marks(config);

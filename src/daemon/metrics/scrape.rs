@@ -53,7 +53,7 @@ pub async fn scrape(
             let View { config, indexes, availability, health, history, .. } = &*view;
             (Arc::clone(config), indexes.clone(), availability.clone(), health.snapshot(), history.clone())
         };
-        // A long listing holds up nobody but others who want one.
+        // A long listing holds up only other listings.
         let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
         let kernel = observed.map_err(|error| error.to_string())?.counters;
         let servers = Servers { config: &config, availability: &availability, health: &health };

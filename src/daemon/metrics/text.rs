@@ -13,7 +13,7 @@ use crate::director::{Mode, Outcome, Snapshot};
 use crate::ftp::{BlindReason, UnparsedReason};
 use crate::lvs::ForwardingMethod;
 
-/// The one metric that is observed while packets pass; all others are read when asked for.
+/// The only metric that is observed while packets pass; all others are read when asked for.
 ///
 /// # Panics
 /// Never: the buckets are constant and valid.
@@ -31,17 +31,17 @@ const NONE: [&str; 0] = [];
 
 /// Everything a scrape shows.
 pub struct Scrape<'a> {
-    /// The director's counters.
+    /// What the director counted, and how many sessions, rows and packets there are.
     pub snapshot: &'a Snapshot,
-    /// The kernel's counters.
+    /// What nftables, IPVS and the queue counted.
     pub kernel: &'a KernelCounters,
-    /// The verdict latency.
+    /// Time from a control packet's arrival to its verdict, in seconds.
     pub verdicts: &'a Histogram,
-    /// The NFQUEUE number.
+    /// The number of the NFQUEUE, for the label `queue`.
     pub queue: u16,
-    /// Reloads and drift.
+    /// Whether the last reload was good, when it was, and how many rows drifted.
     pub history: &'a History,
-    /// Weights and health.
+    /// Weights and health checks of the real servers.
     pub servers: Servers<'a>,
 }
 
@@ -118,7 +118,7 @@ impl Scrape<'_> {
         let rewritten = metric::REPLIES_REWRITTEN.counters(registry)?;
         let unparsed = metric::UNPARSED.counters(registry)?;
         let blind = metric::BLIND_SESSIONS.counters(registry)?;
-        // From the beginning: what is counted first would be no increase.
+        // Every series begins at 0: a counter that begins at its first event would show no increase.
         for cluster in &self.servers.config.clusters {
             rewritten.with_label_values(&[&cluster.name]);
             for server in &cluster.real_servers {

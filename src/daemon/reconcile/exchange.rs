@@ -1,4 +1,4 @@
-//! A table of another version: what of it goes into ours.
+//! A table of another version: which of its elements go into ours.
 
 use std::time::Duration;
 

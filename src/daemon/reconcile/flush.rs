@@ -45,13 +45,13 @@ pub(super) fn take_away(
     carry_out::take_away(&mut Ours { ipvs, elements, addresses: None, table: TableDump::default(), config, made })
 }
 
-/// What parts of the kernel there are, and what was read.
+/// The parts of the kernel that there are, and what was read from them.
 struct Ours<'a> {
     ipvs: Option<&'a mut Ipvs>,
     elements: Option<&'a mut Elements>,
-    /// `None` until they were listed.
+    /// `None` until the addresses were listed.
     addresses: Option<Addresses>,
-    /// Empty until it was read.
+    /// Empty until the table was read.
     table: TableDump,
     config: &'a Config,
     made: &'a BTreeSet<ServiceKey>,

@@ -32,23 +32,23 @@ pub struct Reconciler {
     ipvs: Ipvs,
     elements: Elements,
     addresses: Addresses,
-    /// What is known to be ours, also when someone flushes the table that says so.
+    /// The services that are known to be ours, also when another program flushes the table that says so.
     made: BTreeSet<ServiceKey>,
     /// Our table when it was last read.
     table: Option<TableDump>,
     /// The rules as they stood when they were right.
     right: Option<Fingerprint>,
-    /// The rules are ours, and `version` does not say so yet.
+    /// The rules are ours, and the set `version` does not say so yet.
     unstamped: bool,
 }
 
-/// What stands, read once.
+/// The kernel's rows and what is in their way, read once.
 pub struct Look {
     actual: State,
     /// Address services of others.
     others: Vec<SocketAddr>,
     timeouts: Timeouts,
-    /// All addresses of the machine, those of other programs too.
+    /// All addresses of the machine, whichever program added them.
     addresses: Vec<ListedAddress>,
     /// Table `inet ftpdirector` as the kernel has it.
     table: TableDump,
@@ -74,7 +74,7 @@ impl Reconciler {
         Self { ipvs, elements, addresses, made: BTreeSet::new(), table: None, right: None, unstamped: false }
     }
 
-    /// Reads what stands.
+    /// Reads services, table, addresses and timeouts, and stamps the rules first if that is still to do.
     ///
     /// # Errors
     /// When the kernel refuses to list.
@@ -189,8 +189,8 @@ impl Hands for Reconciler {
 }
 
 impl Look {
-    /// The configuration with what quiesces: what `before` named (none: what the kernel remembers) and still has
-    /// connections.
+    /// The configuration in force: `config` with what quiesces. That is what `before` named (`None`: what the kernel
+    /// remembers) and still has connections.
     #[must_use]
     pub fn inforce(&self, config: &Config, before: Option<&Config>) -> Config {
         let remembered = before.is_none().then(|| quiescing::remembered(config, &self.actual));
@@ -206,13 +206,13 @@ impl Look {
         Ok(Availability::standing(config, &indexes, &self.actual))
     }
 
-    /// What a human should know before `plan` for `file` is carried out.
+    /// What a person should know before `plan` for `file` is carried out.
     #[must_use]
     pub fn notes(&self, file: &Config, plan: &Plan) -> Notes {
         quiescing::notes(file, &plan.config, &plan.indexes, &self.actual)
     }
 
-    /// What would change.
+    /// The plan from this look to the configuration in force.
     ///
     /// # Errors
     /// What is in the way.
@@ -254,7 +254,7 @@ impl Look {
     }
 }
 
-/// What is in the way, as the other errors are told.
+/// The obstacles, in the words of the kernel's other errors.
 fn errors(blocked: Blocked) -> Vec<KernelError> {
     match blocked {
         Blocked::TooMany(error) => vec![too_many(error)],

@@ -21,7 +21,7 @@ fn numbered(seq: u32, ack: u32, wire: &Wire, text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Behind a SYN.
+/// Sends a packet whose connection has seen a SYN within the last minute (`Marks::BEGUN`).
 fn claims(director: &mut Director, now: Time, wire: &Wire, mut bytes: Vec<u8>) -> (Decision, String, Vec<Action>) {
     let (mark, mut actions) = (MARKS.control(wire.index).0 | Marks::BEGUN, Vec::new());
     let packet = ControlPacket { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };

@@ -8,10 +8,10 @@ use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 use crate::lvs::PortRange;
 
-/// What one rule, or one policy, does to our packets.
+/// What one rule, or one policy, of another program does to our packets.
 #[derive(Default)]
 struct Trouble {
-    /// Whether it surely drops one.
+    /// Whether the rule surely drops one of them.
     sure: bool,
     packets: Vec<String>,
     breaks: BTreeSet<&'static str>,
@@ -90,7 +90,7 @@ fn cure(place: &RulePlace, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> St
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Without overlaps: nft takes none between braces.
+/// The ports in ranges that do not overlap: nft takes no overlaps between braces.
 fn merged(ports: &BTreeSet<PortRange>) -> Vec<PortRange> {
     let mut merged: Vec<PortRange> = Vec::new();
     for &range in ports {

@@ -6,7 +6,7 @@ use crate::config::ProblemSeverity;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 
-/// The file's own problems.
+/// Problems of the configuration file.
 pub fn configuration(facts: &Facts) -> Vec<Finding> {
     let finding = |problem: &crate::config::Problem| {
         let place = format!("{}:{}:{}", problem.file, problem.line, problem.column);
@@ -29,7 +29,7 @@ pub fn configuration(facts: &Facts) -> Vec<Finding> {
     unreadable.chain(facts.problems.iter().map(finding)).collect()
 }
 
-/// What we could not look at.
+/// Files and commands that could not be read.
 pub fn unseen(facts: &Facts) -> Vec<Finding> {
     let finding = |unseen: &super::super::facts::Unseen| {
         let cure = if unseen.why.contains("not permitted") || unseen.why.contains("denied") {
@@ -56,7 +56,7 @@ pub fn versions(facts: &Facts) -> Vec<Finding> {
     facts.too_old.iter().map(finding).collect()
 }
 
-/// Modules that are neither loaded nor to be had.
+/// Modules that are neither loaded nor loadable.
 pub fn modules(facts: &Facts) -> Vec<Finding> {
     let missing: Vec<String> =
         wanted_modules(facts.config.as_ref()).into_iter().filter(|module| !facts.loaded.contains(module)).collect();
@@ -82,7 +82,7 @@ pub fn modules(facts: &Facts) -> Vec<Finding> {
     missing.iter().map(finding).collect()
 }
 
-/// `ip_vs_ftp` on a control port of ours.
+/// The kernel's helper `ip_vs_ftp` on a control port of the configuration.
 pub fn helper(facts: &Facts) -> Vec<Finding> {
     let both = facts.clusters().iter().flat_map(|cluster| cluster.ports.iter().map(move |port| (cluster, port)));
     both.filter(|(_, port)| facts.helper_ports.contains(port))

@@ -1,4 +1,4 @@
-//! The checks: pure functions over [`Facts`]. A new one is a row here.
+//! The checks: pure functions over [`Facts`]. A new check is a row here.
 
 mod clusters;
 mod firewall;
@@ -127,11 +127,11 @@ pub const ALL: &[Check] = &[
 pub struct Check {
     /// What reports call it.
     pub name: &'static str,
-    /// What is true when it finds nothing.
+    /// What is true when the check finds nothing.
     pub good: &'static str,
-    /// What it looks at.
+    /// The facts that the check needs: if one could not be read, finding nothing is *unknown*, not *good*.
     pub needs: &'static [Need],
-    /// Looks; finds nothing where all is well.
+    /// Runs the check; finds nothing where all is well.
     pub run: fn(&Facts) -> Vec<Finding>,
 }
 

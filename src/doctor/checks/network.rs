@@ -124,7 +124,7 @@ fn server_route(facts: &Facts, cluster: &Cluster, address: IpAddr) -> Option<Fin
     )
 }
 
-/// NAT without forwarding.
+/// NAT on a machine that does not forward: `net.ipv4.ip_forward`, `net.ipv6.conf.all.forwarding`.
 pub fn forwarding(facts: &Facts) -> Vec<Finding> {
     let needed = |ipv6: bool| {
         let nat = facts.clusters().iter().filter(|cluster| cluster.forwarding == ForwardingMethod::Nat);

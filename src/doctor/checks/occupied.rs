@@ -1,4 +1,4 @@
-//! Others at the ports of data connections: passive ranges, and `active_ports`, where nobody may call.
+//! Other programs at the ports of data connections: passive ranges, and `active_ports`, where no client may connect.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +16,7 @@ const MEANS: &str = "it gets no connections at the VIP: what comes to this port 
 struct Range<'a> {
     vip: IpAddr,
     server: &'a RealServer,
-    /// What it is called in the configuration.
+    /// The key of the configuration that holds the range.
     field: &'static str,
     ports: PortRange,
 }
@@ -40,7 +40,7 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
     for listener in facts.listening.iter().collect::<BTreeSet<_>>() {
         let Some(range) = ranged(facts, *listener, |vip| serves(*listener, vip)) else { continue };
         let port = listener.port();
-        // Who listens on all addresses may not mean this one.
+        // A socket that listens on all addresses may not be meant for this one.
         let finding = if listener.ip().is_unspecified() { Finding::note } else { Finding::warning };
         let cure = format!(
             "ss -ltnp 'sport = :{port}'\nnames it: give it a port outside of the range, or the server another range"

@@ -1,4 +1,4 @@
-//! Others who manage IPVS.
+//! Other programs that manage IPVS.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

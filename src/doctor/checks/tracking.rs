@@ -10,7 +10,7 @@ use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 use crate::lvs::ForwardingMethod;
 
-/// What others' rules do to packets of `cluster`, by rule: the names of the packets.
+/// What other programs' rules do to packets of `cluster`, by rule: the names of the packets.
 fn effects(
     facts: &Facts,
     cluster: &Cluster,

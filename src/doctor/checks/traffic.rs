@@ -99,7 +99,7 @@ fn control_ports(cluster: &Cluster, server: &RealServer) -> BTreeSet<u16> {
     cluster.ports.iter().map(|&port| server.port.unwrap_or(port)).collect()
 }
 
-/// Where its active data connections come from.
+/// The source ports of the server's active data connections.
 fn active_ports(cluster: &Cluster, server: &RealServer) -> BTreeSet<PortRange> {
     if let Some(range) = server.active_ports {
         return [range].into();

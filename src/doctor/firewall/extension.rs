@@ -7,13 +7,13 @@ use crate::lvs::PortRange;
 
 /// What an extension is to a packet.
 pub enum Extension {
-    /// It decides whether the rule holds.
+    /// A match: it decides whether the rule holds.
     Match(Holds),
     /// A target that ends the way, as the native statement.
     Verdict(&'static str),
     /// A target that does something, as the native statement where we can tell.
     Effect(Value, Holds),
-    /// It does not matter.
+    /// An extension that does not matter.
     Nothing,
 }
 

@@ -71,7 +71,7 @@ enum Operand {
     Flags,
     /// Depends on the client or on time.
     Client,
-    /// The other family's, or another protocol's.
+    /// A value of the other family, or of another protocol: it never holds.
     Other,
     Unread,
 }
@@ -191,7 +191,7 @@ impl PacketClass {
         }
     }
 
-    /// Whether it goes to this machine's own address, as far as rules before IPVS can see.
+    /// Whether the packet goes to this machine's own address, as far as rules before IPVS can see.
     fn to_us(&self) -> bool {
         self.source.is_none()
     }
@@ -308,7 +308,7 @@ fn address_is(address: IpAddr, item: &Value) -> Holds {
     }
 }
 
-/// `eth0` or `eth*`.
+/// Whether the packet comes in through an interface that nft writes as `eth0` or `eth*`.
 fn interface(inputs: &[String], pattern: &str) -> Holds {
     let fits = |name: &str| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),

@@ -15,7 +15,7 @@ pub struct Ruleset {
     pub helpers: BTreeMap<(String, String, String), String>,
 }
 
-/// A chain.
+/// A chain of a table, base chain or not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
     /// `inet`, `ip`, `ip6`, …
@@ -24,29 +24,29 @@ pub struct Chain {
     pub table: String,
     /// The name of the chain.
     pub name: String,
-    /// Where it hangs; `None`: others jump to it.
+    /// The hook and priority of a base chain; `None`: other chains jump to it.
     pub base: Option<Base>,
     /// Its rules, in the order in which packets meet them.
     pub rules: Vec<Rule>,
 }
 
-/// Where a base chain hangs.
+/// The hook, priority and policy of a base chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     /// `filter`, `nat` or `route`.
     pub kind: String,
-    /// `input`, …
+    /// nft's name of the hook: `prerouting`, `input`, `forward`, `output`, `postrouting`.
     pub hook: String,
-    /// Its priority: lower ones come first.
+    /// Priority of the chain: at one hook lower ones come first.
     pub priority: i64,
-    /// Whether the policy is drop.
+    /// Whether the policy of the chain is drop.
     pub drops: bool,
 }
 
-/// A rule.
+/// A rule of a chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// nft's number of it.
+    /// nft's number of the rule (`nft -a`), unique in its table.
     pub handle: u64,
     /// Its matches and statements, as nft's JSON has them.
     pub expressions: Vec<Value>,
@@ -57,9 +57,9 @@ pub struct Rule {
 /// A rule, or a chain's policy, as a person finds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RulePlace {
-    /// `inet filter input`.
+    /// Family, table and chain: `inet filter input`.
     pub chain: String,
-    /// The rule's number; `None`: the policy.
+    /// nft's number of the rule; `None`: the chain's policy.
     pub handle: Option<u64>,
     /// The rule as nft prints it.
     pub text: String,
@@ -75,7 +75,7 @@ impl std::fmt::Display for RulePlace {
 }
 
 impl RulePlace {
-    /// Whether iptables-nft made the chain: its words cure it.
+    /// Whether iptables-nft made the chain: then the cure is written in iptables words.
     pub fn iptables(&self) -> Option<(&'static str, &str, &str)> {
         let mut words = self.chain.split(' ');
         let (family, table, chain) = (words.next()?, words.next()?, words.next()?);
@@ -90,7 +90,7 @@ impl RulePlace {
 }
 
 impl Chain {
-    /// Where a rule stands; without one the policy.
+    /// Where a rule stands; without a rule, where the chain's policy stands.
     pub fn place(&self, rule: Option<&Rule>) -> RulePlace {
         RulePlace {
             chain: format!("{} {} {}", self.family, self.table, self.name),
@@ -101,7 +101,7 @@ impl Chain {
 }
 
 impl Ruleset {
-    /// Adds what one `nft -j list …` and the same `nft -a list …` say.
+    /// Adds what `nft -j list …` and the matching `nft -a list …` say.
     pub fn add(&mut self, json: &Value, text: &str) {
         let texts = texts(text);
         let objects = json.get("nftables").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);

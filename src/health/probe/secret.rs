@@ -18,7 +18,7 @@ impl Secret {
         Self(content.get(..end).unwrap_or_default().to_vec())
     }
 
-    /// For the one line that carries it.
+    /// The bytes of the password, only for the PASS line.
     pub fn reveal(&self) -> &[u8] {
         &self.0
     }
@@ -29,7 +29,7 @@ impl Secret {
         (0..line.len()).find(begins).and_then(|from| line.get(..from)).unwrap_or(line)
     }
 
-    /// A line without it.
+    /// A line with the password hidden.
     pub fn hide(&self, line: &[u8]) -> Vec<u8> {
         if self.0.is_empty() {
             return line.to_vec();

@@ -11,7 +11,7 @@ pub(super) const ENOUGH: u64 = 1 << 20;
 pub(super) enum PassiveVerb {
     /// RFC 959; IPv4 only.
     Pasv,
-    /// RFC 2428.
+    /// RFC 2428; IPv4 and IPv6.
     Epsv,
 }
 
@@ -53,7 +53,7 @@ impl PassiveVerb {
     }
 }
 
-/// What is wrong with a port that the server names and nobody else expects there. It may well be open from the director.
+/// What is wrong with a port that the server names outside of its declared range. It may well be open from the director.
 pub(super) fn outside(port: u16, range: PortRange) -> String {
     format!(
         "the server names port {port}, outside passive_ports {range}: clients do not get through to it; \
@@ -68,11 +68,11 @@ pub(super) struct Transfer {
     pub port: u16,
     /// Bytes received on the data connection.
     pub bytes: u64,
-    /// The data connection is closed.
+    /// Whether the data connection is closed.
     pub closed: bool,
-    /// It was we who closed it: there was enough.
+    /// The probe closed the data connection itself: it had read enough.
     pub cut: bool,
-    /// The final reply came.
+    /// Whether the final reply came.
     pub replied: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What IPVS lists.
+//! Services and real servers as IPVS lists them.
 
 use crate::lvs::{Destination, Traffic, VirtualService};
 
@@ -10,13 +10,13 @@ pub struct ListedDestination {
     pub destination: Destination,
     /// Whether the address is the director's own.
     pub local: bool,
-    /// Connections in ESTABLISHED.
+    /// Connections in ESTABLISHED (ActiveConn of `ipvsadm -L`).
     pub active: u32,
-    /// Connections in any other state.
+    /// Connections in any other state (InActConn of `ipvsadm -L`).
     pub inactive: u32,
     /// Persistence templates that point to it.
     pub persistent: u32,
-    /// Its counters.
+    /// IPVS's counters of the real server (`ipvsadm -L --stats`).
     pub traffic: Traffic,
 }
 
@@ -25,11 +25,11 @@ pub struct ListedDestination {
 pub struct ListedService {
     /// Key, scheduler and persistence.
     pub service: VirtualService,
-    /// `IP_VS_SVC_F_*` without HASHED.
+    /// `IP_VS_SVC_F_*` of linux/ip_vs.h, without `IP_VS_SVC_F_HASHED`.
     pub flags: u32,
-    /// Bits of the client's address that persistence looks at: 32 or 128 unless someone chose otherwise.
+    /// Bits of the client's address that persistence looks at: 32 or 128 unless another program has set a netmask.
     pub netmask: u8,
-    /// Its counters.
+    /// IPVS's counters of the service (`ipvsadm -L --stats`).
     pub traffic: Traffic,
     /// Its real servers, in the kernel's order.
     pub destinations: Vec<ListedDestination>,

@@ -9,11 +9,11 @@ pub const TABLE: &str = "ftpdirector";
 /// One field of a key (or of the data of a `dnat` map).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// `ipv4_addr` or `ipv6_addr`.
+    /// nft's `ipv4_addr` or `ipv6_addr`, in network order.
     Ip(IpAddr),
-    /// `inet_service`.
+    /// nft's `inet_service`: a port, big-endian.
     Port(u16),
-    /// `mark`.
+    /// nft's `mark`, in host order.
     Mark(u32),
 }
 
@@ -38,11 +38,11 @@ pub fn key(parts: &[Part]) -> Vec<u8> {
 /// What a map's element holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Data {
-    /// A `mark`.
+    /// nft's `mark`: the value of most maps.
     Mark(u32),
-    /// An `ipv4_addr`.
+    /// nft's `ipv4_addr`, for `snat`.
     Ipv4(Ipv4Addr),
-    /// An `ipv6_addr`.
+    /// nft's `ipv6_addr`, for `snat`.
     Ipv6(Ipv6Addr),
     /// Anything else, as `key` builds it.
     Bytes(Vec<u8>),
@@ -101,11 +101,11 @@ impl ElementChange {
 /// An element as the kernel lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
-    /// Its key, or the lower end.
+    /// The key of the element, or its lower end.
     pub key: Vec<u8>,
     /// The upper end, inclusive, of a concatenated range.
     pub key_end: Option<Vec<u8>>,
-    /// Whether it only closes the interval before it (sets of plain intervals).
+    /// Whether the element only closes the interval before it (sets of plain intervals).
     pub interval_end: bool,
     /// What the map holds.
     pub data: Option<Vec<u8>>,

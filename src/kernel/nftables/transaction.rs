@@ -153,7 +153,7 @@ impl Elements {
         }
     }
 
-    /// Whether the kernel knows NFT_MSG_DESTROYSETELEM: one that does not says EINVAL, one that does that there is no
+    /// Whether the kernel knows NFT_MSG_DESTROYSETELEM: a kernel without it says EINVAL, one with it that there is no
     /// such set.
     pub(super) fn probe_removal(&mut self) -> Removal {
         let nothing = ElementChange::Delete { set: "no-such-set", key: vec![0; 4] };

@@ -165,7 +165,7 @@ fn count(element: &mut Element, expr: &[u8]) {
     }
 }
 
-/// Packets and bytes.
+/// Packets and bytes of a counter; 0 where an attribute is missing.
 fn numbers(counter: &[u8]) -> (u64, u64) {
     let find = |wanted| attributes(counter).find(|(kind, _)| *kind == wanted).and_then(|(_, payload)| be64(payload));
     (find(NFTA_COUNTER_PACKETS).unwrap_or_default(), find(NFTA_COUNTER_BYTES).unwrap_or_default())
