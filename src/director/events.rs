@@ -227,7 +227,7 @@ impl Director {
         let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
         let soon = self.timeout(placement);
         let review = now + self.confirmed_for().max(soon);
-        let mut standing = TlsRows { placement: *placement, taken: Vec::new(), review, confirmed: false };
+        let mut standing = TlsRows { placement: self.shared(placement), taken: Vec::new(), review, confirmed: false };
         for row in tls::rows(self.setup.marks, placement, key.client(), key.server()) {
             if self.pinholes.is_taken(&row, now) {
                 standing.taken.push(row.set);

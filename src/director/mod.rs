@@ -26,6 +26,7 @@ mod transfers;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 pub use counters::Snapshot;
 pub use expectation::{Mode, Outcome};
@@ -48,6 +49,8 @@ use waiting::Waiting;
 pub struct Director {
     setup: Setup,
     placements: HashMap<u16, usize>,
+    /// The placements of `setup`, for what outlives it: ten thousand sessions under TLS hold one.
+    shared: HashMap<u16, Arc<Placement>>,
     table: Table,
     waiting: Waiting,
     pinholes: Pinholes,
@@ -73,6 +76,7 @@ impl Director {
         let mut director = Self {
             setup: Setup { placements: Vec::new(), clusters: Vec::new(), services: Vec::new(), ..setup },
             placements: HashMap::new(),
+            shared: HashMap::new(),
             table: Table::default(),
             waiting: Waiting::default(),
             pinholes: Pinholes::default(),
@@ -97,6 +101,7 @@ impl Director {
         for cluster in &setup.clusters {
             self.snapshot.clusters.entry(cluster.name.clone()).or_default();
         }
+        self.shared = setup.placements.iter().map(|(of, _)| (of.index, Arc::new(*of))).collect();
         self.reserved = Reserved::of(&setup);
         self.greetings.configure(&setup);
         self.setup = setup;
@@ -124,6 +129,10 @@ impl Director {
 
     fn placement(&self, index: u16) -> Option<&Placement> {
         self.placements.get(&index).and_then(|&at| self.setup.placements.get(at)).map(|(placement, _)| placement)
+    }
+
+    fn shared(&self, placement: &Placement) -> Arc<Placement> {
+        self.shared.get(&placement.index).map_or_else(|| Arc::new(*placement), Arc::clone)
     }
 
     fn names(&self, placement: &Placement) -> Option<(String, String)> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -18,7 +19,7 @@ use crate::time::Time;
 /// The rows of a session under TLS: made again when they are asked for, since ten thousand sessions of one client may have some.
 pub struct TlsRows {
     /// What they were made from: a reload changes those of later sessions only.
-    pub placement: Placement,
+    pub placement: Arc<Placement>,
     /// The sets in which a row of another session stood.
     pub taken: Vec<Set>,
     /// When the session goes with them, unless IPVS is seen to have its connection meanwhile.

@@ -57,7 +57,8 @@ impl DataWatches {
             if silent_for >= SILENT {
                 continue;
             }
-            let since = Time::from_millis(now.as_millis().saturating_sub(u64::try_from(silent_for.as_millis()).unwrap_or(0)));
+            let since =
+                Time::from_millis(now.as_millis().saturating_sub(u64::try_from(silent_for.as_millis()).unwrap_or(0)));
             let since = old.map_or(since, |watch| watch.since);
             self.0.insert((data.client, data.vip), DataWatch { since, expires: now + tcp });
             kept.push(*data);
