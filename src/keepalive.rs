@@ -14,10 +14,8 @@ use std::time::Duration;
 use crate::lvs::{Connection, ConnectionState, ForwardingMethod};
 use crate::steer::Placement;
 use crate::time::Time;
-pub use data::SilentData;
-
-/// IPVS tells when it forgets a connection in whole seconds.
-const SECOND: Duration = Duration::from_secs(1);
+use data::{Pair, SECOND};
+pub use data::{SILENT, SilentData};
 
 /// How often data connections that began meanwhile are believed to be a silent session's own. A command within the same second
 /// as our own keepalive cannot be seen: both move the expiry to the same second.
@@ -55,9 +53,6 @@ pub struct Quiet {
     /// Time until IPVS forgets it, whole seconds.
     pub expires: Duration,
 }
-
-/// The client's address, or a VIP, and the real server's.
-type Pair = (IpAddr, IpAddr);
 
 /// The ports of a data connection: the client's, and the one that the client sees.
 type Ports = (u16, u16);

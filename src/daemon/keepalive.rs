@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::messages::{Message, Packets};
 use super::view::View;
 use crate::config::{Cluster, Config};
-use crate::keepalive::{ControlConnection, Idle, Keepalive, Quiet, Sight};
+use crate::keepalive::{ControlConnection, Idle, Keepalive, Quiet, SILENT, Sight};
 use crate::kernel::conntrack::{self, Patience};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::raw::{Raw, is_local};
@@ -137,7 +137,7 @@ impl Keeper {
         })?;
         self.confirm(&mut established);
         let nat = |quiet: &Quiet| quiet.control.forwarding == ForwardingMethod::Nat;
-        let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight, idle.tcp) } else { Ok(()) };
+        let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight) } else { Ok(()) };
         sight.pair();
         self.ask(&mut sight);
         let now = Time::ZERO + self.origin.elapsed();
@@ -258,9 +258,9 @@ fn services(config: &Config) -> impl Iterator<Item = (SocketAddr, &Cluster)> {
 }
 
 /// The data connections that connection tracking translates: IPVS does not know them.
-fn translated(sight: &mut Sight, tcp: Duration) -> Result<(), KernelError> {
+fn translated(sight: &mut Sight) -> Result<(), KernelError> {
     let patience = Patience::of_kernel();
-    for tracked in conntrack::translated()?.iter().filter(|tracked| tracked.lives(patience, tcp)) {
+    for tracked in conntrack::translated()?.iter().filter(|tracked| tracked.lives(patience, SILENT)) {
         let (original, reply) = (tracked.original, tracked.reply);
         // Active: the server calls the client, and seems to be the VIP.
         sight.translated(original.destination, reply.destination, original.source.ip());

@@ -227,7 +227,8 @@ impl Director {
         let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
         let soon = self.timeout(placement);
         let review = now + self.confirmed_for().max(soon);
-        let mut standing = TlsRows { placement: self.shared(placement), taken: Vec::new(), review, confirmed: false };
+        let mut standing =
+            TlsRows { placement: self.kept.keep(placement), taken: Vec::new(), review, confirmed: false };
         for row in tls::rows(self.setup.marks, placement, key.client(), key.server()) {
             if self.pinholes.is_taken(&row, now) {
                 standing.taken.push(row.set);
@@ -244,7 +245,7 @@ impl Director {
         let Some(entry) = self.table.entry(slot) else { return };
         let placement = self.placement(entry.index);
         let soon = placement.map_or(Duration::from_secs(10), |placement| self.timeout(placement));
-        for row in standing.rows(self.setup.marks, &entry.key) {
+        for row in standing.rows(self.setup.marks, &self.kept, &entry.key) {
             match self.pinholes.release(&row) {
                 // Another session of this client may just have opened the same pinhole: it closes by itself.
                 Some(RowChange::Delete(set, _)) if matches!(set.name, Name::Open | Name::TunnelOpen) => {

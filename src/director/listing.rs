@@ -101,7 +101,8 @@ impl Director {
             let expectation = entry.expectation.as_deref().filter(|expectation| expectation.is_open());
             let pinhole = expectation.filter(|expectation| expectation.by_range).and_then(|_| self.pinhole(entry));
             let rows = expectation.into_iter().flat_map(|expectation| &expectation.rows);
-            let standing = entry.standing.iter().flat_map(|standing| standing.rows(self.setup.marks, &entry.key));
+            let standing =
+                entry.standing.iter().flat_map(|standing| standing.rows(self.setup.marks, &self.kept, &entry.key));
             let held = rows.cloned().chain(standing).chain(pinhole);
             held.map(|row| (row.set, row.key, entry.key.client()))
         });

@@ -11,6 +11,7 @@ mod greeting;
 mod held;
 mod inputs;
 mod interface;
+mod kept;
 mod key;
 mod listing;
 mod pinholes;
@@ -26,7 +27,6 @@ mod transfers;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 pub use counters::Snapshot;
 pub use expectation::{Mode, Outcome};
@@ -40,6 +40,7 @@ use crate::time::Time;
 use counters::count;
 use greeting::Greetings;
 use held::Held;
+use kept::KeptPlacements;
 use pinholes::Pinholes;
 use reserved::Reserved;
 use table::{Slot, Table};
@@ -49,8 +50,8 @@ use waiting::Waiting;
 pub struct Director {
     setup: Setup,
     placements: HashMap<u16, usize>,
-    /// The placements of `setup`, for what outlives it: ten thousand sessions under TLS hold one.
-    shared: HashMap<u16, Arc<Placement>>,
+    /// The placements of sessions under TLS.
+    kept: KeptPlacements,
     table: Table,
     waiting: Waiting,
     pinholes: Pinholes,
@@ -76,7 +77,7 @@ impl Director {
         let mut director = Self {
             setup: Setup { placements: Vec::new(), clusters: Vec::new(), services: Vec::new(), ..setup },
             placements: HashMap::new(),
-            shared: HashMap::new(),
+            kept: KeptPlacements::default(),
             table: Table::default(),
             waiting: Waiting::default(),
             pinholes: Pinholes::default(),
@@ -101,7 +102,6 @@ impl Director {
         for cluster in &setup.clusters {
             self.snapshot.clusters.entry(cluster.name.clone()).or_default();
         }
-        self.shared = setup.placements.iter().map(|(of, _)| (of.index, Arc::new(*of))).collect();
         self.reserved = Reserved::of(&setup);
         self.greetings.configure(&setup);
         self.setup = setup;
@@ -129,10 +129,6 @@ impl Director {
 
     fn placement(&self, index: u16) -> Option<&Placement> {
         self.placements.get(&index).and_then(|&at| self.setup.placements.get(at)).map(|(placement, _)| placement)
-    }
-
-    fn shared(&self, placement: &Placement) -> Arc<Placement> {
-        self.shared.get(&placement.index).map_or_else(|| Arc::new(*placement), Arc::clone)
     }
 
     fn names(&self, placement: &Placement) -> Option<(String, String)> {

@@ -37,7 +37,7 @@ impl Director {
         for slot in self.pair(client, far_end) {
             self.confirm_transfer(slot);
             let Some((standing, key)) = self.table.confirm(slot, review) else { continue };
-            let rows = standing.rows(self.setup.marks, &key);
+            let rows = standing.rows(self.setup.marks, &self.kept, &key);
             // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
             let wait = rows.filter_map(|row| self.pinholes.refresh(&row, now, self.setup.idle)).collect();
             self.table.touch(slot, now);

@@ -3,23 +3,23 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::expectation::Expectation;
+use super::kept::{Kept, KeptPlacements};
 use super::key::{ConnectionKey, client_of};
 use crate::ftp::{Session, Verb};
 use crate::state::Marks;
 use crate::state::sets::Set;
-use crate::steer::{Placement, Row, tls};
+use crate::steer::{Row, tls};
 use crate::time::Time;
 
 /// The rows of a session under TLS: made again when they are asked for, since ten thousand sessions of one client may have some.
 pub struct TlsRows {
     /// What they were made from: a reload changes those of later sessions only.
-    pub placement: Arc<Placement>,
+    pub placement: Kept,
     /// The sets in which a row of another session stood.
     pub taken: Vec<Set>,
     /// When the session goes with them, unless IPVS is seen to have its connection meanwhile.
@@ -30,10 +30,10 @@ pub struct TlsRows {
 
 impl TlsRows {
     /// The rows of the session of this connection; each is in a set of its own.
-    pub fn rows(&self, marks: Marks, key: &ConnectionKey) -> impl Iterator<Item = Row> {
-        tls::rows(marks, &self.placement, key.client(), key.server())
-            .into_iter()
-            .filter(|row| !self.taken.contains(&row.set))
+    pub fn rows(&self, marks: Marks, placements: &KeptPlacements, key: &ConnectionKey) -> impl Iterator<Item = Row> {
+        let placement = placements.of(self.placement);
+        let rows = placement.map(|placement| tls::rows(marks, placement, key.client(), key.server()));
+        rows.into_iter().flatten().filter(|row| !self.taken.contains(&row.set))
     }
 }
 

@@ -2,15 +2,20 @@
 //! that a tape robot or a slow consumer loses no transfer.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Pair, SECOND};
 use crate::time::Time;
+
+/// IPVS tells when it forgets a connection in whole seconds.
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// The client's address, or a VIP, and the real server's.
+pub(super) type Pair = (IpAddr, IpAddr);
 
 /// How long a silent data connection is kept: until then an end with SO_KEEPALIVE has spoken (tcp(7): `tcp_keepalive_time` is two
 /// hours, then nine probes of 75 s), and nobody else can tell whether both ends are gone.
-const SILENT: Duration = Duration::from_secs(7200 + 9 * 75);
+pub const SILENT: Duration = Duration::from_secs(7200 + 9 * 75);
 
 /// A data connection of which IPVS has seen nothing for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
