@@ -1,5 +1,8 @@
 """Two directors: keepalived moves the VIP, the kernel tells the other one of connections. The files of deploy/keepalived."""
 
+import contextlib
+import os
+import signal
 import socket
 import tempfile
 import time
@@ -171,8 +174,11 @@ class Director:
     def dies(self):
         """As without power: from one moment to the next it says nothing any more."""
         self.host.ip("link set eth0 down")
+        child = int((self.files / "vrrp").read_text())
         self.keepalived.kill()
         self.keepalived.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
     def returns(self):
         """As when the power comes back, except that the daemon and its sessions have survived. Until then it had the addresses."""
