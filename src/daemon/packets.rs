@@ -175,7 +175,7 @@ impl Core {
             Message::Listen(listener) => self.listeners.add(listener, &mut self.director),
             Message::Ping(answer) => drop(answer.send(())),
             Message::Configure(setup) => self.director.configure(*setup),
-            Message::TookOver(clients) => self.director.took_over(&clients, actions),
+            Message::TookOver(clients) => self.director.took_over(self.now(), &clients, actions),
             Message::GaveUp(vips) => self.director.gave_up(&vips),
             Message::RowsLost => self.director.rows_lost(self.now(), actions),
             Message::Stop => {}

@@ -114,6 +114,11 @@ impl Pinholes {
         Some(RowChange::Refresh(row.clone(), standing.until.since(now)))
     }
 
+    /// A pinhole that control packets opened stands on for `timeout`; longer where a session under TLS holds it.
+    pub fn open_for(&mut self, pinhole: Row, now: Time, timeout: Duration) -> RowChange {
+        self.refresh(&pinhole, now, timeout).unwrap_or(RowChange::Refresh(pinhole, timeout))
+    }
+
     /// Whether the place of `row` belongs to another session's data connection, or is no place at all. A client may name a port
     /// again on another session when the data connection that it was for has come: IPVS knows that one by now.
     #[must_use]

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::Director;
 use super::interface::Action;
-use crate::steer::{RowChange, range};
+use crate::steer::range;
+use crate::time::Time;
 
 /// How many rows are asked for at once.
 const ROWS: usize = 256;
@@ -14,13 +15,13 @@ impl Director {
     /// last: the VIP has just come to this machine, or this process to a machine that has it. A PASV or EPSV in flight must
     /// land, so each client gets the pinhole of its server for `pinhole_timeout`. Servers that share a range are known by
     /// exact rows only, which nobody can guess.
-    pub fn took_over(&self, clients: &[(IpAddr, u16)], actions: &mut Vec<Action>) {
-        let pinhole = |&(client, index): &(IpAddr, u16)| {
-            let placement = self.placement(index).filter(|placement| range::steers(placement))?;
-            let pinhole = range::pinhole(self.setup.marks, placement, client);
-            Some(RowChange::Refresh(pinhole, self.timeout(placement)))
-        };
-        let changes: Vec<RowChange> = clients.iter().filter_map(pinhole).collect();
+    pub fn took_over(&mut self, now: Time, clients: &[(IpAddr, u16)], actions: &mut Vec<Action>) {
+        let mut changes = Vec::new();
+        for &(client, index) in clients {
+            let Some(placement) = self.placement(index).filter(|placement| range::steers(placement)) else { continue };
+            let (pinhole, timeout) = (range::pinhole(self.setup.marks, placement, client), self.timeout(placement));
+            changes.push(self.pinholes.open_for(pinhole, now, timeout));
+        }
         let some = changes.chunks(ROWS).map(|some| Action::Rows { ticket: None, changes: some.to_vec() });
         actions.extend(some);
     }

@@ -12,7 +12,7 @@ use super::interface::Action;
 use super::table::Slot;
 use crate::ftp::Verb;
 use crate::lvs::ForwardingMethod;
-use crate::steer::{Placement, RowChange, range};
+use crate::steer::{Placement, range};
 use crate::time::Time;
 
 /// A row that is younger is not written again for a transfer verb.
@@ -113,7 +113,7 @@ impl Director {
         expectation.deadline = now + timeout;
         if expectation.by_range {
             let pinhole = range::pinhole(self.setup.marks, &placement, client);
-            effects.remove.push(RowChange::Refresh(pinhole, timeout));
+            effects.remove.push(self.pinholes.open_for(pinhole, now, timeout));
         }
         let rows = expectation.rows.clone();
         effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));

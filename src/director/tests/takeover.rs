@@ -5,19 +5,19 @@ use super::*;
 #[test]
 fn clients_that_were_connected_get_their_pinholes() {
     for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
-        let own = director(forwarding, false);
+        let mut own = director(forwarding, false);
         let clients: Vec<_> =
             (0..600_u16).map(|client| (IpAddr::from([10, 1, (client >> 8) as u8, client as u8]), 1)).collect();
         let mut actions = Vec::new();
-        own.took_over(&clients, &mut actions);
+        own.took_over(Time::ZERO, &clients, &mut actions);
         assert_eq!((actions.len(), puts(&actions).len()), (3, 600), "a few hundred rows at once");
         assert!(puts(&actions).iter().all(|row| row.set.name == Name::Open));
         // one that the configuration no longer has
-        own.took_over(&[(client().ip(), 7)], &mut actions);
+        own.took_over(Time::ZERO, &[(client().ip(), 7)], &mut actions);
         assert_eq!(puts(&actions).len(), 600);
         // Which of several servers a port is of, nobody can guess.
         let mut actions = Vec::new();
-        director(forwarding, true).took_over(&clients, &mut actions);
+        director(forwarding, true).took_over(Time::ZERO, &clients, &mut actions);
         assert!(actions.is_empty());
     }
 }
@@ -47,4 +47,18 @@ fn a_session_that_comes_back_is_learned_anew() {
         let (_, bytes, _) = wire.says(&mut director, Time::ZERO, "PORT 10,0,0,99,200,10\r\n");
         assert_eq!(payload(&bytes).starts_with("XXXX"), !tracked, "{forwarding:?}");
     }
+}
+
+/// A session under TLS holds the same pinhole for as long as it lives: nobody shortens that.
+#[test]
+fn no_pinhole_is_shortened() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    let mut wire = Wire::new(client(), 1, ForwardingMethod::Dr);
+    let _ = wire.says(&mut director, Time::ZERO, "AUTH TLS\r\n");
+    let _ = wire.says(&mut director, Time::ZERO, "\x16\x03\x01");
+    director.confirmed(Time::ZERO, wire.client, wire.far_end(), &mut Vec::new());
+    let mut actions = Vec::new();
+    director.took_over(Time::ZERO, &[(client().ip(), 1)], &mut actions);
+    let Action::Rows { changes, .. } = &actions[0] else { panic!("rows") };
+    assert!(matches!(changes[..], [RowChange::Refresh(_, left)] if left == Duration::from_secs(900)), "{changes:?}");
 }
