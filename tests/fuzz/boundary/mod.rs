@@ -356,7 +356,10 @@ impl Play {
             talk.last = self.world.now;
             let (client, far_end) = (talk.client_end, talk.far_end);
             self.world.director.refreshed(self.world.now, client, far_end);
-            self.world.confirm(client, far_end);
+            // where there was another, the director may still take it for that one, and its rows with it
+            if self.world.talks.iter().filter(|other| other.client_end == client).count() == 1 {
+                self.world.confirm(client, far_end);
+            }
         }
     }
 

@@ -76,8 +76,8 @@ def test_dr_failback():
 
 
 def failback(forwarding):
-    """The master loses its power, comes back and takes over again: no session is lost, a PASV in flight lands, nobody waits for
-    what went by at the other director."""
+    """The master loses its power, comes back as the backup, and takes over again when the other loses its power: no session is
+    lost, a PASV in flight lands, nobody waits for what went by at the other director."""
     with Topology(forwarding, pair=True) as net:
         first, second = both(net)
         with net.client1.enter():
@@ -96,10 +96,13 @@ def failback(forwarding):
             for session in sessions:
                 for _ in range(10):
                     session.sendcmd("NOOP")
-            asked = [session.announce(mode) for session, mode in zip(sessions, ("EPSV", "PASV") * 3)]
         poll(lambda: "VIPs are here" in second.daemon.log(), what=second.daemon.log)
 
         first.returns()
+        poll(lambda: "backup sync daemon" in first.syncd(), what=first.log)
+        with net.client1.enter():
+            asked = [session.announce(mode) for session, mode in zip(sessions, ("EPSV", "PASV") * 3)]
+        second.dies()
         poll(first.is_master, what=first.log)
         began = time.monotonic()
         with net.client1.enter():
@@ -185,7 +188,8 @@ class Director:
         for address in (f"{VIP}/32", f"{GATEWAY}/24"):
             self.host.run(["ip", "address", "delete", address, "dev", "eth0"], check=False)
         poll(lambda: "VIPs have left" in self.daemon.log(), what=self.daemon.log)
-        self.host.run(["ipvsadm", "--stop-daemon", "master"], check=False)
+        for state in ("master", "backup"):
+            self.host.run(["ipvsadm", "--stop-daemon", state], check=False)
         self.host.ip("link set eth0 up", "route replace default via 10.0.0.1")
         self.keepalive()
 
