@@ -388,9 +388,10 @@ impl Table {
         (self.entries.get(from..to).unwrap_or(&[]).iter().flatten(), next)
     }
 
-    /// Every session, in slot order, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut SessionEntry> {
-        self.entries.iter_mut().flatten()
+    /// Every session with its slot, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut SessionEntry)> {
+        let slots = self.entries.iter_mut().enumerate();
+        slots.filter_map(|(slot, entry)| Some((Slot::try_from(slot).ok()?, entry.as_mut()?)))
     }
 
     /// Every session, in slot order.

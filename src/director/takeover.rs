@@ -27,14 +27,19 @@ impl Director {
     }
 
     /// These VIPs have left this machine. What their sessions say until they come back is not seen here: each is learned anew
-    /// from its next packet.
-    pub fn gave_up(&mut self, vips: &[IpAddr]) {
-        let Self { table, setup, placements, .. } = self;
+    /// from its next packet. What waited for others before it goes on; what was not read to its end comes again.
+    pub fn gave_up(&mut self, vips: &[IpAddr], actions: &mut Vec<Action>) {
+        let Self { table, setup, placements, held, .. } = self;
         let vip = |index| placements.get(&index).and_then(|&at| setup.placements.get(at)).map(|(of, _)| of.vip);
-        for entry in table.iter_mut() {
-            if vip(entry.index).is_some_and(|vip| vips.contains(&vip)) {
-                entry.ftp.lose_track();
+        for (slot, entry) in table.iter_mut() {
+            if !vip(entry.index).is_some_and(|vip| vips.contains(&vip)) {
+                continue;
             }
+            entry.ftp.lose_track();
+            let segments = held.take_segments(slot).into_iter();
+            actions.extend(segments.map(|segment| Action::Release { id: segment.id, mark: None, bytes: None }));
+            let rests = held.take_rests(slot).into_iter();
+            actions.extend(rests.map(|segment| Action::Drop { id: segment.id }));
         }
     }
 }

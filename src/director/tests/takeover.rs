@@ -35,7 +35,10 @@ fn a_session_that_comes_back_is_learned_anew() {
         wire.sent += 1 << 20;
         wire.answered += 1 << 20;
         if !tracked {
-            director.gave_up(&["198.51.100.1".parse().expect("an address"), VIP.parse().expect("the VIP")]);
+            director.gave_up(
+                &["198.51.100.1".parse().expect("an address"), VIP.parse().expect("the VIP")],
+                &mut Vec::new(),
+            );
         }
         let (decision, _, actions) = wire.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
         assert_eq!(
@@ -61,4 +64,20 @@ fn no_pinhole_is_shortened() {
     director.took_over(Time::ZERO, &[(client().ip(), 1)], &mut actions);
     let Action::Rows { changes, .. } = &actions[0] else { panic!("rows") };
     assert!(matches!(changes[..], [RowChange::Refresh(_, left)] if left == Duration::from_secs(900)), "{changes:?}");
+}
+
+#[test]
+fn nothing_is_held_for_a_vip_that_has_left() {
+    let mut director = director(ForwardingMethod::Nat, false);
+    let mut wire = Wire::new(client(), 0, ForwardingMethod::Nat);
+    let _ = wire.says(&mut director, Time::ZERO, "PASV\r\n");
+    let _ = wire.hears(&mut director, Time::ZERO, "220 hello\r\n");
+    // behind a gap, and a packet of too many lines
+    wire.answered += 100;
+    assert_eq!(wire.hears(&mut director, Time::ZERO, "200 ok\r\n").0, Decision::Held);
+    assert_eq!(wire.says(&mut director, Time::ZERO, &"NOOP\r\n".repeat(100)).0, Decision::Held);
+    let mut actions = Vec::new();
+    director.gave_up(&[VIP.parse().expect("the VIP")], &mut actions);
+    assert!(matches!(actions[..], [Action::Release { mark: None, .. }, Action::Drop { .. }]), "{actions:?}");
+    assert_eq!(director.snapshot().held, 0);
 }

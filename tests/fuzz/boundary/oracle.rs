@@ -155,6 +155,7 @@ impl World {
                 }
             }
             RowChange::Delete(set, key) => {
+                self.forgets(cause, *set, key);
                 self.check_others(cause, *set, key, None);
                 if let Some(id) = own {
                     self.talks[id].needs.retain(|need| need.row.set != *set || need.row.key != *key);
@@ -163,11 +164,22 @@ impl World {
         }
     }
 
+    /// A session under TLS that IPVS was not seen to have goes, and all that it had with it.
+    fn forgets(&mut self, cause: Cause, set: Set, key: &Key) {
+        if cause == Cause::Nobody
+            && set.name == Name::Blind
+            && let [Value::Address(client), Value::Port(port), ..] = key[..]
+        {
+            let client = SocketAddr::new(client, port);
+            self.talks.iter_mut().filter(|talk| talk.client_end == client).for_each(|talk| talk.needs.clear());
+        }
+    }
+
     /// No other session needs what stands at this place.
     fn check_others(&self, cause: Cause, set: Set, key: &Key, becomes: Option<(&Key, Time)>) {
         let own = if let Cause::Own(id, _) = cause { Some(id) } else { None };
         if cause == Cause::Nobody && is_long(set.name) {
-            // its own time may be up
+            // its own time may be up; see `forgets`
             return;
         }
         for (id, talk) in self.talks.iter().enumerate().filter(|(id, _)| Some(*id) != own) {
