@@ -277,7 +277,8 @@ impl World {
             let pinhole = oracle::pinhole(&self.ground, talk);
             // Behind a forged SYN it is a connection of its own, and one that cannot be read opens what is its address's: a gap
             // that is never filled is enough. What fits nobody's numbers passes as that connection's does.
-            if !self.begun && !(matches!(cause, Cause::Forged(..)) && self.claimed.contains(&talk.client_end)) {
+            let claimed = matches!(cause, Cause::Forged(..)) && self.claimed.contains(&talk.client_end);
+            if !self.begun && !claimed {
                 self.check_pinhole(id, &pinhole);
             }
             self.rows.put(&pinhole, self.now + PINHOLE);
