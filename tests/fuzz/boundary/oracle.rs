@@ -11,7 +11,7 @@ use ftpdirector::facade::steer::{Row, RowChange};
 use ftpdirector::facade::time::Time;
 
 use super::ends::How;
-use super::ground::{Ground, IDLE, MARKS, PINHOLE};
+use super::ground::{Ground, IDLE, LIVELY, MARKS, PINHOLE};
 use super::kernel::is_long;
 use super::talk::{Need, Side, Talk};
 use super::world::{Cause, World};
@@ -185,6 +185,14 @@ impl World {
         for (id, talk) in self.talks.iter().enumerate().filter(|(id, _)| Some(*id) != own) {
             if cause == Cause::Nobody && self.is_held(id) {
                 // what is read of that now may take back what its client has asked for since
+                continue;
+            }
+            if is_long(set.name) && talk.last + LIVELY <= self.now {
+                // nor is one under TLS that IPVS has not been seen to have for so long still there
+                continue;
+            }
+            if cause == Cause::Nobody && !talk.replies.sent.ends_with(b"\r\n") {
+                // a reply whose end does not come is read without it, after a while
                 continue;
             }
             let Some(need) = talk.need(set, key, self.now) else { continue };

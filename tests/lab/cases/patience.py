@@ -10,7 +10,7 @@ from hosts import poll
 from topology import Topology
 
 PASSIVE, ACTIVE = ("PASV", "EPSV"), ("PORT", "EPRT")
-#: Longer than an hour of tests likes, and than ten seconds; 35 is more than the default of pinhole_timeout.
+# Seconds. A thought and a tape robot take longer than the default of pinhole_timeout, an answer does not.
 ANSWER, THOUGHT, STAGE = 12, 35, 40
 
 
