@@ -228,15 +228,15 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// The data connections that get a keepalive now.
-    pub fn look_at_data(&mut self, now: Time, sight: &Sight) -> Vec<SilentData> {
-        self.data.look(now, &sight.silent, &sight.paired, sight.idle.tcp)
+    /// The data connections that get a keepalive now, the second time; the first: when IPVS was asked.
+    pub fn look_at_data(&mut self, times: (Time, Time), sight: &Sight) -> Vec<SilentData> {
+        self.data.look(times, &sight.silent, &sight.paired, sight.idle.tcp)
     }
 
-    /// The control connections that get a keepalive now.
-    pub fn look(&mut self, now: Time, sight: &Sight) -> Vec<ControlConnection> {
+    /// The control connections that get a keepalive now, the second time; the first: when IPVS was asked.
+    pub fn look(&mut self, (listed, now): (Time, Time), sight: &Sight) -> Vec<ControlConnection> {
         // A watch that was to expire by now belongs to a connection that has ended, or spoke and is no longer quiet.
-        self.watches.retain(|_, watch| watch.expires + SECOND > now);
+        self.watches.retain(|_, watch| watch.expires + SECOND > listed);
         let used: HashSet<u64> = self.watches.values().map(|watch| watch.own).collect();
         self.chosen.retain(|number, _| used.contains(number));
         let mut living: HashMap<Pair, HashSet<Ports>> = HashMap::new();
@@ -251,7 +251,7 @@ impl Keepalive {
         let mut kept = Vec::new();
         for Quiet { control, expires } in &sight.quiet {
             let Some(living) = living.get(&pair(control)) else { continue };
-            let expires = now + *expires;
+            let expires = listed + *expires;
             // Later than our own keepalive made it: the client or the server spoke meanwhile, and the choice begins anew.
             let old = self.watches.get(control).filter(|watch| expires <= watch.expires + SECOND);
             let (mut own, mut chances) = old.map_or((None, CHANCES), |watch| (Some(watch.own), watch.chances));

@@ -127,6 +127,8 @@ impl Keeper {
 
     /// Lists every connection once, and sends the keepalives that are due. Goes on after an error.
     fn look(&mut self, keepalive: &mut Keepalive, idle: Idle) -> Result<(), KernelError> {
+        // What IPVS says of an entry is as old as the list; what is made of it begins when it is sent.
+        let listed = self.now();
         let mut sight = self.sight(idle);
         let mut established = Vec::with_capacity(ASKED);
         connections::each(&mut |connection| {
@@ -140,14 +142,15 @@ impl Keeper {
         let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight) } else { Ok(()) };
         sight.pair();
         self.ask(&mut sight);
-        let now = Time::ZERO + self.origin.elapsed();
-        let (controls, sent) = self.send(keepalive.look(now, &sight), |control| (control.client, control.vip));
+        let kept = keepalive.look((listed, self.now()), &sight);
+        let (controls, sent) = self.send(kept, |control| (control.client, control.vip));
         self.tell(&controls);
         if !sight.wants_another() {
             return tracked.and(sent);
         }
         connections::each(&mut |connection| sight.again(connection))?;
-        let (_, data) = self.send(keepalive.look_at_data(now, &sight), |data| (data.client, data.vip));
+        let kept = keepalive.look_at_data((listed, self.now()), &sight);
+        let (_, data) = self.send(kept, |data| (data.client, data.vip));
         tracked.and(sent).and(data)
     }
 
@@ -178,6 +181,10 @@ impl Keeper {
     fn confirm(&self, established: &mut Vec<(SocketAddr, SocketAddr)>) {
         // If the packet thread is gone, the daemon ends soon.
         let _ = self.packets.tell(Message::Confirmed(std::mem::take(established)));
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
     }
 
     fn sight(&self, idle: Idle) -> Sight {

@@ -44,26 +44,27 @@ struct DataWatch {
 pub(super) struct DataWatches(HashMap<(SocketAddr, SocketAddr), DataWatch>);
 
 impl DataWatches {
-    /// Those that get a keepalive now. `paired`: which clients and servers have a control connection; `tcp`: IPVS's timeout.
+    /// Those that get a keepalive now; `listed`: when IPVS was asked. `paired`: which clients and servers have a control connection; `tcp`: IPVS's timeout.
     pub(super) fn look(
         &mut self,
-        now: Time,
+        (listed, now): (Time, Time),
         silent: &[SilentData],
         paired: &HashMap<Pair, bool>,
         tcp: Duration,
     ) -> Vec<SilentData> {
-        self.0.retain(|_, watch| watch.expires + SECOND > now);
+        self.0.retain(|_, watch| watch.expires + SECOND > listed);
         let mut kept = Vec::new();
         for data in silent.iter().filter(|data| paired.get(&data.pair) == Some(&true)) {
-            let expires = now + data.expires;
+            let expires = listed + data.expires;
             // Later than our own keepalive made it: one of the two ends has spoken meanwhile.
             let old = self.0.get(&(data.client, data.vip)).filter(|watch| expires <= watch.expires + SECOND);
-            let silent_for = old.map_or(tcp.saturating_sub(data.expires), |watch| now.since(watch.since));
+            let silent_for = old.map_or(tcp.saturating_sub(data.expires), |watch| listed.since(watch.since));
             if silent_for >= SILENT {
                 continue;
             }
-            let since =
-                Time::from_millis(now.as_millis().saturating_sub(u64::try_from(silent_for.as_millis()).unwrap_or(0)));
+            let since = Time::from_millis(
+                listed.as_millis().saturating_sub(u64::try_from(silent_for.as_millis()).unwrap_or(0)),
+            );
             let since = old.map_or(since, |watch| watch.since);
             self.0.insert((data.client, data.vip), DataWatch { since, expires: now + tcp });
             kept.push(*data);

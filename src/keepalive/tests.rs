@@ -53,8 +53,10 @@ fn ports(kept: &[ControlConnection]) -> Vec<u16> {
     kept.iter().map(|control| control.client.port()).collect()
 }
 
-fn time(seconds: u64) -> Time {
-    Time::ZERO + Duration::from_secs(seconds)
+/// When IPVS was asked, and when what it said is acted on.
+fn time(seconds: u64) -> (Time, Time) {
+    let at = Time::ZERO + Duration::from_secs(seconds);
+    (at, at)
 }
 
 #[test]
