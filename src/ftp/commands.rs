@@ -28,10 +28,6 @@ pub(super) enum Progress {
 impl Session {
     pub(super) fn client_segment(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Verdict {
         self.take_up(segment);
-        if self.is_past_gap(turn.context, segment) && self.skip_gap(turn, segment.seq) == Progress::More {
-            self.resumes = Some(segment.seq);
-            return Verdict::More;
-        }
         if !self.ciphered && distance(segment.seq, self.to_server.next) > 0 {
             if !self.keep_ahead(turn, segment) {
                 return Verdict::Drop;

@@ -277,6 +277,7 @@ impl Dialogue {
 
     /// Commands and replies went by that nobody saw. A reply of several lines that was being read is over.
     pub(super) fn lose_track(&mut self) {
+        self.count.forget();
         self.count.doubt();
         (self.told, self.multiline) = (None, 0);
     }

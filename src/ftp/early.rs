@@ -8,7 +8,7 @@ use super::sight::is_likely;
 use super::state::{LineMode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::{Role, Verb};
-use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Replies, Segment};
+use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Segment};
 
 /// How many lines of a segment are looked at before it is read in its turn, so that a segment of empty lines costs no more.
 const LINES: usize = 16;
@@ -39,30 +39,8 @@ impl Session {
         if segment.flags.has(Flags::FIN) {
             self.heap().ahead.fin = Some(advance(segment.seq, segment.payload.len()));
         }
-        self.heap().gap_ack.get_or_insert(segment.ack);
         self.await_commands(turn.context.now);
         true
-    }
-
-    /// Whether the client has gone past a gap, where replies are not seen: behind what it sent after the gap it acknowledges more
-    /// than it did then. So the server has answered, has the missing bytes, and they never come again. (Where replies are seen,
-    /// the server's own acknowledgement says so.)
-    pub(super) fn is_past_gap(&self, context: &Context<'_>, segment: &Segment<'_>) -> bool {
-        let Some(heap) = self.heap.as_ref().filter(|_| context.policy.replies == Replies::Unseen) else { return false };
-        let behind = heap.ahead.last().is_some_and(|last| distance(segment.seq, last) >= 0);
-        let answered = heap.gap_ack.is_some_and(|then| distance(segment.ack, then) > 0);
-        let goes_on = self.resumes == Some(segment.seq) && heap.gap_ack.is_some();
-        distance(segment.seq, self.to_server.next) > 0 && ((behind && answered) || goes_on)
-    }
-
-    /// Reads what came behind a gap that is closed, up to `to`. Should the missing bytes come even so, they pass only if nothing
-    /// can be made of them.
-    pub(super) fn skip_gap(&mut self, turn: &mut Turn<'_>, to: u32) -> Progress {
-        let progress = self.catch_up(turn, to);
-        if progress == Progress::Done {
-            self.forget(to);
-        }
-        progress
     }
 
     /// The next line of a copy that follows what was read. Says whether there was one. If it is refused, it can be

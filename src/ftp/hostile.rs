@@ -450,3 +450,44 @@ fn what_a_lenient_server_takes_for_another_host_is_refused() {
         }
     }
 }
+
+/// A RST that is near ends the connection for us, and for no server; neither does a FIN behind bytes that were given up. The rest
+/// of a line must not begin a session of its own.
+#[test]
+fn no_command_is_completed_behind_an_end_that_was_guessed() {
+    for replies in [Replies::Seen, Replies::Unseen] {
+        let wire = || if replies == Replies::Seen { Wire::nat() } else { Wire::dr() };
+        let rest = || b"RT 6,6,6,6,0,22\r\n".to_vec();
+        let (mut near, next) = (wire(), wire().next[0] + 2);
+        near.client("PO");
+        let _ = near.numbered(Direction::ToServer, (next + 50, near.next[1]), Flags::RST.with(Flags::ACK), &mut []);
+        assert!(near.session.closed() && !near.session.gone());
+        assert_eq!(near.raw(Direction::ToServer, next, Flags::ACK, &mut rest()), Verdict::Drop);
+        assert_eq!(near.raw(Direction::ToServer, next, Flags::ACK, &mut b"NOOP\r\n".to_vec()), Verdict::Pass);
+        // at the end of a line, and with the very number, there is nothing to complete
+        let mut whole = wire();
+        whole.client("NOOP\r\n");
+        let (next, ack) = (whole.next[0], whole.next[1]);
+        let _ = whole.numbered(Direction::ToServer, (next + 50, ack), Flags::RST.with(Flags::ACK), &mut []);
+        assert!(whole.session.gone());
+        let mut exact = wire();
+        exact.client("PO");
+        let (next, ack) = (exact.next[0], exact.next[1]);
+        let _ = exact.numbered(Direction::ToServer, (next, ack), Flags::RST, &mut []);
+        assert!(exact.session.gone());
+    }
+    // DR: a FIN behind a gap that was given up
+    let mut wire = Wire::dr();
+    let next = wire.next[0];
+    wire.client("PO");
+    wire.next[0] += 98;
+    wire.client("NOOP\r\n");
+    wire.timeout(31_000);
+    let (seq, ack) = (wire.next[0], wire.next[1]);
+    let _ = wire.numbered(Direction::ToServer, (seq, ack), Flags::FIN.with(Flags::ACK), &mut []);
+    assert!(wire.session.closed() && !wire.session.gone());
+    assert_eq!(
+        wire.raw(Direction::ToServer, next + 2, Flags::ACK, &mut b"RT 6,6,6,6,0,22\r\n".to_vec()),
+        Verdict::Drop
+    );
+}

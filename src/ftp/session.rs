@@ -1,5 +1,6 @@
 //! One control connection: a segment or a timeout goes in, a verdict and events come out.
 
+use super::early::is_harmless;
 pub use super::state::Session;
 use super::state::{Heap, Turn, Unfinished};
 use super::window::Belonging;
@@ -44,6 +45,11 @@ impl Session {
             return Verdict::Drop;
         }
         if self.closed {
+            // What completes a line that nobody reads any more must be harmless by itself.
+            let late = segment.direction == Direction::ToServer && self.guessed && !self.ciphered;
+            if late && !segment.payload.is_empty() && !is_harmless(context, segment.payload) {
+                return Verdict::Drop;
+            }
             return if self.repeat_edits(segment) { Verdict::Edited } else { Verdict::Pass };
         }
         if context.policy.implicit_tls && self.blind.is_none() {
@@ -81,10 +87,17 @@ impl Session {
         self.tidy();
     }
 
-    /// Whether the connection is closed: the session can be forgotten.
+    /// Whether the connection is closed.
     #[must_use]
     pub const fn closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether it is closed beyond doubt: the session can be forgotten. (Another one would begin in the middle of a line that the
+    /// server still waits for.)
+    #[must_use]
+    pub const fn gone(&self) -> bool {
+        self.closed && !self.guessed
     }
 
     /// Commands without a final reply, at most 255; where replies are not seen, 0.

@@ -45,6 +45,8 @@ pub struct Session {
     /// Whether the session is blind because what it says is encrypted.
     pub(super) ciphered: bool,
     pub(super) closed: bool,
+    /// Whether that is believed on the client's word alone, while the server may still wait for the rest of a line.
+    pub(super) guessed: bool,
     /// Whether the replies do not pass here.
     pub(super) unheard: bool,
 }
@@ -71,7 +73,7 @@ impl Session {
     pub(super) fn tidy(&mut self) {
         let Some(heap) = &mut self.heap else { return };
         if heap.ahead.is_empty() {
-            (heap.gap_until, heap.gap_ack) = (None, None);
+            heap.gap_until = None;
         }
         if heap.edits.is_empty() {
             heap.edits_until = None;
@@ -147,8 +149,6 @@ pub(super) struct Heap {
     pub hold_until: Option<Time>,
     /// When missing commands are given up.
     pub gap_until: Option<Time>,
-    /// What the client acknowledged with the first that came behind them.
-    pub gap_ack: Option<u32>,
     /// When edits are forgotten, where acknowledgements are not seen.
     pub edits_until: Option<Time>,
 }

@@ -4,7 +4,7 @@
 //! TCP has it since RFC 5961: both of them near what is expected, or for a RST the very next.
 
 use super::early::is_harmless;
-use super::state::{Half, Heard, Session};
+use super::state::{Half, Heard, LineMode, Session};
 use super::stream::{WINDOW, advance, distance, is_elsewhere};
 use super::{CancelReason, Context, Direction, Event, Flags, Replies, Segment, Syn};
 use crate::time::Time;
@@ -210,6 +210,8 @@ impl Session {
         // the first word of a server
         let first = acks && !half.known && segment.ack == other.next;
         if !self.closed && (exact || near || first) {
+            // To a RST that is near a server answers with a challenge (RFC 5961 §3.2), and the connection goes on.
+            self.guessed = segment.direction == Direction::ToServer && !exact && self.awaits_more();
             self.close(events);
         }
     }
@@ -221,10 +223,23 @@ impl Session {
         if direction == Direction::ToServer {
             self.dialogue.end_commands(CancelReason::Fin, events);
         }
+        // Behind bytes that were given up a FIN has not come yet to the server, which waits for them.
+        self.guessed |= direction == Direction::ToServer && self.has_given_up();
         let both = self.to_server.fin && self.to_client.fin;
         if !self.closed && (both || (direction == Direction::ToServer && replies == Replies::Unseen)) {
             self.close(events);
         }
+    }
+
+    /// Whether more of a line may come that has begun, or bytes that others follow.
+    fn awaits_more(&self) -> bool {
+        self.to_server.mode != LineMode::Start || self.heap.as_ref().is_some_and(|heap| !heap.ahead.is_empty())
+    }
+
+    /// Whether bytes of the client's were given up that a server may still wait for.
+    fn has_given_up(&self) -> bool {
+        let recent = distance(self.to_server.next, self.forgotten).unsigned_abs() < WINDOW;
+        recent && self.forgotten != self.begin
     }
 
     fn close(&mut self, events: &mut Vec<Event>) {

@@ -1,5 +1,4 @@
 use super::super::testing::Wire;
-use super::super::{Direction, Flags, Verdict};
 
 #[test]
 fn an_ordinary_session() {
@@ -271,40 +270,6 @@ fn missing_commands_are_given_up() {
     }
     assert_eq!(wire.told()[0], "blind gap");
     assert_eq!((wire.session.heap_bytes(), wire.session.deadline()), (0, None));
-}
-
-/// DR: nobody waits for what the client has gone past, be it one gap or two.
-#[test]
-fn a_gap_that_the_client_has_gone_past_is_closed() {
-    for gaps in [1, 2] {
-        let mut wire = Wire::dr();
-        wire.client("USER a\r\n");
-        let gap = wire.next[0];
-        // a command by another way, and its reply
-        (wire.next[0], wire.next[1]) = (gap + 8, wire.next[1] + 16);
-        wire.client("PASV\r\n");
-        assert_eq!(wire.told(), ["command USER"]);
-        assert!(wire.session.is_behind());
-        // one more with the same acknowledgement may have been sent at once
-        wire.client("NOOP\r\n");
-        assert!(wire.told().is_empty());
-        if gaps == 2 {
-            wire.next[0] += 8;
-        }
-        wire.next[1] += 40;
-        wire.client("RETR a\r\n");
-        assert!(!wire.session.is_behind());
-        let told = wire.told();
-        assert_eq!(told[..2], ["blind gap", "sighted"]);
-        let read: Vec<_> = told.iter().filter(|told| !told.starts_with("blind") && *told != "sighted").collect();
-        assert_eq!(read, ["command PASV", "ask passive PASV", "command NOOP", "command RETR", "transfer RETR"]);
-        // should it come even so: nothing may be made of it that nobody has read
-        assert_eq!(wire.raw(Direction::ToServer, gap, Flags::ACK, &mut b"PORT 9,9".to_vec()), Verdict::Drop);
-        wire.client("QUIT\r\n");
-        assert_eq!(wire.told()[0], "command QUIT");
-        wire.timeout(60_000);
-        assert!(wire.told().is_empty());
-    }
 }
 
 #[test]
