@@ -202,7 +202,10 @@ impl Director {
             // one whose data connection came waits no longer
             expectation.rows.iter().for_each(|row| self.pinholes.met(row));
         }
-        let leave = expectation.used || expectation.deadline <= now;
+        // Without its translation an exact row leads to a port that nobody named: both go together.
+        let pair = expectation.rows.iter().any(|row| row.set.name == Name::Translated);
+        let outlives = pair && expectation.rows.iter().any(|row| self.pinholes.stands(row, now));
+        let leave = !outlives && (expectation.used || expectation.deadline <= now);
         let pinholes = &mut self.pinholes;
         let let_go = |row| if leave { pinholes.forget(row) } else { pinholes.release(row) };
         let gone: Vec<_> = expectation.rows.iter().filter_map(let_go).collect();

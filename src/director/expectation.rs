@@ -67,10 +67,8 @@ pub enum Phase {
     Named,
     /// Its verb was sent, and its outcome is not known. The rows stand as long as IPVS has the control connection.
     Transferring {
-        /// When IPVS is asked for it; `None`: it was, or it has answered.
+        /// When IPVS is to be asked whether it has the control connection; `None`: it was asked, and has not answered.
         ask: Option<Time>,
-        /// Whether IPVS has the control connection.
-        confirmed: bool,
     },
     /// The time was up, or the server refused: no rows stand. What was named stays named, and another transfer verb opens it
     /// again.
@@ -140,7 +138,7 @@ impl Expectation {
     pub fn due(&self) -> Option<Time> {
         match self.phase {
             Phase::Closed => None,
-            Phase::Transferring { ask: Some(ask), .. } if !self.used => Some(ask.min(self.deadline)),
+            Phase::Transferring { ask: Some(ask) } if !self.used => Some(ask.min(self.deadline)),
             Phase::Named | Phase::Transferring { .. } => Some(self.deadline),
         }
     }

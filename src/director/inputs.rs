@@ -30,9 +30,18 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 impl Director {
     /// The rows of the former process, and until when they stand: no session of ours takes their places.
     pub fn found(&mut self, rows: impl IntoIterator<Item = (Row, Time)>) {
-        // Pinholes, and what stands for a whole session under TLS, are nobody's alone.
+        // What stands for a whole session under TLS is nobody's alone; a pinhole neither, but it must not be shortened.
         let alone = |row: &Row| {
-            matches!(row.set.name, Name::Exact | Name::Translated | Name::Active | Name::ActiveAny | Name::ActiveNat)
+            matches!(
+                row.set.name,
+                Name::Exact
+                    | Name::Translated
+                    | Name::Active
+                    | Name::ActiveAny
+                    | Name::ActiveNat
+                    | Name::Open
+                    | Name::TunnelOpen
+            )
         };
         let rows = rows.into_iter().filter(|(row, _)| alone(row));
         rows.for_each(|(row, until)| self.pinholes.find(row, until));
@@ -216,6 +225,12 @@ impl Director {
     pub fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
         while let Some(slot) = self.table.next_due(now) {
             self.events.clear();
+            let Some(index) = self.table.entry(slot).map(|entry| entry.index) else { continue };
+            // Of a server that the configuration no longer has nothing is read, and nothing is due again and again.
+            if !self.placements.contains_key(&index) {
+                self.remove(now, slot, actions);
+                continue;
+            }
             let Some(entry) = self.table.entry_mut(slot) else { continue };
             let at = self.placements.get(&entry.index);
             if let Some((_, policies)) = at.and_then(|&at| self.setup.placements.get(at)) {
@@ -259,7 +274,7 @@ impl Director {
 
     /// After anything happened to a session: it leaves, or its next time is written down.
     pub(super) fn finish(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
-        if self.table.entry(slot).is_some_and(|entry| entry.ftp.closed()) && self.held.waits_for(slot).is_none() {
+        if self.table.entry(slot).is_some_and(|entry| entry.ftp.gone()) && self.held.waits_for(slot).is_none() {
             self.remove(now, slot, actions);
         } else {
             self.table.schedule(slot);

@@ -17,14 +17,17 @@ pub struct KeptPlacements {
 }
 
 impl KeptPlacements {
-    /// Keeps this one, unless it is the same as the newest of its index.
+    /// Keeps this one, unless it is there.
     pub fn keep(&mut self, placement: &Placement) -> Kept {
         let newest = self.newest.get(&placement.index).copied();
         if let Some(kept) = newest.filter(|&kept| self.of(kept) == Some(placement)) {
             return kept;
         }
-        let kept = Kept(self.all.len());
-        self.all.push(*placement);
+        // A reload may bring back what an earlier one had changed.
+        let kept = Kept(self.all.iter().position(|kept| kept == placement).unwrap_or(self.all.len()));
+        if kept.0 == self.all.len() {
+            self.all.push(*placement);
+        }
         self.newest.insert(placement.index, kept);
         kept
     }

@@ -161,6 +161,26 @@ impl Pinholes {
         (row.set.name == Name::Translated).then_some(gone)
     }
 
+    /// Whether `candidate` may be named for `port` of this server.
+    #[must_use]
+    pub fn is_free(&self, what: &PortChoice<'_>, client: IpAddr, (port, candidate): (u16, u16), now: Time) -> bool {
+        let PortChoice { marks, placement, reserved } = *what;
+        let row = exact::row(marks, placement, client, candidate);
+        let translated = exact::translated(placement, client, candidate, port);
+        if reserved.keeps(placement, candidate) || self.rows.contains_key(&(translated.set, translated.key)) {
+            return false;
+        }
+        let standing = self.rows.get(&(row.set, row.key));
+        standing.is_none_or(|standing| standing.until <= now || (candidate == port && standing.value == row.value))
+    }
+
+    /// Whether this row is to stand on.
+    #[must_use]
+    pub fn stands(&self, row: &Row, now: Time) -> bool {
+        let standing = self.rows.get(&(row.set, row.key.clone()));
+        standing.is_some_and(|standing| standing.value == row.value && standing.until > now)
+    }
+
     /// The VIP port to name for `port` of this server: the same, or a free one while the same port of another server
     /// stands open for this client, or is somebody else's at that VIP: of the range first, since firewalls know it, then of
     /// the dynamic ports.
@@ -168,19 +188,8 @@ impl Pinholes {
     /// A row whose data connection came is not free: a retransmitted SYN would carry the other server's mark.
     #[must_use]
     pub fn place(&mut self, what: &PortChoice<'_>, client: IpAddr, port: u16, now: Time) -> u16 {
-        let PortChoice { marks, placement, reserved } = *what;
-        let free = |candidate: u16| {
-            if reserved.keeps(placement, candidate) {
-                return false;
-            }
-            let row = exact::row(marks, placement, client, candidate);
-            let translated = exact::translated(placement, client, candidate, port);
-            if self.rows.contains_key(&(translated.set, translated.key)) {
-                return false;
-            }
-            let standing = self.rows.get(&(row.set, row.key));
-            standing.is_none_or(|standing| standing.until <= now || (candidate == port && standing.value == row.value))
-        };
+        let placement = what.placement;
+        let free = |candidate: u16| self.is_free(what, client, (port, candidate), now);
         if free(port) {
             return port;
         }

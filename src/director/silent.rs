@@ -35,7 +35,7 @@ impl Director {
     pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
         let review = now + self.confirmed_for();
         for slot in self.pair(client, far_end) {
-            self.confirm_transfer(slot);
+            self.confirm_transfer(now, slot, actions);
             let Some((standing, key)) = self.table.confirm(slot, review) else { continue };
             let rows = standing.rows(self.setup.marks, &self.kept, &key);
             // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.

@@ -31,6 +31,7 @@ impl Director {
     pub fn gave_up(&mut self, vips: &[IpAddr], actions: &mut Vec<Action>) {
         let Self { table, setup, placements, held, .. } = self;
         let vip = |index| placements.get(&index).and_then(|&at| setup.placements.get(at)).map(|(of, _)| of.vip);
+        let mut changed = Vec::new();
         for (slot, entry) in table.iter_mut() {
             if !vip(entry.index).is_some_and(|vip| vips.contains(&vip)) {
                 continue;
@@ -40,6 +41,10 @@ impl Director {
             actions.extend(segments.map(|segment| Action::Release { id: segment.id, mark: None, bytes: None }));
             let rests = held.take_rests(slot).into_iter();
             actions.extend(rests.map(|segment| Action::Drop { id: segment.id }));
+            if entry.heap > 0 {
+                changed.push(slot);
+            }
         }
+        changed.into_iter().for_each(|slot| self.weigh(slot));
     }
 }

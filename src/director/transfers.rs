@@ -7,8 +7,9 @@
 
 use super::Director;
 use super::effects::{Effects, rows_of};
-use super::expectation::{Outcome, Phase};
+use super::expectation::{Outcome, Phase, Target};
 use super::interface::Action;
+use super::pinholes::PortChoice;
 use super::table::Slot;
 use crate::ftp::Verb;
 use crate::lvs::ForwardingMethod;
@@ -26,20 +27,38 @@ impl Director {
         if expectation.used {
             return;
         }
-        effects.keep_mark |= expectation.by_range;
         let (target, closed) = (expectation.target, !expectation.is_open());
-        let begun = Phase::Transferring { ask: Some(now + timeout / 2), confirmed: false };
+        let begun = Phase::Transferring { ask: Some(now + timeout / 2) };
         if closed {
+            if !self.may_open_again(now, slot, placement, target) {
+                return;
+            }
             self.open(now, slot, placement, target, effects);
         }
         let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
         expectation.phase = begun;
+        effects.keep_mark |= expectation.by_range;
         if closed || (now + timeout).since(expectation.deadline) < YOUNG {
             return;
         }
         expectation.deadline = now + timeout;
         let rows = expectation.rows.clone();
         effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));
+    }
+
+    /// Whether what was named may still be opened: a reload may have declared other ports since, and another session of the client
+    /// may have the place now.
+    fn may_open_again(&self, now: Time, slot: Slot, placement: &Placement, target: Target) -> bool {
+        let Some(client) = self.table.entry(slot).map(|entry| entry.key.client().ip()) else { return false };
+        match target {
+            Target::Passive { port: 0, .. } | Target::Active(_) | Target::ActiveOrDefault(_) => true,
+            Target::Passive { port, .. } if !placement.declares(port) => false,
+            Target::Passive { .. } if range::steers(placement) => true,
+            Target::Passive { port, vip_port } => {
+                let choice = PortChoice { marks: self.setup.marks, placement, reserved: &self.reserved };
+                self.pinholes.is_free(&choice, client, (port, vip_port), now)
+            }
+        }
     }
 
     /// The server's final reply to the transfer verb. One that was refused has no data connection any more.
@@ -66,24 +85,43 @@ impl Director {
         }
     }
 
-    /// IPVS has the control connection of these rows, established.
-    pub(super) fn confirm_transfer(&mut self, slot: Slot) {
+    /// IPVS has the control connection of these rows, established: the transfer that still waits for its data connection keeps
+    /// them for as long again, from now on, so that they never lapse in between.
+    pub(super) fn confirm_transfer(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
         if !self.doubted.remove(&slot) {
             return;
         }
-        let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
-        if let Phase::Transferring { confirmed, .. } = &mut expectation.phase {
-            *confirmed = true;
+        let Some(placement) = self.table.entry(slot).and_then(|entry| self.placement(entry.index)).copied() else {
+            return;
+        };
+        let timeout = self.timeout(&placement);
+        let Some(entry) = self.table.entry_mut(slot) else { return };
+        let client = entry.key.client().ip();
+        let Some(expectation) = entry.expectation.as_mut() else { return };
+        if !matches!(expectation.phase, Phase::Transferring { .. }) || expectation.used {
+            return;
         }
+        expectation.phase = Phase::Transferring { ask: Some(now + timeout / 2) };
+        expectation.deadline = now + timeout;
+        let (by_range, rows) = (expectation.by_range, expectation.rows.clone());
+        let mut effects = Effects::default();
+        if by_range {
+            let pinhole = range::pinhole(self.setup.marks, &placement, client);
+            effects.wait.push(self.pinholes.open_for(pinhole, now, timeout));
+        }
+        effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));
+        self.note_rows(slot, &effects);
+        actions.extend(rows_of(effects));
+        self.table.touch(slot, now);
+        self.table.schedule(slot);
     }
 
     /// The time of a session's expectation may be up, or half of it.
     pub(super) fn expire(&mut self, now: Time, slot: Slot, actions: &mut Vec<Action>) {
         let Some(entry) = self.table.entry_mut(slot) else { return };
-        let index = entry.index;
         let Some(expectation) = entry.expectation.as_mut().filter(|expectation| expectation.is_open()) else { return };
         let (used, over) = (expectation.used, expectation.deadline <= now);
-        if let Phase::Transferring { ask, .. } = &mut expectation.phase
+        if let Phase::Transferring { ask } = &mut expectation.phase
             && !used
             && ask.take_if(|ask| *ask <= now).is_some()
         {
@@ -92,31 +130,14 @@ impl Director {
         if !over {
             return;
         }
-        let (phase, mut effects) = (expectation.phase, Effects::default());
-        match (used, phase) {
-            (true, _) => self.end_expectation(now, slot, Outcome::Expired, &mut effects),
-            (false, Phase::Transferring { confirmed: true, .. }) => self.renew(now, slot, index, &mut effects),
-            (false, _) => self.close(now, slot, Outcome::Expired, &mut effects),
+        let mut effects = Effects::default();
+        if used {
+            self.end_expectation(now, slot, Outcome::Expired, &mut effects);
+        } else {
+            self.close(now, slot, Outcome::Expired, &mut effects);
         }
         self.note_rows(slot, &effects);
         actions.extend(rows_of(effects));
-    }
-
-    /// A transfer that still waits for its data connection keeps its rows for as long again.
-    fn renew(&mut self, now: Time, slot: Slot, index: u16, effects: &mut Effects) {
-        let Some(placement) = self.placement(index).copied() else { return };
-        let timeout = self.timeout(&placement);
-        let Some(entry) = self.table.entry_mut(slot) else { return };
-        let client = entry.key.client().ip();
-        let Some(expectation) = entry.expectation.as_mut() else { return };
-        expectation.phase = Phase::Transferring { ask: Some(now + timeout / 2), confirmed: false };
-        expectation.deadline = now + timeout;
-        if expectation.by_range {
-            let pinhole = range::pinhole(self.setup.marks, &placement, client);
-            effects.remove.push(self.pinholes.open_for(pinhole, now, timeout));
-        }
-        let rows = expectation.rows.clone();
-        effects.wait.extend(rows.iter().filter_map(|row| self.pinholes.refresh(row, now, timeout)));
     }
 
     /// No data connection came: its rows go, what was named stays named.
