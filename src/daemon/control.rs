@@ -47,6 +47,9 @@ const QUEUE_LENGTH: u32 = 16384;
 /// How much of a packet we read: whole packets (the kernel's limit is 65531).
 const COPY: u32 = 65531;
 
+/// How long a start waits for the list of IPVS's connections: those that begin later are not taken over.
+const FIRST_LIST: Duration = Duration::from_secs(1);
+
 /// How long a start waits for the first answers of name servers.
 const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -145,7 +148,7 @@ impl Daemon {
         let here = BTreeSet::new();
         let mut daemon =
             Self { kernel, packets, health, follower, thread, view, quiescing, absent, socket, here, keepalive };
-        daemon.follow_vips();
+        daemon.follow_vips(FIRST_LIST);
         if !complaint.is_empty() {
             daemon.complain(complaint);
         }
@@ -162,7 +165,7 @@ impl Daemon {
             DaemonCommand::Down { .. } => self.follow_health(),
             // When the packet thread is gone, the next beat says so.
             DaemonCommand::Advertise => drop(self.configure_packets()),
-            DaemonCommand::Addresses => self.follow_vips(),
+            DaemonCommand::Addresses => self.follow_vips(Duration::ZERO),
         }
     }
 
@@ -268,12 +271,12 @@ impl Daemon {
         view.services = plan.services;
         drop(view);
         self.follower.configure(&inforce);
-        self.follow_vips();
+        self.follow_vips(Duration::ZERO);
         if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
     }
 
     /// VIPs come and go: the other director of a pair has had them meanwhile, or has them now.
-    fn follow_vips(&mut self) {
+    fn follow_vips(&mut self, patience: Duration) {
         let config = Arc::clone(&self.lock().config);
         let vips: BTreeSet<IpAddr> = config.clusters.iter().flat_map(|cluster| &cluster.vips).copied().collect();
         let here: BTreeSet<IpAddr> = vips.into_iter().filter(|&vip| is_local(vip)).collect();
@@ -285,7 +288,7 @@ impl Daemon {
             let _ = self.packets.tell(Message::GaveUp(left));
         }
         if !came.is_empty() {
-            self.keepalive.took_over(came);
+            self.keepalive.took_over(came, patience);
         }
     }
 
@@ -302,6 +305,8 @@ impl Daemon {
     /// took: what it finds must not make the next one late.
     pub fn look(&mut self) -> Duration {
         self.follow_health();
+        // The kernel tells of an address before packets to it end here.
+        self.follow_vips(Duration::ZERO);
         let (file, inforce, availability) = {
             let view = self.lock();
             (Arc::clone(&view.file), Arc::clone(&view.config), view.availability.clone())

@@ -31,10 +31,13 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How many sessions the packet thread is asked about at once, so that packets do not wait for long.
 const ASKED: usize = 1024;
 
+/// VIPs that have come to this machine, and who waits until that is dealt with.
+type TakeOver = (BTreeSet<IpAddr>, Sender<()>);
+
 /// The thread that keeps control connections alive ends when this is dropped.
 pub struct KeepaliveThread {
     /// The far end notices when it goes. `None`: there is no thread.
-    line: Option<Sender<BTreeSet<IpAddr>>>,
+    line: Option<Sender<TakeOver>>,
 }
 
 impl KeepaliveThread {
@@ -63,11 +66,14 @@ impl KeepaliveThread {
         Ok(Self { line: Some(line) })
     }
 
-    /// These VIPs have come to this machine: clients whose control connections IPVS has get their pinholes.
-    pub fn took_over(&self, vips: BTreeSet<IpAddr>) {
-        if let Some(line) = &self.line {
-            // Without the thread nobody can list connections; the log has said so.
-            let _ = line.send(vips);
+    /// These VIPs have come to this machine: clients whose control connections IPVS has get their pinholes. Waits for that for
+    /// `patience`: connections that begin later are not meant.
+    pub fn took_over(&self, vips: BTreeSet<IpAddr>, patience: Duration) {
+        // Without the thread nobody can list connections; the log has said so.
+        let Some(line) = &self.line else { return };
+        let (done, wait) = channel();
+        if line.send((vips, done)).is_ok() {
+            let _ = wait.recv_timeout(patience);
         }
     }
 }
@@ -84,13 +90,15 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(mut self, orders: &Receiver<BTreeSet<IpAddr>>) {
+    fn run(mut self, orders: &Receiver<TakeOver>) {
         let mut keepalive = Keepalive::default();
         let (mut looked, mut took): (Option<Instant>, _) = (None, Duration::ZERO);
         loop {
             match orders.recv_timeout(BEAT) {
-                Ok(vips) => {
+                Ok((vips, done)) => {
                     let result = self.take_over(&vips);
+                    // Nobody may wait any more.
+                    let _ = done.send(());
                     self.complain(result.err());
                     continue;
                 }
