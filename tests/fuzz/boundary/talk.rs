@@ -171,7 +171,10 @@ impl Talk {
     /// Whether a segment of its own cannot end what it expects, or make it expect something else.
     pub(super) fn keeps(&self, side: Side, payload: &[u8]) -> bool {
         match side {
-            Side::Server => !payload.windows(2).any(|two| two == b"22"),
+            // a refusal ends what a transfer waited for
+            Side::Server => {
+                !payload.windows(2).any(|two| two == b"22") && !payload.iter().any(|b| matches!(b, b'4' | b'5'))
+            }
             Side::Client if self.veiled() => matches!(payload, [20..=23, ..]),
             Side::Client => payload.split_inclusive(|byte| *byte == b'\n').all(|line| {
                 [&b"NOOP"[..], b"RETR", b"LIST", b"USER", b"STAT"].iter().any(|verb| line.starts_with(verb))

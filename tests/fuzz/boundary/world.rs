@@ -341,6 +341,8 @@ impl World {
                 }
             }
             Action::Drop { id } => {
+                // read on because something was forged, and found no row in time
+                self.squeezed |= matches!(cause, Cause::Forged(..));
                 self.take_held(id);
                 self.notes.happen(11);
             }
