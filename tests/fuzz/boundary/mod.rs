@@ -278,7 +278,9 @@ impl Play {
             return;
         }
         // behind its end it is a connection that was never seen to begin
-        self.world.talks[id].client.odd |= !self.world.talks[id].open();
+        let ended = !self.world.talks[id].open();
+        self.world.talks[id].client.odd |= ended;
+        self.world.claimed_again |= ended && self.world.claimed.contains(&self.world.talks[id].client_end);
         let left = self.world.talks[id].flows[side as usize].left;
         let from = left.saturating_sub(1 + usize::from(cell.a));
         let to = (from + 1 + usize::from(cell.b)).min(left);

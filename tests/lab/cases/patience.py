@@ -7,6 +7,7 @@ import time
 
 from ftpload import Session
 from hosts import poll
+from rows import rows
 from topology import Topology
 
 PASSIVE, ACTIVE = ("PASV", "EPSV"), ("PORT", "EPRT")
@@ -91,6 +92,7 @@ def one_port(forwarding):
     """RFC 959 §3.2: PORT lasts."""
     with Topology(forwarding, servers=2, kinds=("slow",)) as net:
         net.start_daemon(net.config(["pinhole_timeout: 2s"])).wait_ready()
+        active = "active_nat4" if forwarding == "nat" else "active4"
         with net.client1.enter():
             session = Session(net.vip)
             own, *_ = session.sock.getsockname()
@@ -103,8 +105,7 @@ def one_port(forwarding):
                     with data:
                         assert data.makefile("r").read().strip() == session.server, number
                     session.voidresp()
-                    # Until no row of the last transfer is left.
-                    time.sleep(4)
+                    poll(lambda: not rows(net, active), what="the end of the transfer's rows")
 
 
 def test_nat_spellings():
