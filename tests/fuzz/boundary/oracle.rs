@@ -226,6 +226,8 @@ impl World {
             let other = |need: &Need| !is_long(row.set.name) && !is_long(need.row.set.name) && need.row.key != row.key;
             let same = |need: &Need| need.row.set == row.set && need.row.key == row.key;
             needs.retain(|need| !other(need) && !same(need));
+            // one under TLS that IPVS is not seen to have goes sooner than its rows
+            let until = if is_long(row.set.name) { until.min(self.now + LIVELY) } else { until };
             needs.push(Need { row: row.clone(), until });
         }
     }
