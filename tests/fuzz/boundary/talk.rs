@@ -130,6 +130,9 @@ impl Talk {
             // who did not read before may begin anywhere
             lines().for_each(|line| self.client.ask(line));
             self.starts.push(end.saturating_sub(payload.len()));
+        }
+        // also what goes on when the first part of it has been read
+        if side == Side::Client && !self.starts.is_empty() {
             self.ask_from_starts();
         }
         // nor does he know where the replies were
