@@ -117,6 +117,9 @@ impl Talk {
         // what comes before the first segment that was seen is not read
         let late = side == Side::Client && !self.begun() && end > payload.len();
         self.client.uncounted |= forgotten || late;
+        // a reply of several lines whose beginning was not seen is not known to be one
+        let unseen = side == Side::Server && self.flows[side as usize].left == 0 && end > payload.len();
+        self.replies.crafty |= unseen;
         self.gapped |= side == Side::Client && end > self.flows[0].left + payload.len();
         let flow = &mut self.flows[side as usize];
         // and with something old there is a gap behind it
