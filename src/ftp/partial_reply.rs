@@ -29,17 +29,19 @@ impl Session {
             let more = HOLD.saturating_sub(HOLD_LINE);
             heap.hold_until = Some(heap.hold_until.map_or(context.now.add(HOLD), |until| until.add(more)));
         }
-        heap.held = match heap.held {
-            Some(held) if distance(held, segment.seq) < 0 => Some(held),
-            _ => Some(segment.seq),
-        };
+        let (first, last) = heap.held.unwrap_or((segment.seq, segment.seq));
+        heap.held = Some((
+            if distance(segment.seq, first) < 0 { segment.seq } else { first },
+            if distance(segment.seq, last) > 0 { segment.seq } else { last },
+        ));
         Verdict::Hold
     }
 
     /// Whether the bytes before a segment are given up: they did not come in time, or too much is held behind them.
     pub(super) fn skips_gap(&mut self, segment: &Segment<'_>) -> bool {
         let missing = usize::try_from(distance(segment.seq, self.to_client.next)).unwrap_or(0);
-        let overdue = self.heap.as_ref().is_some_and(|heap| heap.overdue);
+        let last = self.heap.as_ref().and_then(|heap| heap.overdue);
+        let overdue = last.is_some_and(|last| distance(segment.seq, last) <= 0);
         if !overdue && missing.saturating_add(segment.payload.len()) <= HELD_BYTES {
             return false;
         }
@@ -55,7 +57,8 @@ impl Session {
         self.ends.skip();
         self.dialogue.doubt();
         if let Some(heap) = &mut self.heap {
-            (heap.reply, heap.held, heap.hold_until, heap.overdue) = (None, None, None, false);
+            (heap.reply, heap.held, heap.hold_until) = (None, None, None);
+            heap.overdue = heap.overdue.filter(|last| distance(*last, to) > 0);
         }
     }
 
@@ -71,9 +74,10 @@ impl Session {
         let next = self.to_client.next;
         let undecided = self.is_undecided(next);
         let Some(heap) = &mut self.heap else { return };
-        if heap.held.is_some_and(|held| distance(held, next) <= 0) {
-            (heap.held, heap.overdue) = (None, false);
+        if heap.held.is_some_and(|(first, _)| distance(first, next) <= 0) {
+            heap.held = None;
         }
+        heap.overdue = heap.overdue.filter(|last| distance(*last, next) > 0);
         match (undecided, heap.held) {
             (true, _) => _ = heap.hold_until.get_or_insert(context.now.add(HOLD_LINE)),
             (false, None) => heap.hold_until = None,
@@ -91,9 +95,9 @@ impl Session {
             self.heap().reply = Some(line);
         }
         if let Some(heap) = &mut self.heap
-            && heap.held.is_some()
+            && let Some((_, last)) = heap.held
         {
-            heap.overdue = true;
+            heap.overdue = Some(last);
             events.push(Event::UnparsedReply { code: 0, reason: UnparsedReason::Gap });
         }
     }

@@ -57,7 +57,7 @@ impl Session {
         if let Some(heap) = &mut self.heap {
             wipe(&mut heap.command);
             heap.ahead = Ahead::default();
-            (heap.reply, heap.held, heap.hold_until, heap.gap_until, heap.overdue) = (None, None, None, None, false);
+            (heap.reply, heap.held, heap.hold_until, heap.gap_until, heap.overdue) = (None, None, None, None, None);
         }
     }
 

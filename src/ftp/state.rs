@@ -141,10 +141,11 @@ pub(super) struct Heap {
     pub edits: Edits,
     /// What was rewritten in replies, for retransmissions.
     pub reply_patches: Patches,
-    /// The lowest sequence number of the replies that are held because others are missing before them.
-    pub held: Option<u32>,
-    /// Whether what is missing before them is given up.
-    pub overdue: bool,
+    /// The lowest and the highest sequence number of the replies that are held because others are missing before them.
+    pub held: Option<(u32, u32)>,
+    /// Up to which reply what is missing is given up. All that were held waited together, so that a server that sends nothing but
+    /// gaps gets one wait for all of them.
+    pub overdue: Option<u32>,
     /// When held segments are released.
     pub hold_until: Option<Time>,
     /// When missing commands are given up.
@@ -161,6 +162,7 @@ impl Heap {
             && self.edits.is_empty()
             && self.reply_patches.is_empty()
             && self.held.is_none()
+            && self.overdue.is_none()
             && self.hold_until.is_none()
     }
 }

@@ -295,6 +295,28 @@ fn missing_replies_are_given_up() {
     );
 }
 
+/// A server that sends nothing but gaps holds its packets for one second, not for one second each.
+#[test]
+fn replies_behind_several_gaps_wait_together() {
+    let mut wire = Wire::nat();
+    wire.client("PASV\r\n");
+    let first = wire.next[1];
+    let offer = |wire: &mut Wire, number: u32| {
+        wire.raw(super::Direction::ToClient, first + 20 * number, super::Flags::ACK, &mut b"200 ok\r\n".to_vec())
+    };
+    for number in [1, 3, 2] {
+        assert_eq!(offer(&mut wire, number), super::Verdict::Hold, "{number}");
+    }
+    wire.timeout(1000);
+    for number in 1..=3 {
+        assert_eq!(offer(&mut wire, number), super::Verdict::Pass, "{number}");
+    }
+    assert_eq!(offer(&mut wire, 5), super::Verdict::Hold, "the next gap waits again");
+    wire.timeout(1000);
+    assert_eq!(offer(&mut wire, 5), super::Verdict::Pass);
+    assert_eq!((wire.session.heap_bytes(), wire.session.deadline()), (0, None));
+}
+
 #[test]
 fn an_edit_is_repeated_until_it_is_acknowledged() {
     let mut wire = Wire::nat();
