@@ -31,11 +31,16 @@ impl Director {
     }
 
     /// IPVS has this connection, established. One under TLS keeps its pinholes and its place for that, and only for that: its
-    /// packets are mostly not queued, and anyone can forge the first.
+    /// packets are mostly not queued, and anyone can forge the first. While one is not confirmed IPVS is looked at again and again:
+    /// what was confirmed a short while ago is not written again, or ten thousand sessions would ask for more rows than are written.
     pub fn confirmed(&mut self, now: Time, client: SocketAddr, far_end: SocketAddr, actions: &mut Vec<Action>) {
         let review = now + self.confirmed_for();
         for slot in self.pair(client, far_end) {
             self.confirm_transfer(now, slot, actions);
+            if self.was_confirmed(slot, now + self.confirmed_for().saturating_sub(self.setup.idle / 8)) {
+                self.table.touch(slot, now);
+                continue;
+            }
             let Some((standing, key)) = self.table.confirm(slot, review) else { continue };
             let rows = standing.rows(self.setup.marks, &self.kept, &key);
             // As long as IPVS keeps it from now on, should this process end; while it runs, the review takes them away.
@@ -46,6 +51,12 @@ impl Director {
             actions.extend(rows_of(effects));
             self.table.schedule(slot);
         }
+    }
+
+    /// Whether IPVS was seen to have a session under TLS, and it stays at least until then for that.
+    fn was_confirmed(&self, slot: Slot, until: Time) -> bool {
+        let standing = self.table.entry(slot).and_then(|entry| entry.standing.as_ref());
+        standing.is_some_and(|standing| standing.confirmed && standing.review > until)
     }
 
     /// The sessions on a pair of ports: IPVS has one connection there, and does not say which of them it is.

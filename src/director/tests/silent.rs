@@ -54,3 +54,23 @@ fn we_remember_a_silent_session_as_long_as_ipvs_does() {
     director.refreshed(Time::ZERO + Duration::from_secs(1900), wire.client, wire.far_end());
     assert_eq!(at(&mut director, 1901), 0);
 }
+
+/// While another session waits to be confirmed, IPVS is looked at every second.
+#[test]
+fn rows_are_not_written_again_at_each_look() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr, ForwardingMethod::Tun] {
+        let mut director = director(forwarding, false);
+        let mut wire = Wire::new(client(), 0, forwarding);
+        wire.says(&mut director, Time::ZERO, "AUTH TLS\r\n");
+        if forwarding == ForwardingMethod::Nat {
+            wire.hears(&mut director, Time::ZERO, "234 go on\r\n");
+        }
+        wire.says(&mut director, Time::ZERO, "\u{16}\u{3}\u{1}\u{0}\u{5}hello");
+        let written = (1..=450).filter(|second| {
+            let mut actions = Vec::new();
+            director.confirmed(Time::from_millis(second * 1000), wire.client, wire.far_end(), &mut actions);
+            !actions.is_empty()
+        });
+        assert_eq!(written.collect::<Vec<_>>(), [1, 114, 227, 340], "{forwarding:?}");
+    }
+}
