@@ -86,6 +86,7 @@ impl Daemon {
         follower.configure(&config);
         follower.first_answers(FIRST_ANSWERS).await;
         let look = kernel.look(&config).map_err(kernel_error)?;
+        look.other_machines(&config).map_err(RunError::Kernel)?;
         let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(kernel_error)?;
         let plan = look.plan(&inforce, &availability).map_err(RunError::Kernel)?;
@@ -256,6 +257,7 @@ impl Daemon {
             if !plan.absent.is_empty() {
                 return Err(lines(&missing(&plan.absent)));
             }
+            look.other_machines(file).map_err(|errors| lines(&errors))?;
             let notes = look.notes(file, &plan);
             notes.harm.iter().for_each(|note| warn!("{note}"));
             notes.quiescing.iter().for_each(|note| info!("{note}"));
@@ -315,15 +317,17 @@ impl Daemon {
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
             let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
             let stays = look.inforce(&file, Some(&inforce)) == *inforce;
-            Ok((plan, stays))
+            let mut wrong = missing(&plan.absent);
+            wrong.extend(look.other_machines(&file).err().into_iter().flatten());
+            Ok((plan, stays, wrong))
         });
         let took = began.elapsed();
-        let done = planned.and_then(|(plan, stays)| {
+        let done = planned.and_then(|(plan, stays, wrong)| {
             let exchanged = self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
-            Ok((plan, stays, exchanged))
+            Ok((plan, stays, wrong, exchanged))
         });
         match done {
-            Ok((plan, stays, exchanged)) => {
+            Ok((plan, stays, wrong, exchanged)) => {
                 if plan.flushed() || exchanged.is_some() {
                     let _ = self.packets.tell(Message::RowsLost);
                 }
@@ -333,15 +337,15 @@ impl Daemon {
                 // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
                 let renumbered = view.indexes != plan.indexes || view.services != plan.services;
                 (view.indexes, view.services) = (plan.indexes, plan.services);
-                if plan.absent.is_empty() {
+                if wrong.is_empty() {
                     view.history.complaint = None;
                 }
                 drop(view);
                 if renumbered {
                     let _ = self.configure_packets();
                 }
-                if !plan.absent.is_empty() {
-                    self.complain(lines(&missing(&plan.absent)));
+                if !wrong.is_empty() {
+                    self.complain(lines(&wrong));
                 }
                 self.absent = plan.absent;
                 if !stays && let Err(error) = self.apply(&file, availability) {

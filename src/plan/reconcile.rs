@@ -264,5 +264,30 @@ fn helper(config: &Config, bound: &[u16]) -> Vec<Obstacle> {
     both.map(conflict).collect()
 }
 
+/// Real servers and sorry servers at one of this machine's `addresses`: IPVS leaves their packets to the local stack, where
+/// nobody can tell them from those that IPVS did not take.
+#[must_use]
+pub fn own_servers(config: &Config, addresses: &BTreeSet<IpAddr>) -> Vec<Obstacle> {
+    let mut own = BTreeMap::new();
+    for cluster in &config.clusters {
+        let servers = cluster.real_servers.iter().map(|server| server.address);
+        for address in servers.chain(cluster.sorry_server.map(|sorry| sorry.address)) {
+            if addresses.contains(&address) {
+                own.entry(address).or_insert(&cluster.name);
+            }
+        }
+    }
+    let obstacle = |(address, cluster): (IpAddr, &String)| Obstacle {
+        tried: format!("cluster {cluster}, server {address}"),
+        holder: "this is an address of this machine, and what IPVS gives to the machine itself cannot be read".into(),
+        cure: format!("let the FTP server run on another machine, or here {NAMESPACE}"),
+    };
+    own.into_iter().map(obstacle).collect()
+}
+
+/// Where a director's own FTP server belongs.
+pub const NAMESPACE: &str =
+    "in a network namespace of its own, at an address of its own (SERVERS.md of the documentation, \"On a director\")";
+
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ mod exchange;
 mod flush;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tracing::{info, warn};
 
@@ -24,7 +24,7 @@ use crate::plan::carry_out::{self, Hands};
 use crate::plan::exchange::Exchanged;
 use crate::plan::mark_index::{self, TooMany};
 use crate::plan::quiescing::{self, Notes};
-use crate::plan::reconcile::{Blocked, Obstacle, Plan, Seen, SeenTable, TableState};
+use crate::plan::reconcile::{self, Blocked, Obstacle, Plan, Seen, SeenTable, TableState};
 use crate::state::{Change, LocalAddress, State};
 
 /// Connections to IPVS and nf_tables.
@@ -100,9 +100,11 @@ impl Reconciler {
     /// What would change at a start; changes nothing.
     ///
     /// # Errors
-    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port, no interface for the VIP.
+    /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port, no interface for the VIP, a real
+    /// server that is this machine.
     pub fn plan(&mut self, config: &Config) -> Result<Plan, Vec<KernelError>> {
         let look = self.look(config).map_err(|error| vec![error])?;
+        look.other_machines(config)?;
         let inforce = look.inforce(config, None);
         let availability = look.availability(&inforce).map_err(|error| vec![error])?;
         let mut plan = look.plan(&inforce, &availability)?;
@@ -225,6 +227,16 @@ impl Look {
             plan.edited = if edited.is_empty() { plan.edited } else { edited };
         }
         Ok(plan)
+    }
+
+    /// Whether the real servers that `file` names are others' addresses.
+    ///
+    /// # Errors
+    /// Those that are this machine's own.
+    pub fn other_machines(&self, file: &Config) -> Result<(), Vec<KernelError>> {
+        let own: BTreeSet<IpAddr> = self.addresses.iter().map(|listed| listed.address).collect();
+        let obstacles = reconcile::own_servers(file, &own);
+        if obstacles.is_empty() { Ok(()) } else { Err(errors(Blocked::By(obstacles))) }
     }
 
     /// What was read, and the machine as far as `config` asks for it.

@@ -8,6 +8,7 @@ use crate::config::{Advertise, Cluster};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 use crate::lvs::ForwardingMethod;
+use crate::plan::reconcile::NAMESPACE;
 
 /// VIPs that this machine does not have.
 pub fn vips(facts: &Facts) -> Vec<Finding> {
@@ -109,8 +110,8 @@ fn server_route(facts: &Facts, cluster: &Cluster, address: IpAddr) -> Option<Fin
         return Some(
             Finding::fatal(format!("cluster {name}: real server {address} is this machine"))
                 .seen(format!("ip route get {address}: local"))
-                .means("its packets never leave, so its control connections cannot be read: its passive transfers are dropped")
-                .cure("run the FTP server on another machine, or take it out of `real_servers`"),
+                .means("its packets never leave, so its control connections cannot be read: `ftpdirector run` refuses to start")
+                .cure(format!("let the FTP server run on another machine, or here {NAMESPACE}")),
         );
     }
     let gateway = route.gateway.filter(|_| cluster.forwarding == ForwardingMethod::Dr)?;

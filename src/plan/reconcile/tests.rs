@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::sample;
+use crate::config::{SorryServer, sample};
 use crate::lvs::{Destination, ForwardingMethod};
 use crate::plan::drift::{self, Foreseen, Repair};
 
@@ -58,6 +58,23 @@ fn rules_are_written_when_they_are_gone_or_others_or_edited() {
     for table in [SeenTable { unstamped: true, ..edited.clone() }, SeenTable { fingerprint: None, ..edited }] {
         assert_eq!(plan(&config, &Seen { table, ..nothing(&actual) }).table, TableState::Right);
     }
+}
+
+#[test]
+fn servers_at_our_own_addresses_are_in_the_way_each_once() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let own = |config: &Config, addresses: &[&str]| -> Vec<String> {
+        let addresses = addresses.iter().copied().map(address).collect();
+        own_servers(config, &addresses).into_iter().map(|obstacle| obstacle.tried).collect()
+    };
+    // The VIP is ours, and so is any other address.
+    assert!(own(&config, &["127.0.0.1", "192.0.2.10", "10.0.0.10"]).is_empty());
+    assert_eq!(own(&config, &["10.0.0.12", "10.0.0.10"]), ["cluster downloads, server 10.0.0.12"]);
+    config.clusters[0].sorry_server = Some(SorryServer { address: address("10.0.0.10"), port: None });
+    config.clusters.push(Cluster { name: "uploads".into(), ..config.clusters[0].clone() });
+    let found = own(&config, &["10.0.0.12", "10.0.0.10"]);
+    assert_eq!(found, ["cluster downloads, server 10.0.0.10", "cluster downloads, server 10.0.0.12"]);
 }
 
 #[test]
