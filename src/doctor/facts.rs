@@ -59,6 +59,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
+    /// Whether it is a bridge.
+    pub bridge: bool,
     /// Its addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
 }

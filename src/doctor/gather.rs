@@ -27,6 +27,8 @@ const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
 const SYSCTLS: &[&str] = &[
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
     "net/ipv4/vs/backup_only",
     "net/ipv4/vs/conntrack",
     "net/ipv4/vs/conn_reuse_mode",
@@ -124,10 +126,12 @@ fn links(facts: &mut Facts) {
             Some((address["local"].as_str()?.parse().ok()?, length))
         });
         let up = link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"));
+        let name = link["ifname"].as_str().unwrap_or_default();
         facts.links.push(Link {
-            name: link["ifname"].as_str().unwrap_or_default().to_owned(),
+            name: name.to_owned(),
             mtu: link["mtu"].as_u64().and_then(|mtu| mtu.try_into().ok()).unwrap_or(1500),
             up,
+            bridge: Path::new("/sys/class/net").join(name).join("bridge").is_dir(),
             addresses: addresses.collect(),
         });
     }

@@ -14,11 +14,12 @@ pub fn facts(forwarding: ForwardingMethod) -> Facts {
     let mut facts = Facts {
         config: Some(sample::config(forwarding)),
         links: vec![
-            Link { name: "lo".into(), mtu: 65536, up: true, addresses: vec![(address("127.0.0.1"), 8)] },
+            Link { name: "lo".into(), mtu: 65536, up: true, bridge: false, addresses: vec![(address("127.0.0.1"), 8)] },
             Link {
                 name: "eth0".into(),
                 mtu: 1500,
                 up: true,
+                bridge: false,
                 addresses: vec![(address("10.0.0.10"), 24), (address("192.0.2.10"), 32)],
             },
         ],

@@ -79,6 +79,12 @@ pub const ALL: &[Check] = &[
         needs: BOTH,
         run: paths::accept_local,
     },
+    Check {
+        name: "bridge",
+        good: "bridges pass packets on without the rules of routed ones",
+        needs: BOTH,
+        run: paths::bridged,
+    },
     Check { name: "mtu", good: "full-size packets fit on the way to the servers", needs: NETWORK, run: paths::mtu },
     Check {
         name: "ranges",

@@ -68,6 +68,33 @@ pub fn accept_local(facts: &Facts) -> Vec<Finding> {
     ]
 }
 
+/// Bridged packets that pass the rules of routed ones (br_netfilter, which Docker loads). The master of a pair sends packets to
+/// servers behind the backup's bridge, and the backup's rules know nothing of those sessions.
+pub fn bridged(facts: &Facts) -> Vec<Finding> {
+    let mut behind: BTreeMap<(bool, &str), Vec<String>> = BTreeMap::new();
+    for server in facts.clusters().iter().flat_map(|cluster| &cluster.real_servers) {
+        if let Some(device) = facts.device(server.address)
+            && facts.link(device).is_some_and(|link| link.bridge)
+        {
+            behind.entry((server.address.is_ipv6(), device)).or_default().push(server.address.to_string());
+        }
+    }
+    let finding = |((ipv6, device), servers): ((bool, &str), Vec<String>)| {
+        let sysctl = if ipv6 { "net/bridge/bridge-nf-call-ip6tables" } else { "net/bridge/bridge-nf-call-iptables" };
+        facts.on(sysctl).then(|| {
+            Finding::warning(format!("what the bridge {device} passes on goes through the rules of routed packets"))
+                .seen(format!("{} = 1
+{} behind {device}", sysctl_name(sysctl), servers.join(", ")))
+                .means(
+                    "while another director is master, data connections that it sends to a server behind this bridge are \
+                     dropped here",
+                )
+                .cure(sysctl_cure([(sysctl, "0")]))
+        })
+    };
+    behind.into_iter().filter_map(finding).collect()
+}
+
 /// Full-size packets of clients that do not fit on the way to a server.
 pub fn mtu(facts: &Facts) -> Vec<Finding> {
     let mut narrow: BTreeMap<(String, String), Vec<IpAddr>> = BTreeMap::new();

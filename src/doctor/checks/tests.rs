@@ -52,6 +52,12 @@ fn harmless_things_are_no_findings() {
             second_interface(f, 1500);
             f.set("net/ipv4/conf/all/send_redirects", "1");
         }),
+        // No bridge on the way to the servers; a bridge, and none of its packets passes the rules.
+        (sample::dr, |f| f.set("net/bridge/bridge-nf-call-iptables", "1")),
+        (sample::dr, |f| {
+            f.links[1].bridge = true;
+            f.set("net/bridge/bridge-nf-call-iptables", "0");
+        }),
         // One way in: strict filtering drops nobody.
         (sample::nat, |f| f.set("net/ipv4/conf/all/rp_filter", "1")),
         // Tracked NAT: its replies are known.

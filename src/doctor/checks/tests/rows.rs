@@ -40,7 +40,13 @@ pub fn rule(facts: &mut Facts, hook: &str, rule: serde_json::Value) {
 /// A second interface towards the clients.
 pub fn second_interface(facts: &mut Facts, mtu: u32) {
     facts.defaults = vec![(false, "eth1".into())];
-    facts.links.push(Link { name: "eth1".into(), mtu, up: true, addresses: vec![(address("198.51.100.2"), 24)] });
+    facts.links.push(Link {
+        name: "eth1".into(),
+        mtu,
+        up: true,
+        bridge: false,
+        addresses: vec![(address("198.51.100.2"), 24)],
+    });
     facts.links[1].addresses.retain(|(own, _)| *own != address("192.0.2.10"));
     facts.links[2].addresses.push((address("192.0.2.10"), 32));
 }
@@ -182,7 +188,7 @@ pub const ROWS: &[Row] = &[
         "vip_interface",
     ),
     ("routes", sample::dr, |f| route(f, "10.0.0.11", Some("10.0.0.1"), false), Severity::Fatal, "via 10.0.0.1", "tun"),
-    ("routes", sample::dr, |f| route(f, "10.0.0.11", None, true), Severity::Fatal, "local", "another machine"),
+    ("routes", sample::dr, |f| route(f, "10.0.0.11", None, true), Severity::Fatal, "local", "network namespace"),
     (
         "routes",
         sample::nat,
@@ -228,6 +234,18 @@ pub const ROWS: &[Row] = &[
         Severity::Note,
         "= 1",
         "accept_local=0",
+    ),
+    (
+        "bridge",
+        sample::dr,
+        |f| {
+            f.links[1].bridge = true;
+            f.set("net/bridge/bridge-nf-call-iptables", "1");
+            f.set("net/bridge/bridge-nf-call-ip6tables", "1");
+        },
+        Severity::Warning,
+        "net.bridge.bridge-nf-call-iptables = 1\n10.0.0.11, 10.0.0.12, 10.0.0.13 behind eth0",
+        "net.bridge.bridge-nf-call-iptables=0",
     ),
     (
         "mtu",
