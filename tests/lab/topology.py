@@ -5,6 +5,9 @@
     client2 ─┘ fd00:1::/64          fd00::/64   ├─ rs2
                                                 └─ rs3
 
+`housed`: rs1 is in a namespace of its own on the director (rs2 on the second of a pair). The director's eth0 is then a bridge
+between the LAN and that server.
+
 The router rejects what goes between clients and the real servers' own addresses: a private address that leaks to a client
 shows up as a failure instead of working by chance. It rejects instead of dropping so that such a failure is quick.
 """
@@ -52,9 +55,11 @@ BEHIND_DIRECTOR = {"ipv6__conf__default__accept_redirects": 0}
 class Topology:
     """Makes the hosts on entering and removes them on leaving, with everything that runs in them."""
 
-    def __init__(self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False, vips=1):
+    def __init__(
+        self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False, vips=1, housed=False
+    ):
         """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn; `vips`: so many in
-        each family; `pair`: a second director.
+        each family; `pair`: a second director; `housed`: each director has one of the real servers on board.
 
         keepalived is to give one director of a pair the VIP, and in NAT the real servers' gateway.
         """
@@ -73,6 +78,7 @@ class Topology:
             RealServer(f"rs{n}", f"10.0.0.{10 + n}", f"fd00::{10 + n}", ranges[n - 1], kind, vsftpd)
             for n, kind in zip(range(1, servers + 1), itertools.cycle(kinds))
         ]
+        self.housed = list(zip(self.directors, self.servers)) if housed else []
         self.clients = [self.client1, self.client2]
         self.hosts = [*self.clients, self.router, self.switch, *self.directors, *self.servers]
         self.daemons = []
@@ -108,13 +114,22 @@ class Topology:
             host.sysctl(**DEFAULTS)
         ports = [(client, "eth0", "outside") for client in self.clients]
         ports += [(self.router, "eth0", "outside"), (self.router, "eth1", "lan")]
-        ports += [(host, "eth0", "lan") for host in (*self.directors, *self.servers)]
+        landlords, lodgers = zip(*self.housed) if self.housed else ((), ())
+        ports += [(host, "eth0", "lan") for host in (*self.directors, *self.servers) if host not in (*landlords, *lodgers)]
+        ports += [(host, "wire", "lan") for host in landlords]
         lines = [f"link add {bridge} up type bridge mcast_snooping 0" for bridge in ("outside", "lan")]
         for host, interface, bridge in ports:
             port = f"{host.name}-{interface}"
             lines.append(f"link add {port} type veth peer name {interface} netns {host.name}")
             lines.append(f"link set {port} master {bridge} up")
         self.switch.ip(*lines)
+        for director, server in self.housed:
+            director.ip(
+                "link add eth0 type bridge mcast_snooping 0",
+                "link set wire master eth0 up",
+                f"link add {server.name} type veth peer name eth0 netns {server.name}",
+                f"link set {server.name} master eth0 up",
+            )
 
     def _address_clients(self):
         for client in self.clients:
