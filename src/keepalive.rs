@@ -243,9 +243,12 @@ impl Keepalive {
         for (pair, ports) in &sight.data {
             living.entry(*pair).or_default().insert(*ports);
         }
-        // Chosen data connections only ever get fewer: one that begins after its session fell silent is somebody else's.
+        // Chosen data connections only ever get fewer: one that begins after its session fell silent is somebody else's. Of a pair
+        // whose sessions are not quiet at this look nothing is known: their keepalives may be younger than a quarter of the timeout.
         for (pair, own) in self.chosen.values_mut() {
-            own.retain(|ports| living.get(pair).is_some_and(|living| living.contains(ports)));
+            if let Some(living) = living.get(pair) {
+                own.retain(|ports| living.contains(ports));
+            }
         }
         let mut today: HashMap<Pair, u64> = HashMap::new();
         let mut kept = Vec::new();

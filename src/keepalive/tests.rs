@@ -72,6 +72,17 @@ fn a_silent_control_connection_lives_as_long_as_its_data_connection() {
     assert!(keepalive.watches.is_empty());
 }
 
+/// Where listing and sending take a while, the next look finds it younger than a quarter of the timeout.
+#[test]
+fn a_look_between_two_keepalives_loses_nothing() {
+    let mut keepalive = Keepalive::default();
+    for look in 1..100 {
+        let (quiet, expires) = (look % 2 == 1, if look % 2 == 1 { 450 } else { 676 });
+        let kept = keepalive.look(time(look * STEP), &sight(&[control(5000, expires), data(6000)]));
+        assert_eq!(!kept.is_empty(), quiet, "look {look}");
+    }
+}
+
 #[test]
 fn who_spoke_a_moment_ago_needs_nothing() {
     assert!(sight(&[control(5000, 675), data(6000)]).quiet().is_empty());
