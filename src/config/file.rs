@@ -18,6 +18,9 @@ use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
 /// is slower than that names the transfer verb later, which opens the pinhole again. (pyftpdlib waits as long, vsftpd twice.)
 const PINHOLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The longest `idle`: where both ends of a control connection are gone, and neither told, it is kept in vain so long.
+const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
+
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {
     pub config: Config,
@@ -60,6 +63,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
     let persistence = s.or("persistence", Duration::ZERO, value::seconds);
     let (passive_ports, advertise) = passive(s.section("passive"));
     let pinhole_timeout = s.or("pinhole_timeout", PINHOLE_TIMEOUT, value::positive);
+    let idle_control = s.optional("idle", idle);
     let unexpected_data = s.or("unexpected_data", UnexpectedData::Drop, unexpected_data);
     let client_match = s.or("client_match", ClientMatch::Address, client_match);
     let bounce = s.or("bounce", Bounce::Reject, |n| {
@@ -92,6 +96,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         passive_ports,
         advertise,
         pinhole_timeout,
+        idle_control,
         unexpected_data,
         client_match,
         bounce,
@@ -248,6 +253,15 @@ fn scheduler(node: &Node) -> Read<String> {
 
 fn forwarding(node: &Node) -> Read<ForwardingMethod> {
     value::choice(node, "forwarding method", &ForwardingMethod::NAMED)
+}
+
+fn idle(node: &Node) -> Read<Duration> {
+    let idle = value::positive(node)?;
+    if idle <= LONGEST_IDLE {
+        return Ok(idle);
+    }
+    let what = format!("{} is too long", value::text(node, "a duration")?);
+    Err(Wrong::new(what, "at most 1d: a client that is gone without a word is kept so long"))
 }
 
 fn unexpected_data(node: &Node) -> Read<UnexpectedData> {

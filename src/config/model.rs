@@ -50,6 +50,9 @@ pub struct Cluster {
     pub advertise: Advertise,
     /// How long an expectation waits for its data connection; > 0.
     pub pinhole_timeout: Duration,
+    /// `idle`: how long a silent control connection is kept without a transfer, > 0 and at most a day; `None`: as long as IPVS keeps
+    /// it.
+    pub idle_control: Option<Duration>,
     /// What becomes of a SYN that no session expects.
     pub unexpected_data: UnexpectedData,
     /// Who may use a passive row.
@@ -273,6 +276,17 @@ pub struct Kernel {
     pub queue: u16,
     /// IPVS's own timeouts, one setting per network namespace; `None`: left alone.
     pub timeouts: Option<Timeouts>,
+}
+
+/// IPVS's default (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_timeouts[IP_VS_TCP_S_ESTABLISHED]`).
+const TCP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+impl Kernel {
+    /// How long IPVS keeps a silent TCP connection, unless another program has set that.
+    #[must_use]
+    pub fn tcp_timeout(&self) -> Duration {
+        self.timeouts.as_ref().map_or(TCP_TIMEOUT, |timeouts| timeouts.tcp)
+    }
 }
 
 /// The keys of `metrics`.

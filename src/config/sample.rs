@@ -30,6 +30,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         passive_ports: None,
         advertise: Advertise::Vip,
         pinhole_timeout: Duration::from_secs(10),
+        idle_control: None,
         unexpected_data: UnexpectedData::Drop,
         client_match: ClientMatch::Address,
         bounce: Bounce::Reject,

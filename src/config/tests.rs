@@ -32,6 +32,7 @@ clusters:
       ports: null
       advertise: vip
     pinhole_timeout: 30s
+    idle: null
     unexpected_data: drop
     client_match: address
     bounce: reject
@@ -99,7 +100,7 @@ fn empty_sections_are_at_their_defaults() {
 fn what_is_written_is_what_is_meant() {
     let config = config(
         "clusters:\n  - {name: a, vips: [192.0.2.10], ports: [2121, 21], forwarding: dr, scheduler: sh, pinhole_timeout: 1m30s,\n     \
-         unexpected_data: pass, bounce: allow, on_failure: hold, passive: {ports: 32000-32999}, real_servers: [\n     \
+         idle: 2h10m, unexpected_data: pass, bounce: allow, on_failure: hold, passive: {ports: 32000-32999}, real_servers: [\n     \
          {name: one, address: 10.0.0.1, weight: 0, passive_ports: 31000-31999, active_port: 2020, mark: 0x10},\n     \
          {address: 10.0.0.2, active_ports: 32768-60999}]}\n\
          limits: {connection_packets: 7, client_packets: 7, client_connections: 5, client_sessions: 8, memory: 0x100000}\n\
@@ -109,7 +110,7 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!((cluster.ports.as_slice(), cluster.scheduler.as_str()), ([2121, 21].as_slice(), "sh"));
     assert_eq!((cluster.forwarding, cluster.pinhole_timeout), (ForwardingMethod::Dr, Duration::from_secs(90)));
     assert_eq!((cluster.unexpected_data, cluster.bounce), (UnexpectedData::Pass, Bounce::Allow));
-    assert_eq!(cluster.on_failure, OnFailure::Hold);
+    assert_eq!((cluster.on_failure, cluster.idle_control), (OnFailure::Hold, Some(Duration::from_secs(7800))));
     let one = &cluster.real_servers[0];
     assert_eq!((one.weight, one.active_port, one.mark), (0, Some(2020), Some(16)));
     assert_eq!(one.passive_ports, PortRange::new(31000, 31999).unwrap());
@@ -154,6 +155,9 @@ fn what_is_right_has_no_warning() {
          {address: 10.0.0.3, passive_ports: 1024-1025}]}\n",
         "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, passive: {ports: 1024}, real_servers: [{address: 10.0.0.1}]}]\n\
          limits: {client_packets: 1000, connection_packets: 1000, client_sessions: 4000000, sessions: 1}\n",
+        "clusters:\n  - {name: a, vips: [192.0.2.10], forwarding: nat, idle: 1d, passive: {ports: 3000}, real_servers: [{address: 10.0.0.1}]}\n  \
+         - {name: b, vips: [192.0.2.11], forwarding: nat, idle: 61s, passive: {ports: 3000}, real_servers: [{address: 10.0.0.2}]}\n\
+         kernel: {timeouts: {tcp: 60s}}\n",
     ] {
         let found = problems(text);
         assert!(found.is_empty(), "{found:#?}");

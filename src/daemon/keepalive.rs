@@ -1,4 +1,5 @@
-//! The keepalive thread: keeps idle control connections alive in IPVS for as long as their data connections live.
+//! The keepalive thread: keeps silent control connections alive in IPVS for as long as their data connections live, or as the cluster's
+//! `idle` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,9 +12,9 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::messages::{Message, Packets};
-use super::view::View;
+use super::view::{History, View};
 use crate::config::{Cluster, Config};
-use crate::keepalive::{ControlConnection, Idle, Keepalive, Quiet, SILENT, Sight};
+use crate::keepalive::{Ceiling, ControlConnection, ControlService, Idle, Keepalive, Quiet, SILENT, Sight};
 use crate::kernel::conntrack::{self, Patience};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::raw::{Raw, is_local};
@@ -48,7 +49,9 @@ impl KeepaliveThread {
     /// When the thread cannot be started.
     pub fn start(view: Arc<Mutex<View>>, packets: Packets) -> io::Result<Self> {
         let raw = Raw::open().inspect_err(|error| {
-            warn!("no keepalives: long transfers may lose their idle control connections: {error}");
+            warn!(
+                "no keepalives: long transfers may lose their idle control connections, and `idle` keeps none: {error}"
+            );
         });
         let ipvs = match Ipvs::connect() {
             Ok(ipvs) => ipvs,
@@ -150,9 +153,15 @@ impl Keeper {
         let tracked = if sight.quiet().iter().any(nat) { translated(&mut sight) } else { Ok(()) };
         sight.pair();
         self.ask(&mut sight);
-        let kept = keepalive.look((listed, self.now()), &sight);
-        let (controls, sent) = self.send(kept, |control| (control.client, control.vip));
-        self.tell(&controls);
+        let found = keepalive.look((listed, self.now()), &sight);
+        self.count(found.left, |history| &mut history.idle_left);
+        let mut sent = Ok(());
+        for some in found.kept.chunks(ASKED) {
+            let (controls, result) = self.send(some.to_vec(), |control| (control.client, control.vip));
+            keepalive.sent(self.now(), &controls, idle);
+            self.tell(&controls);
+            sent = sent.and(result);
+        }
         if !sight.wants_another() {
             return tracked.and(sent);
         }
@@ -197,21 +206,28 @@ impl Keeper {
 
     fn sight(&self, idle: Idle) -> Sight {
         let view = self.lock();
-        let controls = services(&view.config).map(|(vip, cluster)| (vip, cluster.forwarding)).collect();
-        Sight::new(controls, view.indexes.placements.iter().copied(), idle)
+        let service = |cluster: &Cluster| {
+            let Cluster { forwarding, idle_control, .. } = *cluster;
+            ControlService { forwarding, idle_control }
+        };
+        let controls = services(&view.config).map(|(vip, cluster)| (vip, service(cluster))).collect();
+        let limits = &view.config.limits;
+        let ceiling = Ceiling::within(limits.sessions, limits.client_sessions);
+        Sight::new(controls, view.indexes.placements.iter().copied(), idle, ceiling)
     }
 
     fn lock(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves out the sessions that have told that they transfer nothing.
+    /// Finds out which sessions have told that they transfer nothing.
     fn ask(&self, sight: &mut Sight) {
-        let sessions: Vec<_> = sight.quiet().iter().map(|quiet| session(&quiet.control)).collect();
+        let transferring = sight.quiet().iter().filter(|quiet| quiet.transfers);
+        let sessions: Vec<_> = transferring.map(|quiet| session(&quiet.control)).collect();
         let ask = |some: &[_]| self.packets.ask_and_wait(|answer| Message::MayTransfer(some.to_vec(), answer));
         let answers: Vec<bool> = sessions.chunks(ASKED).map_while(ask).flatten().collect();
         let mut may = answers.into_iter();
-        sight.retain(|_| may.next().unwrap_or(false));
+        sight.transfers(|_| may.next().unwrap_or(false));
     }
 
     /// Sends a keepalive for each, from the client to the VIP; returns those for which it did.
@@ -242,16 +258,24 @@ impl Keeper {
         if controls.is_empty() {
             return;
         }
-        let mut guard = self.lock();
-        let View { config, history, .. } = &mut *guard;
-        let names: BTreeMap<_, _> = services(config).map(|(vip, cluster)| (vip, &cluster.name)).collect();
-        for name in controls.iter().filter_map(|control| names.get(&control.vip)) {
-            let count = history.refreshed.entry((*name).clone()).or_default();
+        let mut counts: BTreeMap<SocketAddr, u64> = BTreeMap::new();
+        for control in controls {
+            let count = counts.entry(control.vip).or_default();
             *count = count.saturating_add(1);
         }
-        drop(guard);
+        self.count(counts, |history| &mut history.refreshed);
         // If the packet thread is gone, the daemon ends soon.
         let _ = self.packets.tell(Message::Refreshed(controls.iter().map(session).collect()));
+    }
+
+    /// Adds to a counter of each cluster.
+    fn count(&self, counts: BTreeMap<SocketAddr, u64>, counter: impl Fn(&mut History) -> &mut BTreeMap<String, u64>) {
+        let mut guard = self.lock();
+        let View { config, history, .. } = &mut *guard;
+        for (name, more) in services(config).filter_map(|(vip, cluster)| Some((&cluster.name, counts.get(&vip)?))) {
+            let count = counter(history).entry(name.clone()).or_default();
+            *count = count.saturating_add(*more);
+        }
     }
 }
 

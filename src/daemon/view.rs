@@ -47,8 +47,10 @@ pub struct History {
     pub reload_good: bool,
     /// When the configuration in force was read, seconds since the epoch.
     pub reloaded_at: f64,
-    /// How often an idle control connection was kept alive in IPVS, by cluster.
+    /// How often a silent control connection was kept alive in IPVS, by cluster.
     pub refreshed: BTreeMap<String, u64>,
+    /// How often one was not, since `idle` kept too many already.
+    pub idle_left: BTreeMap<String, u64>,
     /// Why the kernel's rows cannot be put right at present.
     pub complaint: Option<String>,
 }

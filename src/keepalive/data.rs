@@ -10,6 +10,11 @@ use crate::time::Time;
 /// IPVS tells when it forgets a connection in whole seconds.
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
+/// `now` minus `by`; the origin at the earliest.
+pub(super) fn before(now: Time, by: Duration) -> Time {
+    Time::from_millis(now.as_millis().saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+}
+
 /// The client's address, or a VIP, and the real server's.
 pub(super) type Pair = (IpAddr, IpAddr);
 
@@ -62,10 +67,7 @@ impl DataWatches {
             if silent_for >= SILENT {
                 continue;
             }
-            let since = Time::from_millis(
-                listed.as_millis().saturating_sub(u64::try_from(silent_for.as_millis()).unwrap_or(0)),
-            );
-            let since = old.map_or(since, |watch| watch.since);
+            let since = old.map_or_else(|| before(listed, silent_for), |watch| watch.since);
             self.0.insert((data.client, data.vip), DataWatch { since, expires: now + tcp });
             kept.push(*data);
         }

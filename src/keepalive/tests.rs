@@ -23,8 +23,14 @@ fn data(port: u16) -> Connection {
     connection(&format!("192.0.2.7:{port}"), "192.0.2.10:31000", "10.0.0.11:31000", 899)
 }
 
+/// Of a cluster without `idle`.
 fn sight(connections: &[Connection]) -> Sight {
-    let controls = BTreeMap::from([(at("192.0.2.10:21"), ForwardingMethod::Dr)]);
+    sight_of(connections, None, Ceiling { all: 0, of_client: 0 })
+}
+
+fn sight_of(connections: &[Connection], idle_control: Option<Duration>, ceiling: Ceiling) -> Sight {
+    let service = ControlService { forwarding: ForwardingMethod::Dr, idle_control };
+    let controls = BTreeMap::from([(at("192.0.2.10:21"), service)]);
     let passive_ports = PortRange::new(31000, 32999).unwrap();
     let placement = Placement {
         index: 0,
@@ -41,7 +47,7 @@ fn sight(connections: &[Connection]) -> Sight {
         passive_ports,
     };
     let second = Placement { server: 1, address: at("10.0.0.12:0").ip(), ..placement };
-    let mut sight = Sight::new(controls, [placement, second], IDLE);
+    let mut sight = Sight::new(controls, [placement, second], IDLE, ceiling);
     for connection in connections {
         let _ = sight.connection(connection);
     }
@@ -49,8 +55,8 @@ fn sight(connections: &[Connection]) -> Sight {
     sight
 }
 
-fn ports(kept: &[ControlConnection]) -> Vec<u16> {
-    kept.iter().map(|control| control.client.port()).collect()
+fn ports(found: &Looked) -> Vec<u16> {
+    found.kept.iter().map(|control| control.client.port()).collect()
 }
 
 /// When IPVS was asked, and when what it said is acted on.
@@ -67,8 +73,8 @@ fn a_silent_control_connection_lives_as_long_as_its_data_connection() {
         let kept = keepalive.look(time(look * STEP), &sight(&[control(5000, 900 - STEP - 1), data(6000)]));
         assert_eq!(ports(&kept), [5000], "look {look}");
     }
-    assert!(keepalive.look(time(100 * STEP), &sight(&[control(5000, 674)])).is_empty());
-    assert!(keepalive.look(time(105 * STEP), &sight(&[])).is_empty());
+    assert!(keepalive.look(time(100 * STEP), &sight(&[control(5000, 674)])).kept.is_empty());
+    assert!(keepalive.look(time(105 * STEP), &sight(&[])).kept.is_empty());
     assert!(keepalive.watches.is_empty());
 }
 
@@ -79,7 +85,7 @@ fn a_look_between_two_keepalives_loses_nothing() {
     for look in 1..100 {
         let (quiet, expires) = (look % 2 == 1, if look % 2 == 1 { 450 } else { 676 });
         let kept = keepalive.look(time(look * STEP), &sight(&[control(5000, expires), data(6000)]));
-        assert_eq!(!kept.is_empty(), quiet, "look {look}");
+        assert_eq!(!kept.kept.is_empty(), quiet, "look {look}");
     }
 }
 
@@ -149,7 +155,7 @@ fn others_behind_the_address_do_not_keep_a_dead_session() {
         let now = u64::from(look) * STEP;
         let dead = (forgotten > now).then(|| control(5000, forgotten - now));
         let seen: Vec<_> = dead.into_iter().chain([data(6000 + look)]).collect();
-        if !keepalive.look(time(now), &sight(&seen)).is_empty() {
+        if !keepalive.look(time(now), &sight(&seen)).kept.is_empty() {
             (forgotten, times) = (now + 900, times + 1);
         }
     }
@@ -180,9 +186,124 @@ fn sessions_that_fall_silent_together_share_what_is_remembered() {
     let mut keepalive = Keepalive::default();
     let all: Vec<_> = (0..1000).flat_map(|n| [control(5000 + n, 600), data(16000 + n)]).collect();
     for look in 0..4 {
-        assert_eq!(keepalive.look(time(look * STEP), &sight(&all)).len(), 1000);
+        assert_eq!(keepalive.look(time(look * STEP), &sight(&all)).kept.len(), 1000);
         assert_eq!(keepalive.chosen.len(), 1);
     }
+}
+
+const TWO_HOURS: Duration = Duration::from_secs(7200);
+const MANY: Ceiling = Ceiling { all: 1000, of_client: 1000 };
+
+/// What happens to a control connection that had its last packet at 0.
+#[derive(Default)]
+struct Story {
+    /// At which look it had another a moment ago.
+    spoke: Option<u64>,
+    /// Until which look a data connection lives.
+    transfers: u64,
+    /// From which look on the file has no `idle`.
+    reload: Option<u64>,
+    /// How long the keepalives of one look take, seconds.
+    sending: u64,
+}
+
+/// For how many seconds IPVS remembers it, with `idle: 2h`.
+fn life_of(story: &Story) -> u64 {
+    let (mut keepalive, mut forgotten, mut look) = (Keepalive::default(), 900, 0);
+    loop {
+        look += 1;
+        let now = look * STEP;
+        if story.spoke == Some(look) {
+            forgotten = now - 10 + 900;
+        }
+        if forgotten <= now {
+            return forgotten;
+        }
+        assert!(look < 200, "kept for ever");
+        let idle = story.reload.is_none_or(|from| look < from).then_some(TWO_HOURS);
+        let data = (look < story.transfers).then(|| data(6000));
+        let seen: Vec<_> = data.into_iter().chain([control(5000, forgotten - now)]).collect();
+        let seen = sight_of(&seen, idle, MANY);
+        let kept = keepalive.look(time(now), &seen).kept;
+        if !kept.is_empty() {
+            let sent = now + story.sending;
+            keepalive.sent(Time::ZERO + Duration::from_secs(sent), &kept, IDLE);
+            forgotten = sent + 900;
+        }
+    }
+}
+
+#[test]
+fn without_a_transfer_a_silent_session_lives_for_idle() {
+    // Two quarters of IPVS's timeout more, at most.
+    let within = |since: u64, life: u64| assert!((since + 7200..=since + 7200 + 450).contains(&life), "{since} {life}");
+    within(0, life_of(&Story::default()));
+    // Again as long since its last packet, and since its last transfer was seen.
+    within(20 * STEP - 10, life_of(&Story { spoke: Some(20), ..Story::default() }));
+    within(48 * STEP, life_of(&Story { transfers: 50, ..Story::default() }));
+    // Our own keepalive is no packet of theirs, also where many take a while.
+    within(0, life_of(&Story { sending: 30, ..Story::default() }));
+}
+
+#[test]
+fn a_reload_may_take_idle_away() {
+    assert_eq!(life_of(&Story { reload: Some(10), ..Story::default() }), 8 * STEP + 900);
+}
+
+#[test]
+fn a_connection_that_idle_keeps_has_no_data_connection_of_others() {
+    let mut keepalive = Keepalive::default();
+    let look = |keepalive: &mut Keepalive, number: u64, seen: &[Connection]| {
+        ports(&keepalive.look(time(number * STEP), &sight_of(seen, Some(TWO_HOURS), MANY)))
+    };
+    assert_eq!(look(&mut keepalive, 1, &[control(5000, 674)]), [5000]);
+    // Others behind its address transfer all the time.
+    let last = (2..100).take_while(|&number| {
+        let others = data(6000 + u16::try_from(number).unwrap());
+        !look(&mut keepalive, number, &[control(5000, 674), others]).is_empty()
+    });
+    let life = last.last().unwrap() * STEP + 900;
+    // At two looks one of theirs might have been its own.
+    assert!((7200..=7200 + 900 + u64::from(CHANCES + 1) * STEP).contains(&life), "{life}");
+}
+
+/// One client, or one host that forges, opens as many as it can and says nothing.
+#[test]
+fn idle_keeps_no_more_than_its_ceiling() {
+    let of =
+        |client: u8, port: u16| connection(&format!("192.0.2.{client}:{port}"), "192.0.2.10:21", "10.0.0.11:21", 674);
+    let ceiling = Ceiling::within(60, 20);
+    assert_eq!(ceiling, Ceiling { all: 30, of_client: 10 });
+    let mut keepalive = Keepalive::default();
+    let mut look = |number: u64, seen: &[Connection]| {
+        keepalive.look(time(number * STEP), &sight_of(seen, Some(TWO_HOURS), ceiling))
+    };
+    let mut flood: Vec<_> = (0..10_000).map(|port| of(7, 5000 + port)).collect();
+    let first = look(1, &flood);
+    assert_eq!((first.kept.len(), first.left.values().sum::<u64>()), (10, 9990));
+    // The same ones at each look: else none would stay.
+    flood.reverse();
+    let kept = |found: &Looked| found.kept.iter().copied().collect::<HashSet<_>>();
+    let second = look(2, &flood);
+    assert_eq!(kept(&second), kept(&first));
+    // Of all clients together, whoever they are; another client has its own share.
+    let others: Vec<_> = (8..200).flat_map(|client| [of(client, 5000), of(client, 5001)]).collect();
+    let third = look(3, &flood.iter().chain(&others).copied().collect::<Vec<_>>());
+    assert!(third.kept.len() == 30 && kept(&third).is_superset(&kept(&first)), "{}", third.kept.len());
+    // Transfers are not counted among them.
+    let busy: Vec<_> = (0..100).flat_map(|port| [of(7, 5000 + port), data(16_000 + port)]).collect();
+    assert_eq!(look(4, &busy).kept.len(), 100);
+}
+
+#[test]
+fn an_ipv6_client_is_its_network() {
+    let mut crowd = Crowd::default();
+    let ceiling = Ceiling { all: 100, of_client: 2 };
+    let mut admits = |address: &str| crowd.admits(address.parse().unwrap(), ceiling);
+    assert_eq!(
+        ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2"].map(&mut admits),
+        [true, true, false, true, true, true]
+    );
 }
 
 #[test]

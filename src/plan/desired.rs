@@ -12,9 +12,6 @@ use crate::state::sets::{Family, Name, Set, Value};
 use crate::state::{LocalAddress, Marks, Network, Rules, Service, State};
 use crate::steer::Placement;
 
-/// IPVS's default (`net/netfilter/ipvs/ip_vs_proto_tcp.c`, `tcp_timeouts[IP_VS_TCP_S_ESTABLISHED]`).
-const IPVS_TCP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-
 /// What the rules depend on.
 #[must_use]
 pub fn rules(config: &Config, indexes: &Indexes) -> Rules {
@@ -38,7 +35,7 @@ pub fn rules(config: &Config, indexes: &Indexes) -> Rules {
         marks,
         queue: config.kernel.queue,
         nat: config.clusters.iter().any(|cluster| cluster.forwarding == ForwardingMethod::Nat),
-        idle: idle(config),
+        idle: config.kernel.tcp_timeout(),
         pinhole_timeouts: timeouts,
         networks: networks(config),
         connection_packets: config.limits.connection_packets,
@@ -55,12 +52,6 @@ fn networks(config: &Config) -> Vec<Network> {
     });
     let several = of_vips.filter(|network| network.length < if network.family == Family::V4 { 32 } else { 128 });
     several.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-/// How long IPVS keeps an idle TCP connection.
-#[must_use]
-pub fn idle(config: &Config) -> Duration {
-    config.kernel.timeouts.as_ref().map_or(IPVS_TCP_TIMEOUT, |timeouts| timeouts.tcp)
 }
 
 /// Every row that should stand.

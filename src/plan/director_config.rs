@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::advertised::Advertised;
-use super::desired;
 use super::mark_index::{self, Indexes};
 use crate::config::{Cluster, Config};
 use crate::director::{self, Policies, SessionLimits, Setup};
@@ -29,7 +28,7 @@ pub fn setup(config: &Config, indexes: &Indexes, advertised: &Advertised, servic
             memory: config.limits.memory,
         },
         services: services.to_vec(),
-        idle: desired::idle(config),
+        idle: config.kernel.tcp_timeout(),
     }
 }
 

@@ -4,6 +4,7 @@ mod active;
 mod checker;
 mod clients;
 mod failing;
+mod idle;
 mod limits;
 mod ranges;
 mod routers;
@@ -32,6 +33,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         one.servers();
         one.combinations();
         failing::within(&one);
+        idle::within(&one, &config.kernel);
     }
     limits::check(&config.limits, checker);
     let fits = indexes(config, checker);

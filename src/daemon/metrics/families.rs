@@ -40,7 +40,7 @@ metrics! {
     BLIND_SESSIONS = "ftpdirector_blind_sessions_total" ["cluster", "reason"]
         "Sessions whose control connection could no longer be read (memory: up to the next line).";
     LIMITED = "ftpdirector_limited_total" ["cluster", "limit"]
-        "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory); packets that passed because a limit had no place left to count them (full).";
+        "Over one of `limits`: control packets dropped (connection_packets, client_packets, and SYNs: client_connections; TCP repeats them) or passed unread (client_sessions), sessions that lost what was kept for them (memory), silent control connections that were not kept since too many were (idle); packets that passed because a limit had no place left to count them (full).";
     FRAGMENTS_DROPPED = "ftpdirector_fragments_dropped_total" ["cluster"]
         "Fragments to a control port: dropped, since they cannot be read.";
     LANDINGS_LOGGED = "ftpdirector_landings_logged_total" []
@@ -77,7 +77,7 @@ metrics! {
     IPVS_PACKETS = "ftpdirector_ipvs_packets_total" ["cluster", "server", "connection", "direction"]
         "Packets that IPVS forwarded; out (from the real server) in NAT only.";
     REFRESHED = "ftpdirector_refreshed_total" ["cluster"]
-        "Keepalives sent for idle control connections with a live data connection.";
+        "Keepalives sent for silent control connections: those with a live data connection, and those that `idle` keeps.";
     CONFIG_RELOAD_SUCCESS = "ftpdirector_config_reload_success" []
         "1 if the last reload was good, 0 if the old configuration went on.";
     CONFIG_RELOAD_TIMESTAMP = "ftpdirector_config_reload_timestamp_seconds" []

@@ -185,6 +185,8 @@ impl Scrape<'_> {
             for limit in ["client_sessions", "memory"] {
                 limited.with_label_values(&[cluster.name.as_str(), limit]);
             }
+            let left = self.history.idle_left.get(&cluster.name).copied().unwrap_or_default();
+            limited.with_label_values(&[cluster.name.as_str(), "idle"]).inc_by(left);
         }
         for (cluster, limit, count) in &self.kernel.limited {
             limited.with_label_values(&[cluster.as_str(), limit]).inc_by(*count);

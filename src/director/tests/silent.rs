@@ -38,6 +38,50 @@ fn a_blind_session_may_have_a_data_connection() {
     assert!(may(&director, &wire));
 }
 
+/// `idle` keeps it in IPVS for longer than IPVS does by itself; what it transfers then must find its rows.
+#[test]
+fn under_tls_the_rows_stand_while_ipvs_has_the_silent_connection() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr, ForwardingMethod::Tun] {
+        let mut director = director(forwarding, false);
+        let mut wire = Wire::new(client(), 0, forwarding);
+        // Until when the kernel has each row.
+        let mut rows = HashMap::new();
+        let mut write = |now: Time, actions: &[Action]| {
+            for action in actions {
+                let Action::Rows { changes, .. } = action else { continue };
+                for change in changes {
+                    match change {
+                        RowChange::Put(row, left) | RowChange::Refresh(row, left) => {
+                            rows.insert((row.set, row.key.clone()), now + *left);
+                        }
+                        RowChange::Delete(set, key) => drop(rows.remove(&(*set, key.clone()))),
+                    }
+                }
+            }
+            rows.values().filter(|until| **until > now).count()
+        };
+        write(Time::ZERO, &wire.says(&mut director, Time::ZERO, "AUTH TLS\r\n").2);
+        if forwarding == ForwardingMethod::Nat {
+            write(Time::ZERO, &wire.hears(&mut director, Time::ZERO, "234 go on\r\n").2);
+        }
+        let all = write(Time::ZERO, &wire.says(&mut director, Time::ZERO, "\u{16}\u{3}\u{1}\u{0}\u{5}hello").2);
+        let expected = match forwarding {
+            ForwardingMethod::Nat => 3,
+            ForwardingMethod::Dr => 2,
+            ForwardingMethod::Tun => 1,
+        };
+        assert_eq!(all, expected, "{forwarding:?}");
+        for second in 1..7200 {
+            let (now, mut actions) = (Time::ZERO + Duration::from_secs(second), Vec::new());
+            director.tick(now, &mut actions);
+            if second % 225 == 1 {
+                director.confirmed(now, wire.client, wire.far_end(), &mut actions);
+            }
+            assert_eq!(write(now, &actions), expected, "{forwarding:?} after {second} s");
+        }
+    }
+}
+
 #[test]
 fn we_remember_a_silent_session_as_long_as_ipvs_does() {
     let mut director = director(ForwardingMethod::Dr, false);

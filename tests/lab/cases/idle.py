@@ -1,11 +1,12 @@
-"""A control connection lives in IPVS as long as its data connection does, however long it is silent; no other does."""
+"""How long a silent control connection lives in IPVS: as long as its data connection, without one for the cluster's `idle`."""
 
 import ftplib
 import threading
 import time
 from pathlib import Path
 
-from ftpload import Session, session_at
+from daemon import ftpdirector
+from ftpload import MODES, Session, session_at
 from hosts import poll
 from realserver import BIG, TLS, make_certificate
 from selection import long
@@ -128,6 +129,75 @@ def control_ports(net):
         lines = Path("/proc/thread-self/net/ip_vs_conn").read_text().splitlines()[1:]
     words = [line.split() for line in lines]
     return {int(word[2], 16) for word in words if int(word[4], 16) == 21}
+
+
+@long
+def test_nat_silent_sessions():
+    """The daemon is killed before the silence: the next one has never heard these sessions."""
+    make_certificate()
+    with Topology("nat", servers=2, vsftpd=TLS) as net:
+        daemon = net.start_daemon(with_idle(net, "60s")).wait_ready()
+        clear, tls, forgotten = silent_sessions(net)
+        daemon.kill9()
+        daemon = net.start_daemon(with_idle(net, "60s")).wait_ready()
+        silence()
+        serves(net, clear, MODES)
+        serves(net, tls, ("EPSV", "EPRT"))
+        is_forgotten_alone(net, forgotten, clear, tls)
+        assert daemon.metrics().sum("ftpdirector_limited_total", limit="idle") == 0
+
+
+@long
+def test_dr_silent_sessions():
+    """A reload brings `idle`. Another client has more sessions than are kept of one: half of its `client_sessions`."""
+    make_certificate()
+    with Topology("dr", servers=2, vsftpd=TLS) as net:
+        limits = "limits: {client_sessions: 8}\n"
+        daemon = net.start_daemon(with_idle(net, "null") + limits).wait_ready()
+        clear, tls, forgotten = silent_sessions(net)
+        with net.client2.enter():
+            many = [Session(net.vip, timeout=60) for _ in range(7)]
+        daemon.config.write_text(with_idle(net, "60s") + limits)
+        done = ftpdirector(net.director, "reload", "--config", daemon.config)
+        assert done.returncode == 0, done.stderr
+        silence()
+        assert len({port_of(session) for session in many} & control_ports(net)) == 4, control_ports(net)
+        serves(net, clear, MODES)
+        serves(net, tls, ("EPSV", "PASV"))
+        is_forgotten_alone(net, forgotten, clear, tls)
+        metrics = daemon.metrics()
+        assert metrics.sum(REFRESHED, cluster="lab") > 7, metrics
+        assert metrics.sum("ftpdirector_limited_total", limit="idle") >= 3, metrics
+
+
+def with_idle(net, idle):
+    """No pinhole outlives the silence but for its session."""
+    return net.config([f"idle: {idle}", "pinhole_timeout: 5s"]) + timeout(15)
+
+
+def silent_sessions(net):
+    """Three that have told that they transfer nothing, the second under TLS."""
+    with net.client1.enter():
+        return session_at(net.vip, "rs1"), session_at(net.vip, "rs2", tls=True), session_at(net.vip, "rs1")
+
+
+def silence():
+    # What they wait for is time: IPVS's timeout, nearly three times.
+    time.sleep(40)
+
+
+def serves(net, session, modes):
+    """New data connections of a session, each from its own server."""
+    for mode in modes:
+        with net.client1.enter():
+            content = session.fetch(session.announce(mode)).decode().strip()
+        assert content == session.server, f"{mode}: {content}, not {session.server}"
+
+
+def is_forgotten_alone(net, forgotten, *others):
+    """It has been silent for longer than `idle`; the others have spoken since."""
+    poll(lambda: port_of(forgotten) not in control_ports(net), what="the end of a silent control connection in IPVS")
+    assert {port_of(session) for session in others} <= control_ports(net)
 
 
 def test_nat_silent_data():
