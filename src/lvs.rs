@@ -92,6 +92,20 @@ impl PortRange {
     pub const fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
+
+    /// The same ports in ranges that do not overlap, in order.
+    #[must_use]
+    pub fn merged(mut ranges: Vec<Self>) -> Vec<Self> {
+        ranges.sort_unstable();
+        let mut merged: Vec<Self> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if last.overlaps(range) => last.last = last.last.max(range.last),
+                _ => merged.push(range),
+            }
+        }
+        merged
+    }
 }
 
 impl fmt::Display for PortRange {

@@ -2,6 +2,7 @@
 //!
 //! A [`Config`] that exists is valid: nothing downstream checks it again.
 
+mod calling;
 mod check;
 mod file;
 mod model;

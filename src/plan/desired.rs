@@ -67,6 +67,7 @@ pub fn rows(config: &Config, indexes: &Indexes, availability: &Availability) -> 
         }
     }
     calling_ports(config, indexes, &mut state);
+    active_alone(config, indexes, &mut state);
     for placement in &indexes.placements {
         server_rows(config, placement, indexes, &mut state);
         if let Some((cluster, server)) = config.at(placement)
@@ -183,23 +184,8 @@ impl Vip<'_> {
     /// The passive ports that the configuration declares, without overlaps (an interval set holds none).
     fn declared_ranges(&self) -> Vec<PortRange> {
         let servers = self.cluster.servers(self.vip).map(|(_, server)| server.passive_ports);
-        merged(servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect())
+        PortRange::merged(servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect())
     }
-}
-
-/// The same ports in ranges that do not overlap, in order.
-fn merged(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
-    ranges.sort_unstable();
-    let mut merged: Vec<PortRange> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if last.overlaps(range) => {
-                *last = PortRange::new(last.first(), last.last().max(range.last())).unwrap_or(*last);
-            }
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 /// The ports that servers call from, with the tag of the VIP's first such cluster: clusters at one VIP may share them.
@@ -213,9 +199,26 @@ fn calling_ports(config: &Config, indexes: &Indexes, state: &mut State) {
         }
     }
     for (vip, (tag, ranges)) in at_vip {
-        for range in merged(ranges) {
+        for range in PortRange::merged(ranges) {
             let key = vec![Value::Address(vip), Value::Ports(range)];
             state.element(Set::of(Name::CallingPorts, vip), key, vec![tag]);
+        }
+    }
+}
+
+/// The active ports that one server alone calls from, where what no session of this director expects may pass: the control
+/// connection may be at another one.
+fn active_alone(config: &Config, indexes: &Indexes, state: &mut State) {
+    let alone = config.called_from_by_one();
+    for placement in &indexes.placements {
+        let Some((cluster, server)) = config.at(placement).filter(|(cluster, _)| cluster.steers_by_port()) else {
+            continue;
+        };
+        let data = Value::Mark(marks(config).data(placement.index));
+        let ports = cluster.ports.iter().map(|&port| server.calls_from(port));
+        for port in ports.filter(|&port| alone.contains(&(placement.vip, port))) {
+            let key = vec![Value::Address(placement.vip), Value::Port(port)];
+            state.element(Set::of(Name::ActiveAlone, placement.vip), key, vec![data]);
         }
     }
 }

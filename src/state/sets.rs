@@ -92,6 +92,9 @@ pub enum Name {
     ActivePorts,
     /// data mark . VIP's ports that the server calls from (`active_ports`, DR, TUN).
     ActiveRanges,
+    /// VIP . active port of one server alone → its data mark (`unexpected_data: pass`; DR, TUN): a SYN-ACK to it that no session
+    /// expects passes.
+    ActiveAlone,
     /// VIP . ports that any of its servers calls from (`active_ports`, DR, TUN) → tag; a SYN to them is unexpected.
     CallingPorts,
     /// server . active port → tag (NAT); a SYN from it that no session expects would leak its private source.
@@ -233,6 +236,7 @@ pub const SETS: &[Spec] = &[
     both!(PersistentActive, "persistent_active", &[Address, Port], &[Address], Static),
     both!(ActivePorts, "active_ports", &[Address, Port], &[Mark], Static),
     Spec { key: &[Mark, Port], ..once(Name::ActiveRanges, "active_ranges", Interval) },
+    both!(ActiveAlone, "active_alone", &[Address, Port], &[Mark], Static),
     both!(CallingPorts, "calling_ports", &[Address, Port], &[Mark], Interval),
     both!(NatActive, "nat_active", &[Address, Port], &[Mark], Static),
     both!(ActiveServers, "active_servers", &[Address, Address], &[Mark], Static),

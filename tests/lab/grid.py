@@ -185,11 +185,7 @@ class Grid:
     def _config(self):
         more = ["health_check: {kind: none}"]
         ipv6 = self.net.config(more, ipv6=True).removeprefix("clusters:\n").replace("name: lab", "name: lab6")
-        text = self.net.config(more) + ipv6
-        own = self.by_kind["vsftpd"]
-        if own.active_port != 20:
-            text = text.replace(f"{{name: {own.name},", f"{{name: {own.name}, active_port: {own.active_port},")
-        return text
+        return self.net.config(more) + ipv6
 
     def try_all(self, cells):
         """Tries the cells that are possible, every client's one after the other, the clients at the same time."""

@@ -236,8 +236,12 @@ class Topology:
         for server in self.servers:
             low, high = server.passive_ports
             address = server.address6 if ipv6 else server.address
-            # In NAT the director sees whom a server calls, whatever port it calls from.
-            calls = ", active_ports: 32768-60999" if server.calls_from_any_port and self.forwarding != "nat" else ""
+            calls = ""
+            if server.active_port != 20:
+                calls = f", active_port: {server.active_port}"
+            elif server.calls_from_any_port and self.forwarding != "nat":
+                # In NAT the director sees whom a server calls, whatever port it calls from.
+                calls = ", active_ports: 32768-60999"
             lines.append(f"      - {{name: {server.name}, address: '{address}', passive_ports: {low}-{high}{calls}}}")
         return "\n".join(lines) + "\n"
 

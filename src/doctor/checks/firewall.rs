@@ -69,8 +69,8 @@ fn finding(place: &RulePlace, trouble: &Trouble) -> Finding {
 
 /// Accepts the packets before the rule that drops them.
 fn cure(place: &RulePlace, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> String {
-    let lines =
-        accept.iter().map(|(start, ports)| (start, merged(ports))).map(|(start, ports)| match place.iptables() {
+    let lines = accept.iter().map(|(start, ports)| (start, PortRange::merged(ports.iter().copied().collect()))).map(
+        |(start, ports)| match place.iptables() {
             Some((command, table, chain)) => iptables(command, table, chain, (start, &ports)),
             None => {
                 let listed: Vec<String> = ports.iter().map(ToString::to_string).collect();
@@ -86,22 +86,9 @@ fn cure(place: &RulePlace, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> St
                     None => format!("nft add rule {} {matched} accept", place.chain),
                 }
             }
-        });
+        },
+    );
     lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The ports in ranges that do not overlap: nft takes no overlaps between braces.
-fn merged(ports: &BTreeSet<PortRange>) -> Vec<PortRange> {
-    let mut merged: Vec<PortRange> = Vec::new();
-    for &range in ports {
-        match merged.last_mut() {
-            Some(last) if last.overlaps(range) => {
-                *last = PortRange::new(last.first(), last.last().max(range.last())).unwrap_or(*last);
-            }
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 fn iptables(command: &str, table: &str, chain: &str, (start, ports): (&str, &[PortRange])) -> String {

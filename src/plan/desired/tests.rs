@@ -58,6 +58,25 @@ fn ports_that_servers_call_from_are_nobodys_to_call() {
 }
 
 #[test]
+fn a_port_of_its_own_says_which_server_calls_where_what_is_unexpected_passes() {
+    let mut config = sample::config(ForwardingMethod::Dr);
+    config.clusters[0].ports = vec![21, 2121];
+    for (server, port) in config.clusters[0].real_servers.iter_mut().zip([2021, 2022, 2022]) {
+        server.active_port = Some(port);
+    }
+    let made =
+        |config: &Config| words(config).into_iter().filter(|word| word.contains("active_alone")).collect::<Vec<_>>();
+    assert!(made(&config).is_empty());
+    config.clusters[0].unexpected_data = UnexpectedData::Pass;
+    assert_eq!(made(&config), ["nft add element inet ftpdirector active_alone4 { 192.0.2.10 . 2021 : 0x0f700000 }"]);
+    config.clusters[0].persistence = Some(Duration::from_secs(300));
+    assert!(made(&config).is_empty(), "its mark stands for active ports");
+    config.clusters[0].persistence = None;
+    config.clusters[0].forwarding = ForwardingMethod::Nat;
+    assert!(made(&config).is_empty());
+}
+
+#[test]
 fn shared_ranges_are_declared_once_and_belong_to_nobody() {
     let mut config = sample::config(ForwardingMethod::Nat);
     for (server, (first, last)) in config.clusters[0].real_servers.iter_mut().zip([(100, 200), (150, 300), (100, 200)])

@@ -192,6 +192,54 @@ def answers(net, port, packets):
     return False
 
 
+def test_dr_an_active_port_of_its_own_needs_no_row():
+    an_active_port_of_its_own_needs_no_row("dr")
+
+
+@long
+def test_tun_an_active_port_of_its_own_needs_no_row():
+    an_active_port_of_its_own_needs_no_row("tun")
+
+
+@long
+def test_ipv6_dr_an_active_port_of_its_own_needs_no_row():
+    an_active_port_of_its_own_needs_no_row("dr", ipv6=True)
+
+
+def an_active_port_of_its_own_needs_no_row(forwarding, ipv6=False):
+    """With `unexpected_data: pass` anyone's SYN-ACK gets to the port that one server alone calls from, and opens nothing else."""
+    alone, shared = 2021, 2022
+    net = Topology(forwarding)
+    for server, port in zip(net.servers, (alone, shared, shared)):
+        server.active_port = port
+    with net:
+        daemon = net.start_daemon(net.config(["unexpected_data: pass"], ipv6)).wait_ready()
+        vip, own = (net.vip6, net.client1.address6) if ipv6 else (net.vip, net.client1.address)
+        with services(net.servers[0], SECRET, alone), services(net.servers[1], SECRET, shared):
+            for port in (alone, shared, SECRET, net.servers[0].passive_ports[0]):
+                send(net.client1, segment((own, OWN), (vip, port), SYN | ACK))
+                known = (OWN, port) in connections(net)
+                assert known == (port == alone), f"port {port}: IPVS knows the connection: {known}"
+            # From then on IPVS has an entry for these two ends. Nothing that begins a connection may follow it.
+            syn = segment((own, OWN), (vip, alone), SYN)
+            ways = {"a SYN": [syn], "a SYN with FIN": [segment((own, OWN), (vip, alone), SYN | FIN)]}
+            if not ipv6:
+                assert answers(net, 21, [segment((own, OWN), (vip, 21), SYN)])
+                ways |= {"8 bytes of a SYN": fragments(syn), "16 bytes of a SYN": fragments(syn, 16)}
+                for what, packets in ways.items():
+                    assert not answers(net, alone, packets), f"{what} and the rest got an answer from port {alone}"
+            assert not reaches(net, vip, alone, OWN), f"the client reached port {alone} of the real server"
+        unexpected = daemon.metrics().sum("ftpdirector_unexpected_data_total")
+        assert unexpected >= 3, unexpected
+        # Nobody reads the PORT.
+        daemon.kill9()
+        for client in (net.client1, net.client2):
+            with client.enter():
+                session = session_at(vip, "rs1")
+                for _ in range(2):
+                    assert session.fetch(session.announce("EPRT")).decode().strip() == "rs1"
+
+
 def test_dr_persistence_opens_no_active_port():
     persistence_opens_no_active_port("dr")
 
