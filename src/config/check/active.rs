@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::checker::{Checker, One};
+use super::ranges::all_of;
 use crate::config::file::Origin;
-use crate::config::model::Config;
+use crate::config::model::{Config, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
 /// VIP → control port → name of the cluster that has the port.
@@ -94,6 +95,36 @@ fn holder(config: &Config, at: usize, vip: IpAddr, port: u16) -> Option<String> 
             .find(|server| server.passive_ports != PortRange::UNPRIVILEGED && server.passive_ports.contains(port))?;
         Some(format!("in the passive range {} of {} in {}", ranged.passive_ports, ranged.name, other.name))
     })
+}
+
+/// What may pass without a row of its session goes where its port says; servers that share the port they call from are not told
+/// apart so.
+pub(super) fn unexpected(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
+    let alone = config.called_from_by_one();
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        let one = One { cluster, origin, checker };
+        let sound = ["vips", "ports", "unexpected_data", "persistence"].iter().all(|key| one.sound(key))
+            && ["address", "active_port", "active_ports"].iter().all(|key| one.servers_sound(key));
+        if one.forwarding().filter(|_| sound && cluster.steers_by_port()).is_none() {
+            continue;
+        }
+        let known = |server: &&RealServer| {
+            let mut vips = cluster.vips.iter().filter(|vip| is_ipv6(**vip) == is_ipv6(server.address));
+            let known = |vip| cluster.ports.iter().all(|&port| alone.contains(&(vip, server.calls_from(port))));
+            server.active_ports.is_none() && vips.all(|&vip| known(vip))
+        };
+        let unknown = cluster.real_servers.iter().filter(|server| !known(server));
+        let names: Vec<&str> = unknown.map(|server| server.name.as_str()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let what = format!(
+            "active data connections of {} come from ports that do not say which server calls: those whose PORT this director has not read (another director has, or no daemon ran) are dropped",
+            all_of(&names)
+        );
+        let cure = "a port of its own for each server, `active_port: 2021`, 2022, … here and in the server (vsftpd: ftp_data_port=2021), and no `active_ports`";
+        one.warning(&one.path("unexpected_data"), what, cure);
+    }
 }
 
 /// With persistence, server and active port alone say which VIP becomes their source: the first that has them.

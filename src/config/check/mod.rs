@@ -45,6 +45,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
     active::ports(config, origins, checker);
     if fits {
         active::declared(config, origins, checker);
+        active::unexpected(config, origins, checker);
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
             let one = One { cluster, origin, checker };
             ranges::within(&one);
@@ -228,6 +229,16 @@ fn marks(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
             }
             seen.entry(mark).or_insert(path);
         }
+    }
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        let one = One { cluster, origin, checker };
+        let without = cluster.real_servers.iter().position(|server| server.mark.is_none());
+        let Some(index) = without.filter(|_| !seen.is_empty() && one.servers_sound("mark")) else { continue };
+        let what = format!(
+            "{} has no mark and others have: directors that share connections may mean different servers by one mark",
+            cluster.real_servers[index].name
+        );
+        one.warning(&one.server_path(index, "mark"), what, "a mark for every server of the file, or for none");
     }
 }
 
