@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::firewall::Ruleset;
 use crate::config::{Cluster, Config, Problem};
-use crate::kernel::ipvs::ListedService;
+use crate::kernel::ipvs::{ListedService, SyncDaemon};
 
 /// Everything that the checks look at.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,8 @@ pub struct Facts {
     pub policies: Vec<RoutingRule>,
     /// Virtual services that ftpdirector did not make.
     pub foreign: Vec<ListedService>,
+    /// The kernel's connection synchronisation: what runs of its two daemons.
+    pub sync_daemons: Vec<SyncDaemon>,
     /// Where programs of this machine listen, `ss -ltn`.
     pub listening: Vec<SocketAddr>,
     /// keepalived's files: name, text.

@@ -34,6 +34,8 @@ const SYSCTLS: &[&str] = &[
     "net/ipv4/vs/conn_reuse_mode",
     "net/ipv4/vs/expire_quiescent_template",
     "net/ipv4/vs/sloppy_tcp",
+    "net/ipv4/vs/sync_threshold",
+    "net/ipv4/vs/sync_refresh_period",
     "net/ipv4/vs/secure_tcp",
     "net/ipv4/vs/drop_entry",
     "net/ipv4/vs/drop_packet",
@@ -258,10 +260,11 @@ fn services(facts: &mut Facts) {
     let marks = mark_index::marks(config);
     let read = || {
         let table = read_state::table(&mut Elements::connect()?, None)?;
-        read_state::read(&mut Ipvs::connect()?, &table, marks, &BTreeSet::new())
+        let mut ipvs = Ipvs::connect()?;
+        Ok::<_, KernelError>((read_state::read(&mut ipvs, &table, marks, &BTreeSet::new())?.1, ipvs.sync_daemons()?))
     };
     match read() {
-        Ok((_, foreign)) => facts.foreign = foreign,
+        Ok((foreign, daemons)) => (facts.foreign, facts.sync_daemons) = (foreign, daemons),
         Err(error) => facts.unseen.push(Unseen {
             need: Some(Need::Services),
             tried: "ipvsadm -L -n".into(),

@@ -13,9 +13,9 @@ use neli::types::{Buffer, GenlBuffer};
 use neli::utils::Groups;
 
 use super::abi::ip_vs::{
-    IPVS_CMD_DEL_DEST, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_CONFIG, IPVS_CMD_GET_DEST, IPVS_CMD_GET_SERVICE,
-    IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST, IPVS_CMD_SET_SERVICE,
-    IPVS_GENL_NAME, IPVS_GENL_VERSION,
+    IPVS_CMD_DEL_DEST, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_CONFIG, IPVS_CMD_GET_DAEMON, IPVS_CMD_GET_DEST,
+    IPVS_CMD_GET_SERVICE, IPVS_CMD_NEW_DEST, IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_CONFIG, IPVS_CMD_SET_DEST,
+    IPVS_CMD_SET_SERVICE, IPVS_GENL_NAME, IPVS_GENL_VERSION,
 };
 use super::netlink::{Acknowledgement, set_option};
 use super::{Errno, KernelError};
@@ -24,7 +24,7 @@ use crate::lvs::{Destination, ServiceKey, Timeouts, VirtualService};
 mod listed;
 mod wire;
 
-pub use listed::{ListedDestination, ListedService};
+pub use listed::{ListedDestination, ListedService, SyncDaemon, SyncRole};
 
 use wire::Attributes;
 
@@ -83,6 +83,15 @@ impl Ipvs {
             listed.destinations = replies.iter().filter_map(|r| wire::parse_destination(&key, r.attrs())).collect();
         }
         Ok(services)
+    }
+
+    /// `ipvsadm -l --daemon`: the sync daemons of this network namespace, one of each role at most.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn sync_daemons(&mut self) -> Result<Vec<SyncDaemon>, KernelError> {
+        let replies = self.request("ipvsadm -l --daemon", IPVS_CMD_GET_DAEMON, NlmF::DUMP, Attributes::new())?;
+        Ok(replies.iter().filter_map(|reply| wire::parse_sync_daemon(reply.attrs())).collect())
     }
 
     /// `ipvsadm -A`: adds a service without real servers.

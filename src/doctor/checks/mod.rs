@@ -1,6 +1,7 @@
 //! The checks: pure functions over [`Facts`]. A new check is a row here.
 
 mod clusters;
+mod directors;
 mod firewall;
 mod machine;
 mod marks;
@@ -100,6 +101,24 @@ pub const ALL: &[Check] = &[
     },
     Check { name: "tls", good: "TLS sessions can be steered", needs: CONFIG, run: clusters::tls },
     Check { name: "conn-reuse", good: "reused client ports find a live server", needs: BOTH, run: clusters::reuse },
+    Check {
+        name: "sync",
+        good: "several directors know of each other's connections",
+        needs: SERVICES,
+        run: directors::sync,
+    },
+    Check {
+        name: "sync-marks",
+        good: "directors that share connections mean the same servers by a mark",
+        needs: SERVICES,
+        run: directors::marks,
+    },
+    Check {
+        name: "sync-period",
+        good: "other directors hear of sessions in time",
+        needs: &[Need::Services, Need::Sysctls, Need::Configuration],
+        run: directors::period,
+    },
     Check {
         name: "quiescent",
         good: "drained servers lose their persistent clients",

@@ -4,11 +4,18 @@ use serde_json::json;
 
 use super::super::{Facts, Finding, Severity, examine, sample};
 use super::ALL;
+use crate::kernel::ipvs::SyncRole;
 use crate::lvs::PortRange;
 
+mod directors;
 mod rows;
 
-use rows::{ROWS, rule, second_interface};
+use directors::{several_directors, sync_daemon};
+use rows::{Row, rule, second_interface};
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    rows::ROWS.iter().chain(directors::ROWS)
+}
 
 /// Everything that is not good.
 fn found(facts: &Facts) -> Vec<Finding> {
@@ -17,7 +24,7 @@ fn found(facts: &Facts) -> Vec<Finding> {
 
 #[test]
 fn one_thing_wrong_is_one_finding_with_its_cure() {
-    for (number, (check, machine, harm, severity, evidence, cure)) in ROWS.iter().enumerate() {
+    for (number, (check, machine, harm, severity, evidence, cure)) in rows().enumerate() {
         let mut facts = machine();
         harm(&mut facts);
         let findings = found(&facts);
@@ -34,7 +41,7 @@ fn one_thing_wrong_is_one_finding_with_its_cure() {
 #[test]
 fn every_check_has_a_row() {
     for check in ALL {
-        assert!(ROWS.iter().any(|row| row.0 == check.name), "{} is not tested", check.name);
+        assert!(rows().any(|row| row.0 == check.name), "{} is not tested", check.name);
     }
 }
 
@@ -76,6 +83,16 @@ fn harmless_things_are_no_findings() {
             rule(f, "input", json!([ssh, {"drop": null}]));
         }),
         (sample::dr, |f| rule(f, "prerouting", json!([{"notrack": null}]))),
+        // keepalived's master tells, and its backup hears.
+        (sample::dr, |f| {
+            several_directors(f);
+            f.keepalived.push(("k.conf".into(), "global_defs {\n    lvs_sync_daemon eth1 ftp id 21\n}".into()));
+            f.sync_daemons = vec![sync_daemon(SyncRole::Backup)];
+        }),
+        (sample::dr, |f| {
+            several_directors(f);
+            f.sync_daemons = vec![sync_daemon(SyncRole::Master), sync_daemon(SyncRole::Backup)];
+        }),
         // Other addresses, other ports, and no range that anyone has declared.
         (sample::nat, |f| {
             let servers = &mut f.config.as_mut().expect("a configuration").clusters[0].real_servers;

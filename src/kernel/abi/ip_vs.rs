@@ -12,6 +12,9 @@ pub const IP_VS_CONN_F_LOCALNODE: u32 = 0x0001;
 pub const IP_VS_CONN_F_TUNNEL: u32 = 0x0002;
 pub const IP_VS_CONN_F_DROUTE: u32 = 0x0003;
 
+pub const IP_VS_STATE_MASTER: u32 = 0x0001;
+pub const IP_VS_STATE_BACKUP: u32 = 0x0002;
+
 pub const IPVS_CMD_NEW_SERVICE: u8 = 1;
 pub const IPVS_CMD_SET_SERVICE: u8 = 2;
 pub const IPVS_CMD_DEL_SERVICE: u8 = 3;
@@ -20,11 +23,13 @@ pub const IPVS_CMD_NEW_DEST: u8 = 5;
 pub const IPVS_CMD_SET_DEST: u8 = 6;
 pub const IPVS_CMD_DEL_DEST: u8 = 7;
 pub const IPVS_CMD_GET_DEST: u8 = 8;
+pub const IPVS_CMD_GET_DAEMON: u8 = 11;
 pub const IPVS_CMD_SET_CONFIG: u8 = 12;
 pub const IPVS_CMD_GET_CONFIG: u8 = 13;
 
 pub const IPVS_CMD_ATTR_SERVICE: u16 = 1;
 pub const IPVS_CMD_ATTR_DEST: u16 = 2;
+pub const IPVS_CMD_ATTR_DAEMON: u16 = 3;
 pub const IPVS_CMD_ATTR_TIMEOUT_TCP: u16 = 4;
 pub const IPVS_CMD_ATTR_TIMEOUT_TCP_FIN: u16 = 5;
 pub const IPVS_CMD_ATTR_TIMEOUT_UDP: u16 = 6;
@@ -51,6 +56,10 @@ pub const IPVS_DEST_ATTR_INACT_CONNS: u16 = 8;
 pub const IPVS_DEST_ATTR_PERSIST_CONNS: u16 = 9;
 pub const IPVS_DEST_ATTR_ADDR_FAMILY: u16 = 11;
 pub const IPVS_DEST_ATTR_STATS64: u16 = 12;
+
+pub const IPVS_DAEMON_ATTR_STATE: u16 = 1;
+pub const IPVS_DAEMON_ATTR_MCAST_IFN: u16 = 2;
+pub const IPVS_DAEMON_ATTR_SYNC_ID: u16 = 3;
 
 pub const IPVS_STATS_ATTR_CONNS: u16 = 1;
 pub const IPVS_STATS_ATTR_INPKTS: u16 = 2;

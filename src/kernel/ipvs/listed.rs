@@ -1,4 +1,6 @@
-//! Services and real servers as IPVS lists them.
+//! Services, real servers and sync daemons as IPVS lists them.
+
+use std::fmt;
 
 use crate::lvs::{Destination, Traffic, VirtualService};
 
@@ -33,4 +35,42 @@ pub struct ListedService {
     pub traffic: Traffic,
     /// Its real servers, in the kernel's order.
     pub destinations: Vec<ListedDestination>,
+}
+
+/// A sync daemon of the kernel: it tells other directors of connections, or hears of theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncDaemon {
+    /// Which of the two it does.
+    pub role: SyncRole,
+    /// The interface of its multicast.
+    pub interface: String,
+    /// The number that directors of one group have in common, 0 to 255.
+    pub id: u32,
+}
+
+/// What a sync daemon does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncRole {
+    /// Tells others of connections.
+    Master,
+    /// Hears of the connections of others.
+    Backup,
+}
+
+impl SyncRole {
+    /// What `ipvsadm` calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+/// As `ipvsadm -l --daemon` shows it.
+impl fmt::Display for SyncDaemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} sync daemon (mcast={}, syncid={})", self.role.name(), self.interface, self.id)
+    }
 }

@@ -115,3 +115,15 @@ fn errors_speak_ipvsadm() {
     assert_eq!(error.to_string(), "ipvsadm -A -t 192.0.2.10:21 -s wlc -p 300: EEXIST (File exists)");
     assert_eq!(scheduler_cure(Errno::ENOENT, &persistent()).as_deref(), Some("no scheduler 'wlc': modprobe ip_vs_wlc"));
 }
+
+/// What the kernel (6.12) answers to `ipvsadm -l --daemon` after
+/// `ipvsadm --start-daemon backup --mcast-interface eth1 --syncid 21`.
+#[test]
+fn a_sync_daemon_is_read() {
+    let of_kernel = "40000300 08000100 02000000 09000200 65746831 00000000 08000300 15000000
+                     06000400 c0050000 06000700 90220000 05000800 01000000 08000500 e0000051";
+    let daemon = wire::parse_sync_daemon(&attributes(&hex(of_kernel))).unwrap();
+    assert_eq!(daemon, SyncDaemon { role: SyncRole::Backup, interface: "eth1".to_owned(), id: 21 });
+    assert_eq!(daemon.to_string(), "backup sync daemon (mcast=eth1, syncid=21)");
+    assert_eq!(wire::parse_sync_daemon(&attributes(&hex(&of_kernel.replacen("02000000", "07000000", 1)))), None);
+}

@@ -7,7 +7,7 @@ use neli::ToBytes;
 use neli::genl::{AttrTypeBuilder, GenlAttrHandle, Nlattr, NlattrBuilder};
 use neli::types::{Buffer, GenlBuffer};
 
-use super::listed::{ListedDestination, ListedService};
+use super::listed::{ListedDestination, ListedService, SyncDaemon, SyncRole};
 use crate::kernel::abi::ip_vs::*;
 use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, Timeouts, Traffic, VirtualService};
 
@@ -230,4 +230,17 @@ pub(super) fn parse_destination(of: &ServiceKey, attributes: &Attributes) -> Opt
         persistent: u32_of(&fields, IPVS_DEST_ATTR_PERSIST_CONNS).unwrap_or_default(),
         traffic: parse_traffic(&fields, IPVS_DEST_ATTR_STATS64),
     })
+}
+
+pub(super) fn parse_sync_daemon(attributes: &Attributes) -> Option<SyncDaemon> {
+    let top = attributes.get_attr_handle();
+    let fields = top.get_nested_attributes::<u16>(IPVS_CMD_ATTR_DAEMON).ok()?;
+    let interface: String = fields.get_attr_payload_as_with_len(IPVS_DAEMON_ATTR_MCAST_IFN).ok()?;
+    let role = match u32_of(&fields, IPVS_DAEMON_ATTR_STATE)? {
+        IP_VS_STATE_MASTER => SyncRole::Master,
+        IP_VS_STATE_BACKUP => SyncRole::Backup,
+        _ => return None,
+    };
+    let id = u32_of(&fields, IPVS_DAEMON_ATTR_SYNC_ID)?;
+    Some(SyncDaemon { role, interface: interface.trim_end_matches('\0').to_owned(), id })
 }

@@ -1,6 +1,7 @@
 """`ftpdirector doctor` finds what breaks FTP on this director, and names the cure."""
 
 import json
+import re
 import socket
 import subprocess
 
@@ -9,9 +10,9 @@ from ftpload import load
 from topology import VIP, Topology
 
 
-def doctor(net, *arguments):
+def doctor(net, *arguments, file=None):
     """Runs it; returns its exit status and its findings by check."""
-    done = ftpdirector(net.director, "doctor", "--json", "--config", config_file(net.config()), *arguments)
+    done = ftpdirector(net.director, "doctor", "--json", "--config", file or config_file(net.config()), *arguments)
     assert done.returncode in (0, 1), f"{done.returncode}\n{done.stdout}{done.stderr}"
     findings = {}
     for line in done.stdout.splitlines():
@@ -173,3 +174,27 @@ def test_without_privileges_it_says_so():
         path = config_file(net.config())
         done = ftpdirector(net.director, "doctor", "--config", path, prefix=without)
         assert done.returncode == 0 and "could not examine: nft list ruleset" in done.stdout, done.stdout + done.stderr
+
+
+def test_directors_that_do_not_hear_of_each_other():
+    """A file for several directors, and neither daemon of the kernel; then one, with the kernel's periods."""
+    with Topology("dr", servers=2) as net:
+        for number, server in enumerate(net.servers, 1):
+            server.active_port = 2020 + number
+        text = net.config(["unexpected_data: pass"])
+        file = config_file(re.sub(r"name: rs(\d)", r"name: rs\1, mark: \1", text))
+        _, findings = doctor(net, file=file)
+        (found,) = findings["sync"]
+        assert found["severity"] == "warning", found
+        net.director.run(["sh", "-ec", found["cure"].split("\n(")[0].replace("eth1", "eth0")])
+        _, findings = doctor(net, file=file)
+        assert findings["sync"][0]["severity"] == "good", findings["sync"]
+        (found,) = findings["sync-period"]
+        assert found["severity"] == "warning", found
+        cure(net, found)
+        _, findings = doctor(net, file=file)
+        assert findings["sync-period"][0]["severity"] == "good", findings["sync-period"]
+        # The same daemons, and a file that leaves the marks to each director.
+        assert findings["sync-marks"][0]["severity"] == "good", findings["sync-marks"]
+        _, findings = doctor(net, file=config_file(text))
+        assert findings["sync-marks"][0]["severity"] == "warning", findings["sync-marks"]

@@ -22,7 +22,7 @@ fn route(facts: &mut Facts, to: &str, gateway: Option<&str>, local: bool) {
     facts.routes.insert(address(to), Route { device: "eth0".into(), gateway: gateway.map(address), local });
 }
 
-fn cluster(facts: &mut Facts) -> &mut config::Cluster {
+pub fn cluster(facts: &mut Facts) -> &mut config::Cluster {
     &mut facts.config.as_mut().expect("a configuration").clusters[0]
 }
 
