@@ -264,13 +264,18 @@ class Load:
             if self.together:
                 # The others wait for this announcement; without it their step is no step of all.
                 self.barrier.abort()
-            if session is not None and not isinstance(error, ftplib.Error):
-                session.close()
-                session = None
-            # Else the server said no, and the session goes on.
+            session = session and self._after(session, error)
         transfer.seconds = time.monotonic() - started
         self.report.transfers.append(transfer)
         return session
+
+    def _after(self, session, error):
+        """The session, if it goes on after a transfer that failed."""
+        if isinstance(error, ftplib.Error):
+            # The server said no.
+            return session
+        session.close()
+        return None
 
 
 def load(client, host, **options):

@@ -73,6 +73,11 @@ class Host:
             for key, value in values.items():
                 Path("/proc/sys/net", *key.split("__")).write_text(str(value))
 
+    def sysctl_file(self, path):
+        """Sets what a file of sysctl.d says."""
+        lines = [line.split(" = ") for line in Path(path).read_text().splitlines() if line and not line.startswith("#")]
+        self.sysctl(**{name.removeprefix("net.").replace(".", "__"): value for name, value in lines})
+
 
 def kill_everything_in(hosts):
     """Kills each process in these hosts: a server's children are in its namespace, whoever their parent is now."""

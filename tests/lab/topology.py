@@ -1,7 +1,7 @@
 """The network of a test: clients – router – director and real servers.
 
     client1 ─┐ 10.1.0.0/24          10.0.0.0/24 ┌─ director  (the VIP is here)
-             ├──────────── router ──────────────┼─ rs1       (a pair has director2, too)
+             ├──────────── router ──────────────┼─ rs1       (a pair has director2, ECMP director3 too)
     client2 ─┘ fd00:1::/64          fd00::/64   ├─ rs2
                                                 └─ rs3
 
@@ -46,7 +46,7 @@ DIRECTOR = {
 # active transfer in a hundred goes to the server of an earlier one (30 sessions, kernel 6.12).
 ONE_HALF_SEEN = {"ipv4__vs__conn_reuse_mode": 3}
 ROUTER = {"ipv4__ip_forward": 1, "ipv6__conf__all__forwarding": 1}
-# The VIP is on a real server's `lo`, and only the director may answer for it on the wire.
+# The VIP is on `lo` of a real server, and of one of several directors, and neither may answer for it on the wire.
 OWN_VIP = {"ipv4__conf__all__arp_ignore": 1, "ipv4__conf__all__arp_announce": 2}
 # There is no send_redirects for IPv6.
 BEHIND_DIRECTOR = {"ipv6__conf__default__accept_redirects": 0}
@@ -56,14 +56,16 @@ class Topology:
     """Makes the hosts on entering and removes them on leaving, with everything that runs in them."""
 
     def __init__(
-        self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False, vips=1, housed=False
+        self, forwarding="nat", servers=3, ranges="disjoint", vsftpd="", kinds=("vsftpd",), pair=False, vips=1, ecmp=False,
+        housed=False,
     ):
         """`vsftpd`: more of its configuration; `kinds`: what the real servers are, in turn; `vips`: so many in
-        each family; `pair`: a second director; `housed`: each director has one of the real servers on board.
+        each family; `pair`: a second director; `ecmp`: three; `housed`: each director has one of the real servers on board.
 
-        keepalived is to give one director of a pair the VIP, and in NAT the real servers' gateway.
+        keepalived is to give one director of a pair the VIP, and in NAT the real servers' gateway. With `ecmp` every director
+        gets the VIP from its daemon, and the router is told of the way to it.
         """
-        self.forwarding, self.pair = forwarding, pair
+        self.forwarding, self.pair, self.ecmp = forwarding, pair, ecmp
         self.vips = [f"10.0.0.{100 + n}" for n in range(vips)]
         self.vips6 = [f"fd00::{100 + n}" for n in range(vips)]
         self.vip, self.vip6 = VIP, VIP6
@@ -73,7 +75,8 @@ class Topology:
         self.router = Host("router")
         self.switch = Host("switch")
         self.director = Host("director", "10.0.0.10", "fd00::10")
-        self.directors = [self.director] + ([Host("director2", "10.0.0.20", "fd00::20")] if pair else [])
+        more = 2 if ecmp else 1 if pair else 0
+        self.directors = [self.director] + [Host(f"director{n}", f"10.0.0.{n}0", f"fd00::{n}0") for n in range(2, 2 + more)]
         self.servers = [
             RealServer(f"rs{n}", f"10.0.0.{10 + n}", f"fd00::{10 + n}", ranges[n - 1], kind, vsftpd)
             for n, kind in zip(range(1, servers + 1), itertools.cycle(kinds))
@@ -167,8 +170,10 @@ class Topology:
             # Loaded, it shows its sysctls in every namespace.
             subprocess.run(["modprobe", "ip_vs"], check=True)
             director.sysctl(**ONE_HALF_SEEN)
+        if self.ecmp:
+            director.sysctl(**OWN_VIP)
         _attach(director, "10.0.0.1", "fd00::1")
-        if self.pair:
+        if self.pair or self.ecmp:
             return
         # Deprecated (keepalived does the same): a /128 would otherwise be the director's own source address (RFC 6724, rule
         # 8), and a real server that has the VIP on `lo` would answer itself.

@@ -122,10 +122,7 @@ class Director:
 
     def __init__(self, net, host):
         self.host = host
-        for line in EXAMPLE.joinpath("sysctl.conf").read_text().splitlines():
-            if line and not line.startswith("#"):
-                name, value = line.split(" = ")
-                host.sysctl(**{name.removeprefix("net.").replace(".", "__"): value})
+        host.sysctl_file(EXAMPLE / "sysctl.conf")
         # They share the guest's files, so not the socket.
         self.socket = f"/run/ftpdirector/{host.name}.sock"
         config = net.config()
