@@ -70,7 +70,11 @@ impl Director {
         let mark = mark & !Marks::BEGUN;
         let Some((slot, direction)) = self.session_of(now, hook, mark, (&parsed, bytes), actions) else {
             // The end of a connection that is not known asks for nothing.
-            return if parsed.payload.is_empty() { unmarked(hook) } else { unread() };
+            return match hook {
+                _ if parsed.payload.is_empty() => unmarked(hook),
+                Hook::Forward if !truncated => self.unasked(&parsed, bytes),
+                _ => unread(),
+            };
         };
         let slot = match self.whose(now, (slot, direction, syn), (&parsed, bytes), actions) {
             Owner::Session(slot) => slot,

@@ -2,6 +2,7 @@
 //!
 //! **Rows before verdict**: a packet whose lines made a row is held until the kernel has acknowledged it.
 
+mod advertised;
 mod claims;
 mod counters;
 mod effects;
@@ -24,6 +25,7 @@ mod takeover;
 mod trace;
 mod traced;
 mod transfers;
+mod unasked;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
@@ -37,6 +39,7 @@ pub use trace::{Filter, TraceEvent, What};
 use crate::ftp::Event;
 use crate::steer::Placement;
 use crate::time::Time;
+use advertised::Advertised;
 use counters::count;
 use greeting::Greetings;
 use held::Held;
@@ -57,6 +60,7 @@ pub struct Director {
     pinholes: Pinholes,
     reserved: Reserved,
     greetings: Greetings,
+    advertised: Advertised,
     held: Held,
     /// Sessions whose slow transfer IPVS is to be asked about.
     doubted: BTreeSet<Slot>,
@@ -83,6 +87,7 @@ impl Director {
             pinholes: Pinholes::default(),
             reserved: Reserved::default(),
             greetings: Greetings::default(),
+            advertised: Advertised::default(),
             held: Held::default(),
             doubted: BTreeSet::new(),
             complained: BTreeSet::new(),
@@ -104,6 +109,7 @@ impl Director {
         }
         self.reserved = Reserved::of(&setup);
         self.greetings.configure(&setup);
+        self.advertised = Advertised::of(&setup);
         self.setup = setup;
     }
 

@@ -17,6 +17,7 @@ mod shares;
 mod silent;
 mod takeover;
 mod trace;
+mod unasked;
 
 const MARKS: Marks = Marks { base: 0x0f70_0000 };
 const VIP: &str = "192.0.2.10";

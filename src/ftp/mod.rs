@@ -24,6 +24,7 @@
 )]
 
 mod address;
+mod address_only;
 mod asks;
 #[cfg(test)]
 mod astray;
@@ -59,6 +60,7 @@ mod window;
 use std::net::{Ipv4Addr, SocketAddr};
 
 pub use crate::wire::Flags;
+pub(crate) use address_only::readdress;
 pub use event::{BlindReason, CancelReason, Endpoint, Event, RefuseReason, Source, UnparsedReason};
 pub(crate) use passive::named_port;
 pub(crate) use replies::{Mark, code_of};
