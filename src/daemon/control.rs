@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,10 +26,13 @@ use super::metrics::{endpoint, verdict_histogram};
 use super::packets::Thread;
 use super::reconcile::{Reconciler, missing};
 use super::row_writer;
+use super::systemd::{self, notify};
 use super::view::{History, View};
 use crate::config::Config;
 use crate::director::Director;
+use crate::kernel::KernelError;
 use crate::kernel::log::LandingLog;
+use crate::kernel::netlink::Netfilter;
 use crate::kernel::nftables::Elements;
 use crate::kernel::queue::Queue;
 use crate::kernel::raw::is_local;
@@ -74,8 +78,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Writes the rows, takes the queue, starts the threads.
-    pub async fn start(config: Config, file: &Path, commands: mpsc::Sender<DaemonCommand>) -> Result<Self, RunError> {
+    /// Writes the rows, takes the queue (goes on with the former daemon's, if its socket was `kept`), starts the threads.
+    pub async fn start(
+        (config, file): (Config, &Path),
+        kept: Option<Netfilter>,
+        commands: mpsc::Sender<DaemonCommand>,
+    ) -> Result<Self, RunError> {
         let mut kernel = Reconciler::connect().map_err(RunError::Kernel)?;
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
@@ -90,7 +98,8 @@ impl Daemon {
         let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(kernel_error)?;
         let plan = look.plan(&inforce, &availability).map_err(RunError::Kernel)?;
-        let queue = Queue::open(config.kernel.queue, QUEUE_LENGTH, COPY).map_err(kernel_error)?;
+        let queue = take_queue(config.kernel.queue, kept).map_err(kernel_error)?;
+        let socket_of_queue = queue.as_fd().try_clone_to_owned().map_err(system("the queue's socket"))?;
         let log = LandingLog::open(config.kernel.queue).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
@@ -153,6 +162,7 @@ impl Daemon {
         if !complaint.is_empty() {
             daemon.complain(complaint);
         }
+        systemd::leave(socket_of_queue.as_fd());
         Ok(daemon)
     }
 
@@ -406,6 +416,16 @@ impl Daemon {
     }
 }
 
+fn take_queue(number: u16, kept: Option<Netfilter>) -> Result<Queue, KernelError> {
+    if let Some(kept) = kept
+        && let Some(queue) = Queue::go_on(kept, number, QUEUE_LENGTH, COPY)?
+    {
+        info!("control packets have waited for this start");
+        return Ok(queue);
+    }
+    Queue::open(number, QUEUE_LENGTH, COPY)
+}
+
 fn say(plan: &Plan) {
     if plan.rules.is_some() {
         info!("nft: rules of table inet ftpdirector written");
@@ -417,11 +437,4 @@ fn say(plan: &Plan) {
 
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-/// Tells systemd, where it started us (`Type=notify`).
-pub(super) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "systemd cannot be notified");
-    }
 }

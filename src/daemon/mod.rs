@@ -15,6 +15,7 @@ mod reconcile;
 mod repeated;
 mod row_writer;
 mod serving;
+mod systemd;
 mod trace_subscribers;
 mod view;
 
@@ -35,8 +36,9 @@ pub use metrics::families::{METRICS, Metric};
 pub use reconcile::{Reconciler, flush};
 
 use crate::config::Config;
-use control::{Daemon, notify};
+use control::Daemon;
 use error::system;
+use systemd::notify;
 
 /// Time from one look at the kernel to the next: IPVS sends no notice when it is changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -58,12 +60,13 @@ pub fn run(
     on_exit: OnExit,
     reread: impl Fn() -> Result<Config, String>,
 ) -> Result<(), RunError> {
+    let kept = systemd::take();
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system("tokio"))?;
     runtime.block_on(async {
         // The far ends are held by the health checks and the admin socket, which send the commands.
         let (commands, mut inbox) = mpsc::channel(64);
-        let mut daemon = Daemon::start(config, file, commands).await?;
+        let mut daemon = Daemon::start((config, file), kept, commands).await?;
         let mut signals = DaemonSignals::watch().map_err(system("signal handler"))?;
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
         notify(&[NotifyState::Ready]);

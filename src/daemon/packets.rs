@@ -52,7 +52,7 @@ impl Thread {
         let core = Core { director, rows, verdicts, origin, waiting, next: 0, listeners, rows_gone: false, lost };
         thread::Builder::new().name("packets".into()).spawn(move || {
             if let Err(error) = run(core, queue, log, &inbox, &wake) {
-                error!(%error, "the packet thread ends: control packets pass unread from now on");
+                error!(%error, "the packet thread ends, and the daemon soon: nobody reads control packets");
             }
         })
     }
@@ -88,7 +88,10 @@ fn run(
         wake.clear();
         loop {
             match inbox.try_recv() {
-                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return queue.flush(),
+                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
+                    core.give_up(queue.verdicts());
+                    return queue.flush();
+                }
                 Ok(message) => core.message(message, &mut actions),
                 Err(TryRecvError::Empty) => break,
             }
@@ -146,6 +149,11 @@ fn passing<T>(result: io::Result<T>, trouble: &mut Repeated) -> io::Result<Optio
 impl Core {
     fn now(&self) -> Time {
         Time::ZERO + self.origin.elapsed()
+    }
+
+    /// Drops what waits, so that TCP repeats it: the queue may outlive us, and a packet without a verdict with it.
+    fn give_up(&mut self, verdicts: &mut Verdicts) {
+        self.waiting.drain().for_each(|(_, (id, _))| verdicts.drop(id));
     }
 
     fn message(&mut self, message: Message, actions: &mut Vec<Action>) {

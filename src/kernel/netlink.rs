@@ -10,7 +10,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
@@ -292,6 +293,30 @@ impl Netfilter {
             Ok(this)
         };
         open().map_err(|error| KernelError::io("opening a NETLINK_ROUTE socket", &error))
+    }
+
+    /// The socket that a former process left with the service manager under this name (sd_listen_fds(3)). Answers once.
+    #[must_use]
+    pub fn kept(name: &str) -> Option<Self> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        let (fd, _) = sd_notify::listen_fds_with_names().ok()?.find(|(_, given)| given == name)?;
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "sd-notify tells descriptors as numbers, and netlink-sys takes numbers")]
+        // SAFETY: the service manager opened it for this process, and nobody else takes it.
+        let socket = unsafe { Socket::from_raw_fd(fd) };
+        Some(Self { socket, buffer: vec![0; 64 * 1024] })
+    }
+
+    /// The number that the kernel knows this socket by.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn portid(&self) -> io::Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address)?;
+        Ok(address.port_number())
     }
 
     fn prepare(&self, receive_buffer: u32) -> io::Result<()> {

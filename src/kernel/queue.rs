@@ -1,6 +1,7 @@
 //! NFQUEUE: packets that wait for our verdict. One thread owns a queue.
 //!
-//! A packet that gets no verdict waits for ever; when the socket closes, the kernel drops those that wait.
+//! A packet that gets no verdict waits for ever; when the socket closes, the kernel drops those that wait. While the socket is open
+//! they wait, whichever process has it: so a queue can outlive its process.
 
 use std::fs;
 use std::io;
@@ -12,7 +13,7 @@ use super::abi::nfnetlink_queue::{
     NF_ACCEPT, NF_DROP, NFQA_CAP_LEN, NFQA_CFG_CMD, NFQA_CFG_F_CONNTRACK, NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO,
     NFQA_CFG_FLAGS, NFQA_CFG_MASK, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_MARK, NFQA_PACKET_HDR, NFQA_PAYLOAD,
     NFQA_SKB_INFO, NFQA_VERDICT_HDR, NFQNL_CFG_CMD_BIND, NFQNL_COPY_PACKET, NFQNL_MSG_CONFIG, NFQNL_MSG_PACKET,
-    NFQNL_MSG_VERDICT,
+    NFQNL_MSG_VERDICT, NFQNL_MSG_VERDICT_BATCH,
 };
 use super::netlink::{Acknowledgement, NFGENMSG_LEN, Netfilter, Writer, attribute_ranges, be32, messages};
 use super::{Errno, KernelError};
@@ -25,6 +26,8 @@ pub const COPY_MAX: u32 = 65531;
 const OVERHEAD: usize = 4096;
 /// Packets wait in the kernel's queue (counted) before they wait in our socket (not counted): so it must not be small.
 const RECEIVE_BUFFER: u32 = 64 << 20;
+/// The number of a message whose refusal means nothing.
+const UNANSWERED: u32 = 2;
 /// Verdicts are sent when they are this many bytes: below the send buffer that `Netfilter` asks for.
 const FLUSH: usize = 128 * 1024;
 
@@ -77,6 +80,14 @@ impl Verdicts {
         self.give(id, NF_DROP, None, None);
     }
 
+    /// Drops every packet up to the number `last`. If none waits the kernel answers with an error that [`parse`] passes over.
+    fn drop_through(&mut self, last: u32) {
+        let message = self.out.begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT_BATCH, NLM_F_REQUEST, UNANSWERED);
+        self.out.nfgenmsg(NFPROTO_UNSPEC, self.queue);
+        self.out.attribute_of(NFQA_VERDICT_HDR, &[&NF_DROP.to_be_bytes(), &last.to_be_bytes()]);
+        self.out.end(message);
+    }
+
     fn give(&mut self, id: PacketId, verdict: u32, mark: Option<u32>, payload: Option<&[u8]>) {
         let message = self.out.begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT, NLM_F_REQUEST, 0);
         self.out.nfgenmsg(NFPROTO_UNSPEC, self.queue);
@@ -117,10 +128,48 @@ impl Queue {
         let mut netlink = Netfilter::open(RECEIVE_BUFFER)?;
         // Without this an overflow would end a receive with ENOBUFS; the kernel counts it as user_dropped either way.
         netlink.socket().set_no_enobufs(true).map_err(|e| KernelError::io("setting NETLINK_NO_ENOBUFS", &e))?;
-        netlink.configure(configuration(number, maxlen, copy).as_bytes()).map_err(|a| refusal(number, a))?;
+        let take = configuration(number, Some(NFQNL_CFG_CMD_BIND), maxlen, copy);
+        netlink.configure(take.as_bytes()).map_err(|a| refusal(number, a))?;
+        Ok(Self::with(netlink, number, copy))
+    }
+
+    /// Goes on with the queue of a former process, whose socket this is: what has come since waits in it to be read. What that
+    /// process had read and gave no verdict is dropped, so that TCP repeats it. `None` if the socket has another queue, or none.
+    ///
+    /// # Errors
+    /// When the kernel refuses to go on.
+    pub fn go_on(mut netlink: Netfilter, number: u16, maxlen: u32, copy: u32) -> Result<Option<Self>, KernelError> {
+        let copy = copy.min(COPY_MAX);
+        let Some(standing) = stats(number).filter(|its| netlink.portid().is_ok_and(|own| own == its.portid)) else {
+            return Ok(None);
+        };
+        let go_on = configuration(number, None, maxlen, copy);
+        netlink.configure(go_on.as_bytes()).map_err(|a| refusal(number, a))?;
+        let mut queue = Self::with(netlink, number, copy);
+        queue
+            .drop_read(&standing)
+            .map_err(|error| KernelError::io("dropping what the former daemon had read", &error))?;
+        Ok(Some(queue))
+    }
+
+    fn with(netlink: Netfilter, number: u16, copy: u32) -> Self {
         let room = copy as usize + OVERHEAD;
         let buffers = (0..BATCH).map(|_| vec![0; room]).collect();
-        Ok(Self { netlink, buffers, verdicts: Verdicts::new(number), late: 0 })
+        Self { netlink, buffers, verdicts: Verdicts::new(number), late: 0 }
+    }
+
+    /// Drops the packets that wait before the first that can be read, or all of `standing` if there is none.
+    fn drop_read(&mut self, standing: &QueueStats) -> io::Result<()> {
+        if standing.queued == 0 {
+            return Ok(());
+        }
+        let mut last = standing.last;
+        // An error: there is none to be read.
+        if let Ok(datagram) = self.netlink.receive(libc::MSG_DONTWAIT | libc::MSG_PEEK) {
+            parse(&mut datagram.to_vec(), &mut |packet| last = packet.id.number.wrapping_sub(1));
+        }
+        self.verdicts.drop_through(last);
+        self.flush()
     }
 
     /// Hands every packet that is there, at most 64, to `on`; returns how many datagrams there were, 0 when there is
@@ -175,14 +224,16 @@ impl AsFd for Queue {
     }
 }
 
-/// BIND, PARAMS, MAXLEN and FLAGS in one message: between BIND and PARAMS the kernel would drop packets. No
+/// BIND (unless we have the queue), PARAMS, MAXLEN and FLAGS in one message: between BIND and PARAMS the kernel would drop packets. No
 /// FAIL_OPEN: what is let through unread overtakes what waits. No GSO: the kernel segments, and completes the
 /// checksums that we rewrite.
-fn configuration(number: u16, maxlen: u32, copy: u32) -> Writer {
+fn configuration(number: u16, command: Option<u8>, maxlen: u32, copy: u32) -> Writer {
     let mut out = Writer::default();
     let message = out.begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG, NLM_F_REQUEST, 1);
     out.nfgenmsg(NFPROTO_UNSPEC, number);
-    out.attribute(NFQA_CFG_CMD, &[NFQNL_CFG_CMD_BIND, 0, 0, 0]);
+    if let Some(command) = command {
+        out.attribute(NFQA_CFG_CMD, &[command, 0, 0, 0]);
+    }
     out.attribute_of(NFQA_CFG_PARAMS, &[&copy.to_be_bytes(), &[NFQNL_COPY_PACKET]]);
     out.attribute(NFQA_CFG_QUEUE_MAXLEN, &maxlen.to_be_bytes());
     let mask = NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_CONNTRACK | NFQA_CFG_F_GSO;
@@ -231,7 +282,7 @@ pub fn parse(datagram: &mut [u8], on: &mut dyn FnMut(QueuedPacket<'_>)) -> u64 {
             if let Some(packet) = body.and_then(parse_packet) {
                 on(packet);
             }
-        } else {
+        } else if message.seq != UNANSWERED {
             errors += u64::from(message.answer(datagram).is_some_and(|answer| answer.errno != Errno(0)));
         }
     }
@@ -297,6 +348,8 @@ pub struct QueueStats {
     pub queue_dropped: u32,
     /// Packets dropped because our socket's buffer was full.
     pub user_dropped: u32,
+    /// The number of the packet that came last; 0 if none has come.
+    pub last: u32,
 }
 
 /// The kernel's counters of a queue; `None` when no process listens on it.
@@ -310,8 +363,8 @@ fn parse_stats(text: &str, number: u16) -> Option<QueueStats> {
     text.lines().find_map(|line| {
         let columns: Vec<u32> = line.split_whitespace().map(|word| word.parse().unwrap_or_default()).collect();
         match columns[..] {
-            [n, portid, queued, _, _, queue_dropped, user_dropped, ..] if n == u32::from(number) => {
-                Some(QueueStats { portid, queued, queue_dropped, user_dropped })
+            [n, portid, queued, _, _, queue_dropped, user_dropped, last, ..] if n == u32::from(number) => {
+                Some(QueueStats { portid, queued, queue_dropped, user_dropped, last })
             }
             _ => None,
         }

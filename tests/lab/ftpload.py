@@ -116,7 +116,11 @@ class Session(ftplib.FTP):
             yield chunk
 
     def _connect(self, host, port):
-        return socket.create_connection((host, port), timeout=self.timeout, source_address=self.source_address)
+        try:
+            return socket.create_connection((host, port), timeout=self.timeout, source_address=self.source_address)
+        except OSError as error:
+            # A server's own address here is a 227 that nobody rewrote.
+            raise type(error)(f"{error} at {host}") from error
 
 
 def session_at(vip, server, tls=False):

@@ -81,7 +81,7 @@ fn verdicts_are_sent_in_portions_of_whole_messages() {
 fn the_kernels_counters_are_read() {
     let text =
         " 2099   1000     0 2 65531     0     0        1  1\n 2100   4711     3 2 65531     5     6      900  1\n";
-    let want = QueueStats { portid: 4711, queued: 3, queue_dropped: 5, user_dropped: 6 };
+    let want = QueueStats { portid: 4711, queued: 3, queue_dropped: 5, user_dropped: 6, last: 900 };
     assert_eq!(parse_stats(text, 2100), Some(want));
     assert_eq!(parse_stats(text, 1), None);
 }
