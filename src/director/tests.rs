@@ -76,6 +76,10 @@ fn client() -> SocketAddr {
 
 /// An IPv4 TCP segment with a right checksum.
 fn tcp(from: SocketAddr, to: SocketAddr, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    acknowledging(0, from, to, seq, flags, payload)
+}
+
+fn acknowledging(ack: u32, from: SocketAddr, to: SocketAddr, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.ip(), to.ip()) else { panic!("IPv4 only") };
     let length = u16::try_from(40 + payload.len()).expect("small");
     let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0];
@@ -85,7 +89,8 @@ fn tcp(from: SocketAddr, to: SocketAddr, seq: u32, flags: u8, payload: &[u8]) ->
     packet.extend(from.port().to_be_bytes());
     packet.extend(to.port().to_be_bytes());
     packet.extend(seq.to_be_bytes());
-    packet.extend([0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend(ack.to_be_bytes());
+    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     packet.extend(payload);
     let parsed = wire::Packet::parse(&packet).expect("a packet");
     parsed.complete(&mut packet);
@@ -116,14 +121,16 @@ impl Wire {
 
     /// The client says `line`; the decision, the packet's bytes afterwards and what else should happen.
     fn says(&mut self, director: &mut Director, now: Time, line: &str) -> (Decision, Vec<u8>, Vec<Action>) {
-        let mut bytes = tcp(self.client, self.far_end(), self.sent, 0x18, line.as_bytes());
+        let (from, to) = (self.client, self.far_end());
+        let mut bytes = acknowledging(self.answered, from, to, self.sent, 0x18, line.as_bytes());
         self.sent += u32::try_from(line.len()).expect("short");
         self.offer(director, now, Hook::Postrouting, &mut bytes)
     }
 
     /// The server answers `line` (NAT: it passes the director).
     fn hears(&mut self, director: &mut Director, now: Time, line: &str) -> (Decision, Vec<u8>, Vec<Action>) {
-        let mut bytes = tcp(self.far_end(), self.client, self.answered, 0x18, line.as_bytes());
+        let (from, to) = (self.far_end(), self.client);
+        let mut bytes = acknowledging(self.sent, from, to, self.answered, 0x18, line.as_bytes());
         self.answered += u32::try_from(line.len()).expect("short");
         self.offer(director, now, Hook::Forward, &mut bytes)
     }

@@ -150,6 +150,10 @@ impl Session {
     pub(super) fn note(&mut self, context: &Context<'_>, segment: &Segment<'_>) {
         if !self.to_server.known && !self.to_client.known {
             self.since = seconds(context.now);
+            if segment.direction == Direction::ToServer {
+                // What the client has of the replies; of one that passed before, it may not know yet.
+                self.to_client.next = segment.ack;
+            }
         }
         if segment.flags.has(Flags::SYN) {
             self.take_up_at(segment.direction, segment.seq.wrapping_add(1));
@@ -193,6 +197,10 @@ impl Session {
     pub(super) fn take_up(&mut self, segment: &Segment<'_>) {
         let silent = segment.payload.is_empty() && !segment.flags.has(Flags::FIN);
         if !silent && !self.halves(segment.direction).0.known {
+            // Replies passed unread between: this command may have come again, and one of them was its own.
+            if segment.direction == Direction::ToClient && self.to_server.known && segment.seq != self.to_client.next {
+                self.dialogue.doubt();
+            }
             self.take_up_at(segment.direction, segment.seq);
             self.half(segment.direction).lenient = true;
         }

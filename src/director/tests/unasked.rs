@@ -44,3 +44,25 @@ fn as_it_is_passes_what_nobody_can_tell() {
         assert!(actions.is_empty(), "{at}");
     }
 }
+
+/// A command waits in the queue behind its own reply: the client has sent it again, since the reply waited.
+#[test]
+fn a_command_that_comes_behind_its_reply_puts_nothing_out_of_step() {
+    let mut director = director(ForwardingMethod::Nat, false);
+    let mut wire = Wire::new(client(), 0, ForwardingMethod::Nat);
+    let had = wire.answered;
+    let _ = wire.hears(&mut director, Time::ZERO, "200 fine\r\n");
+    let has = std::mem::replace(&mut wire.answered, had);
+    let _ = wire.says(&mut director, Time::ZERO, "TYPE I\r\n");
+    wire.answered = has;
+    let _ = wire.says(&mut director, Time::ZERO, "NOOP\r\n");
+    let _ = wire.hears(&mut director, Time::ZERO, "200 fine\r\n");
+    for _ in 0..2 {
+        let _ = wire.says(&mut director, Time::ZERO, "PASV\r\n");
+        let (decision, bytes, _) = wire.hears(&mut director, Time::ZERO, LINE);
+        assert_eq!(decision, Decision::Accept { mark: Some(MARKS.control(0).0), edited: true });
+        assert!(payload(&bytes).contains("(192,0,2,10,121,26)"), "{}", payload(&bytes));
+        let _ = wire.says(&mut director, Time::ZERO, "NOOP\r\n");
+        let _ = wire.hears(&mut director, Time::ZERO, "200 fine\r\n");
+    }
+}
