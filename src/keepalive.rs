@@ -9,6 +9,7 @@
 //! IPVS does not say when a connection last had a packet, but when it expires; what is remembered of one that is silent is when our
 //! own keepalive made it expire. Where that has moved, one of the two ends has spoken, also under TLS and while nobody listened.
 
+mod callers;
 mod crowd;
 mod data;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::lvs::{Connection, ConnectionState, ForwardingMethod};
 use crate::steer::Placement;
 use crate::time::Time;
+pub use callers::Callers;
 pub use crowd::Ceiling;
 use crowd::Crowd;
 use data::{Pair, SECOND, before};
@@ -141,11 +143,10 @@ impl Sight {
         Some(control)
     }
 
-    /// The index of the server that a control connection leads to. (Of a server that has several at one VIP each: data connections
-    /// lead to the same machine.)
-    pub fn indexes(&self, control: &ControlConnection) -> impl Iterator<Item = u16> {
-        let places = self.places.get(&(control.vip.ip(), control.server.ip()));
-        places.into_iter().flatten().map(|place| place.index)
+    /// The server that a control connection leads to. (Of one that has several places at a VIP, each: data connections lead to
+    /// the same machine.)
+    pub fn places(&self, control: &ControlConnection) -> impl Iterator<Item = &Placement> {
+        self.places.get(&(control.vip.ip(), control.server.ip())).into_iter().flatten()
     }
 
     /// A quarter of the time has passed: with a look in each quarter two more come before it is over.

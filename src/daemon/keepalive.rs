@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::messages::{Message, Packets};
 use super::view::{History, View};
 use crate::config::{Cluster, Config};
-use crate::keepalive::{Ceiling, ControlConnection, ControlService, Idle, Keepalive, Quiet, SILENT, Sight};
+use crate::keepalive::{Callers, Ceiling, ControlConnection, ControlService, Idle, Keepalive, Quiet, SILENT, Sight};
 use crate::kernel::conntrack::{self, Patience};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::raw::{Raw, is_local};
@@ -174,17 +174,24 @@ impl Keeper {
     /// Tells the packet thread whose pinholes to open, now that these VIPs are here.
     fn take_over(&self, vips: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
         let mut sight = self.sight(Idle { tcp: Duration::ZERO, tcp_fin: Duration::ZERO });
-        let (mut clients, mut connected) = (BTreeSet::new(), 0_u64);
+        let (mut clients, mut callers, mut connected) = (BTreeSet::new(), Callers::default(), 0_u64);
         connections::each(&mut |connection| {
             let control = sight.connection(connection).filter(|control| vips.contains(&control.vip.ip()));
             let Some(control) = control else { return };
             connected = connected.saturating_add(1);
-            clients.extend(sight.indexes(&control).map(|index| (control.client.ip(), index)));
+            for place in sight.places(&control) {
+                clients.insert((control.client.ip(), place.index));
+                callers.add(&control, place);
+            }
             if clients.len() >= ASKED {
                 self.open(&mut clients);
             }
         })?;
         self.open(&mut clients);
+        let called: Vec<_> = callers.known().collect();
+        for some in called.chunks(ASKED) {
+            let _ = self.packets.tell(Message::MayBeCalled(some.to_vec()));
+        }
         let vips = vips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         info!(vips, control_connections = connected, "VIPs are here: their clients' pinholes open for pinhole_timeout");
         Ok(())

@@ -44,6 +44,8 @@ pub enum Message {
     RowsLost,
     /// IPVS has control connections of these clients at VIPs that have just come, with the servers of these indexes.
     TookOver(Vec<(IpAddr, u16)>),
+    /// These of them may be called: client, index, the port of the server's end of the control connection.
+    MayBeCalled(Vec<(IpAddr, u16, u16)>),
     /// These VIPs have left this machine.
     GaveUp(Vec<IpAddr>),
     /// Ends the packet thread.

@@ -30,7 +30,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 impl Director {
     /// The rows of the former process, and until when they stand: no session of ours takes their places.
     pub fn found(&mut self, rows: impl IntoIterator<Item = (Row, Time)>) {
-        // What stands for a whole session under TLS is nobody's alone; a pinhole neither, but it must not be shortened.
+        // What stands for a whole session under TLS is nobody's alone, nor is a pinhole, but these must not be shortened.
         let alone = |row: &Row| {
             matches!(
                 row.set.name,
@@ -39,6 +39,8 @@ impl Director {
                     | Name::Active
                     | Name::ActiveAny
                     | Name::ActiveNat
+                    | Name::ActiveTls
+                    | Name::ActiveTlsNat
                     | Name::Open
                     | Name::TunnelOpen
             )
@@ -103,7 +105,9 @@ impl Director {
     ) -> Option<(Slot, Direction)> {
         if hook == Hook::Forward {
             let key = ConnectionKey::new(packet.destination, packet.source);
-            let slot = self.table.find(&key);
+            // Of one that was at another director, the client's next word shows where the two streams are.
+            let astray = |slot: &Slot| self.table.entry(*slot).is_some_and(|entry| entry.ftp.has_lost_track());
+            let slot = self.table.find(&key).filter(|slot| !astray(slot));
             if slot.is_none() {
                 self.greetings.hear(now, key, packet, bytes);
             }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Director;
 use super::interface::Action;
-use crate::steer::range;
+use crate::steer::{RowChange, range, tls};
 use crate::time::Time;
 
 /// How many rows are asked for at once.
@@ -22,8 +22,21 @@ impl Director {
             let (pinhole, timeout) = (range::pinhole(self.setup.marks, placement, client), self.timeout(placement));
             changes.push(self.pinholes.open_for(pinhole, now, timeout));
         }
-        let some = changes.chunks(ROWS).map(|some| Action::Rows { ticket: None, changes: some.to_vec() });
-        actions.extend(some);
+        ask(&changes, actions);
+    }
+
+    /// As [`Director::took_over`], of clients that may wait for a call: client, index, and the port of the server's end of the
+    /// control connection. Nobody knows what their PORT said; the server may call any of the client's ports.
+    pub fn may_be_called(&mut self, now: Time, clients: &[(IpAddr, u16, u16)], actions: &mut Vec<Action>) {
+        let mut changes = Vec::new();
+        for &(client, index, control) in clients {
+            let Some(placement) = self.placement(index) else { continue };
+            let (row, timeout) = (tls::calls(self.setup.marks, placement, client, control), self.timeout(placement));
+            if !self.pinholes.is_taken(&row, now) {
+                changes.push(self.pinholes.open_for(row, now, timeout));
+            }
+        }
+        ask(&changes, actions);
     }
 
     /// These VIPs have left this machine. What their sessions say until they come back is not seen here: each is learned anew
@@ -47,4 +60,9 @@ impl Director {
         }
         changed.into_iter().for_each(|slot| self.weigh(slot));
     }
+}
+
+fn ask(changes: &[RowChange], actions: &mut Vec<Action>) {
+    let some = changes.chunks(ROWS).map(|some| Action::Rows { ticket: None, changes: some.to_vec() });
+    actions.extend(some);
 }

@@ -94,6 +94,12 @@ impl Session {
         self.dialogue.lose_track();
     }
 
+    /// Whether nothing was seen since then, or ever.
+    #[must_use]
+    pub const fn has_lost_track(&self) -> bool {
+        !self.closed && !self.to_server.known && !self.to_client.known && self.blind.is_none()
+    }
+
     /// Follows a stream that is not read.
     pub(super) fn follow(&mut self, segment: &Segment<'_>) {
         let end = advance(segment.seq, segment.payload.len());

@@ -155,9 +155,9 @@ pub enum Name {
     ActiveNat,
     /// client . client port . server's end . its port: control connections under TLS, which need not be queued.
     Blind,
-    /// client . VIP . active port → data mark: active data connections of a TLS session (DR, TUN).
+    /// client . VIP . active port → data mark: active data connections of a TLS session, or after a VIP came (DR, TUN).
     ActiveTls,
-    /// server . active port . client → VIP: active data connections of a TLS session (NAT).
+    /// server . active port . client → VIP: active data connections of a TLS session, or after a VIP came (NAT).
     ActiveTlsNat,
     /// client . client port . VIP . control port: a SYN was seen within the last minute.
     Begun,

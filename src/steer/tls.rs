@@ -1,6 +1,6 @@
 //! Control connections under TLS: nothing can be read, so pinholes stay open for as long as the session lives.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Placement, Row, range};
 use crate::lvs::ForwardingMethod;
@@ -18,22 +18,31 @@ use crate::state::sets::{Name, Set, Value};
 #[must_use]
 pub fn rows(marks: Marks, placement: &Placement, client: SocketAddr, server: SocketAddr) -> Vec<Row> {
     let (address, port) = (Value::Address(client.ip()), Value::Port(client.port()));
-    let vip = Value::Address(placement.vip);
-    let active = Value::Port(placement.calls_from(server.port()));
     let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value };
     let mut rows = Vec::new();
     if placement.own_range.is_some() {
         rows.push(range::pinhole(marks, placement, client.ip()));
     }
-    if placement.forwarding == ForwardingMethod::Nat {
-        let key = vec![Value::Address(placement.address), active, address];
-        rows.push(row(Name::ActiveTlsNat, key, vec![vip]));
-    } else if placement.own_active_port {
-        rows.push(row(Name::ActiveTls, vec![address, vip, active], vec![Value::Mark(marks.data(placement.index))]));
+    if placement.forwarding == ForwardingMethod::Nat || placement.own_active_port {
+        rows.push(calls(marks, placement, client.ip(), server.port()));
     }
     if placement.forwarding != ForwardingMethod::Tun {
         let end = [Value::Address(server.ip()), Value::Port(server.port())];
         rows.push(row(Name::Blind, vec![address, port, end[0], end[1]], vec![]));
     }
     rows
+}
+
+/// The server may call any port of the client from its active port. In DR and TUN a client must have no session with another
+/// server that calls from the same port. `control` is the port of the server's end of the control connection.
+#[must_use]
+pub fn calls(marks: Marks, placement: &Placement, client: IpAddr, control: u16) -> Row {
+    let (address, vip) = (Value::Address(client), Value::Address(placement.vip));
+    let active = Value::Port(placement.calls_from(control));
+    let row = |name, key, value| Row { set: Set::of(name, client), key, value };
+    if placement.forwarding == ForwardingMethod::Nat {
+        row(Name::ActiveTlsNat, vec![Value::Address(placement.address), active, address], vec![vip])
+    } else {
+        row(Name::ActiveTls, vec![address, vip, active], vec![Value::Mark(marks.data(placement.index))])
+    }
 }

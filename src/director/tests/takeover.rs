@@ -1,6 +1,8 @@
 //! VIPs that come and go.
 
 use super::*;
+use crate::state::sets::Value;
+use crate::steer::tls;
 
 #[test]
 fn clients_that_were_connected_get_their_pinholes() {
@@ -20,6 +22,49 @@ fn clients_that_were_connected_get_their_pinholes() {
         director(forwarding, true).took_over(Time::ZERO, &clients, &mut actions);
         assert!(actions.is_empty());
     }
+}
+
+/// A 227 whose PASV went by at the other director gets the address, and opens nothing: the pinhole is open.
+#[test]
+fn a_reply_in_flight_gets_the_address() {
+    let mut director = director(ForwardingMethod::Nat, false);
+    let mut wire = Wire::new(client(), 1, ForwardingMethod::Nat);
+    let _ = wire.says(&mut director, Time::ZERO, "NOOP\r\n");
+    director.gave_up(&[VIP.parse().expect("the VIP")], &mut Vec::new());
+    director.took_over(Time::ZERO, &[(client().ip(), 1)], &mut Vec::new());
+    let (decision, bytes, actions) =
+        wire.hears(&mut director, Time::ZERO, "227 Entering Passive Mode (10,0,0,12,125,20).\r\n");
+    assert!(payload(&bytes).contains("192,0,2,10,"), "{}", payload(&bytes));
+    assert_eq!((decision, actions), (Decision::Accept { mark: None, edited: true }, vec![]));
+    // What follows is read as ever.
+    let (_, _, actions) = wire.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+    assert_eq!(puts(&actions).iter().filter(|row| row.set.name == Name::ActiveNat).count(), 1);
+}
+
+/// A PORT in flight: what it said is known to nobody, but who calls from where.
+#[test]
+fn clients_that_were_connected_may_be_called() {
+    for (forwarding, name) in [(ForwardingMethod::Nat, Name::ActiveTlsNat), (ForwardingMethod::Dr, Name::ActiveTls)] {
+        let mut director = director(forwarding, true);
+        let mut actions = Vec::new();
+        director.may_be_called(Time::ZERO, &[(client().ip(), 1, 21), (client().ip(), 7, 21)], &mut actions);
+        let Action::Rows { ticket: None, changes } = &actions[0] else { panic!("rows") };
+        let [RowChange::Refresh(row, left)] = &changes[..] else { panic!("one row: {changes:?}") };
+        assert_eq!((row.set.name, *left), (name, Duration::from_secs(10)));
+        assert!(row.key.contains(&Value::Port(20)), "{row:?}");
+    }
+}
+
+/// What a session holds stays its own.
+#[test]
+fn no_row_changes_hands_because_a_vip_came() {
+    let mut director = director(ForwardingMethod::Nat, false);
+    let mut held = tls::calls(MARKS, &director.setup.placements[1].0, client().ip(), 21);
+    held.value = vec![Value::Address([198, 51, 100, 1].into())];
+    director.found([(held, Time::ZERO + Duration::from_secs(60))]);
+    let mut actions = Vec::new();
+    director.may_be_called(Time::ZERO, &[(client().ip(), 1, 21)], &mut actions);
+    assert!(actions.is_empty(), "{actions:?}");
 }
 
 /// While the VIP was elsewhere, both ends have gone on: more than a window, so that what comes is nobody's who is known here.
