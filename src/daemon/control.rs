@@ -313,6 +313,11 @@ impl Daemon {
         self.packets.tell(Message::Configure(Box::new(setup)))
     }
 
+    /// Whether another program took our table away.
+    pub fn table_is_gone(&mut self) -> bool {
+        self.kernel.table_is_gone()
+    }
+
     /// Puts right what someone else changed; takes away what has lost its last connection. Returns how long the look itself
     /// took: what it finds must not make the next one late.
     pub fn look(&mut self) -> Duration {

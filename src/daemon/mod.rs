@@ -43,6 +43,10 @@ use systemd::notify;
 /// Time from one look at the kernel to the next: IPVS sends no notice when it is changed.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Time from one glance at our table to the next: when it is gone, new data connections fail until a look puts it back. One
+/// question, whatever there is in it.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// A look takes at most this part of the time (a thousand services take a while to list).
 const SHARE: u32 = 20;
 
@@ -71,6 +75,7 @@ pub fn run(
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
         notify(&[NotifyState::Ready]);
         let (mut next_look, mut next_beat) = (Instant::now() + LOOK, Instant::now() + BEAT);
+        let mut next_glance = Instant::now() + GLANCE;
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -82,6 +87,14 @@ pub fn run(
                 () = sleep_until(next_look) => {
                     let took = daemon.look();
                     next_look = Instant::now() + LOOK.max(took * SHARE);
+                }
+                () = sleep_until(next_glance) => {
+                    let gone = daemon.table_is_gone();
+                    if gone {
+                        next_look = Instant::now();
+                    }
+                    // Who takes it away again and again does not keep us busy.
+                    next_glance = Instant::now() + if gone { LOOK } else { GLANCE };
                 }
                 () = sleep_until(next_beat) => {
                     if !daemon.alive().await {

@@ -97,6 +97,11 @@ impl Reconciler {
         Ok(Look { actual, others, timeouts: self.ipvs.timeouts()?, addresses, table, right, unstamped })
     }
 
+    /// Whether our table is gone: `nft flush ruleset`, mostly. What cannot be asked now is for the next look to say.
+    pub fn table_is_gone(&mut self) -> bool {
+        self.elements.table_exists().is_ok_and(|there| !there)
+    }
+
     /// What would change at a start; changes nothing.
     ///
     /// # Errors

@@ -169,6 +169,45 @@ def test_full_disk_and_read_only_run():
         subprocess.run(["umount", read_only], check=True)
 
 
+@long
+def test_nat_flushed_rulesets():
+    flushed_rulesets("nat")
+
+
+@long
+def test_dr_flushed_rulesets():
+    flushed_rulesets("dr")
+
+
+def flushed_rulesets(forwarding):
+    """`nft flush ruleset` again and again, as a restart of nftables.service does it: for how long transfers fail that begin after
+    it, and how many of ten sessions are hit."""
+    with Topology(forwarding) as net:
+        daemon = net.start_daemon().wait_ready()
+        with net.client1.enter():
+            running = Load(net.vip, sessions=10, rounds=None, modes=("EPSV", "PASV"), think=0.2, timeout=10.0)
+
+        def each_transfers(since):
+            return len({one.session for one in list(running.report.transfers) if one.right and one.began > since}) == 10
+
+        spans, lost = [], []
+        for _ in range(8):
+            begins = time.monotonic()
+            poll(lambda: each_transfers(begins), what="every session at work")
+            counted, began = drift(daemon), time.monotonic()
+            net.director.nft("flush ruleset")
+            poll(lambda: drift(daemon) > counted, what="the flush noticed")
+            poll(lambda: each_transfers(began), what="every session at work again")
+            failed = [one for one in running.report.transfers if not one.right and one.began + one.seconds > began]
+            spans.append(max([0.0, *(one.began - began for one in failed)]))
+            lost.append(len(failed))
+        report = running.stop()
+        print(f"# {forwarding}: after a flush transfers fail for {sum(spans) / len(spans):.2f} s on average, {max(spans):.2f} at most")
+        print(f"# {forwarding}: transfers that failed at each flush: {lost} of {report.total} in all; {report}")
+        assert daemon.metrics().sum(DATA, result="misdirected") == 0
+        assert not warned(daemon, "cannot be put right"), daemon.log()
+
+
 def test_second_daemon_on_the_same_queue():
     """With a socket and a port of its own it gets as far as the queue, and has changed nothing by then."""
     with Topology("nat") as net:
