@@ -110,6 +110,20 @@ class Topology:
                 print(f"--- the daemon said:\n{daemon.log()}---")
         self._remove()
 
+    def power_returns(self, director):
+        """A director of a pair that lost its power comes back, with a kernel that knows nothing."""
+        self._empty(director)
+        kill_everything_in([director])
+        for daemon in self.daemons:
+            if daemon.director is director:
+                daemon.process.wait()
+        # With its cable: the namespace may outlive its name for a while.
+        self.switch.ip(f"link delete {director.name}-eth0")
+        _ip([f"netns delete {director.name}", f"netns add {director.name}"])
+        director.sysctl(**DEFAULTS)
+        self.switch.ip(*_cable(director, "eth0", "lan"))
+        self._address_director(director)
+
     def _cable(self):
         """Plugs every host into the switch: a bridge for the clients' side, one for the LAN."""
         _ip([f"netns add {host.name}" for host in self.hosts])
@@ -122,9 +136,7 @@ class Topology:
         ports += [(host, "wire", "lan") for host in landlords]
         lines = [f"link add {bridge} up type bridge mcast_snooping 0" for bridge in ("outside", "lan")]
         for host, interface, bridge in ports:
-            port = f"{host.name}-{interface}"
-            lines.append(f"link add {port} type veth peer name {interface} netns {host.name}")
-            lines.append(f"link set {port} master {bridge} up")
+            lines += _cable(host, interface, bridge)
         self.switch.ip(*lines)
         for director, server in self.housed:
             director.ip(
@@ -204,11 +216,14 @@ class Topology:
             server.stop()
         for director in self.directors:
             if director.path.exists():
-                # A namespace outlives its name while a TCP connection that nobody closed still has something to say, and its
-                # services would hold ip_vs in the kernel.
-                for words in ("-C", "--stop-daemon master", "--stop-daemon backup"):
-                    director.run(["ipvsadm", *words.split()], check=False)
+                self._empty(director)
         _ip([f"netns delete {host.name}" for host in self.hosts if host.path.exists()])
+
+    def _empty(self, director):
+        """A namespace outlives its name while a TCP connection that nobody closed still has something to say, and its services
+        would hold ip_vs in the kernel."""
+        for words in ("-C", "--stop-daemon master", "--stop-daemon backup"):
+            director.run(["ipvsadm", *words.split()], check=False)
 
     def leaked(self):
         """Packets that the router refused because they carried a real server's own address."""
@@ -269,6 +284,15 @@ def _attach(host, router, router6):
         f"address add {host.address6}/64 dev eth0 nodad",
         f"route add default via {router}",
         f"route add ::/0 via {router6}",
+    )
+
+
+def _cable(host, interface, bridge):
+    """The lines that plug an interface of a host into a bridge of the switch."""
+    port = f"{host.name}-{interface}"
+    return (
+        f"link add {port} type veth peer name {interface} netns {host.name}",
+        f"link set {port} master {bridge} up",
     )
 
 
