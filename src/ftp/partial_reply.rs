@@ -24,7 +24,8 @@ impl Session {
     /// A segment whose predecessors are missing may complete a reply that has to be rewritten.
     pub(super) fn hold_behind_gap(&mut self, context: &Context<'_>, segment: &Segment<'_>) -> Verdict {
         let heap = self.heap();
-        if heap.held.is_none() {
+        // Those that were given up may never have come again: their time is over, this one's begins.
+        if heap.held.is_none() || heap.hold_until.is_none() {
             // a line that is held already waits for what is missing now, not for the server
             let more = HOLD.saturating_sub(HOLD_LINE);
             heap.hold_until = Some(heap.hold_until.map_or(context.now.add(HOLD), |until| until.add(more)));
