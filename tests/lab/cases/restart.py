@@ -86,7 +86,10 @@ def with_systemd(forwarding, ranges="disjoint"):
             before = systemd.property("MainPID")
             running.during("apt install", lambda: systemd.run("apt-get", "--yes", "--quiet=2", "install", package))
             assert systemd.property("ActiveState") == "active" and systemd.property("MainPID") != before
-            running.over()
+            failed = running.over()
+            # Nobody was told a server's own address. (With a shared range a 227 whose PASV was not read here stays as it is.)
+            told = [one for one in failed if any(server.address in str(one.error) for server in net.servers)]
+            assert ranges == "shared" or not told, told
             poll(lambda: queued(net) == 0, what=lambda: f"no packet forgotten in the queue: {queued(net)}")
             metrics = Metrics(net.director.run(["curl", "--silent", "--fail", METRICS]).stdout)
             assert metrics.sum(DATA, result="misdirected") == 0, metrics
