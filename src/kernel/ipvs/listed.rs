@@ -7,10 +7,10 @@ use crate::lvs::{Destination, Traffic, VirtualService};
 /// A real server as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedDestination {
-    /// What was configured. A local address is listed as LOCALNODE whatever was asked for: then `local` is set and
-    /// `forwarding` is a guess.
+    /// What was configured. Where the kernel lists LOCALNODE, `local` is set and `forwarding` is a guess; Linux 6.12 lists a
+    /// local address with the method that was asked for.
     pub destination: Destination,
-    /// Whether the address is the director's own.
+    /// Whether it is listed as LOCALNODE.
     pub local: bool,
     /// Connections in ESTABLISHED (ActiveConn of `ipvsadm -L`).
     pub active: u32,
