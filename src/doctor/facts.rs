@@ -52,7 +52,7 @@ pub struct Facts {
     pub unseen: Vec<Unseen>,
 }
 
-/// An interface of this network namespace, from `ip -j address`.
+/// An interface of this network namespace, from `ip -j -d address`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Its name, as `ip link` shows it.

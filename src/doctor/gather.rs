@@ -122,18 +122,17 @@ fn versions(facts: &mut Facts) {
 }
 
 fn links(facts: &mut Facts) {
-    for link in listed(facts, Need::Network, &["ip", "-j", "address", "show"]) {
+    for link in listed(facts, Need::Network, &["ip", "-j", "-d", "address", "show"]) {
         let addresses = link["addr_info"].as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(|address| {
             let length = u8::try_from(address["prefixlen"].as_u64()?).ok()?;
             Some((address["local"].as_str()?.parse().ok()?, length))
         });
         let up = link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"));
-        let name = link["ifname"].as_str().unwrap_or_default();
         facts.links.push(Link {
-            name: name.to_owned(),
+            name: link["ifname"].as_str().unwrap_or_default().to_owned(),
             mtu: link["mtu"].as_u64().and_then(|mtu| mtu.try_into().ok()).unwrap_or(1500),
             up,
-            bridge: Path::new("/sys/class/net").join(name).join("bridge").is_dir(),
+            bridge: link["linkinfo"]["info_kind"] == "bridge",
             addresses: addresses.collect(),
         });
     }

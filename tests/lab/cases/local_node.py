@@ -49,6 +49,7 @@ def on_board(forwarding, ipv6=False):
         assert not fatal(net.director, net), fatal(net.director, net)
 
 
+@long
 def test_nat_behind_a_cable_of_its_own():
     """NAT needs no bridge: the director is the router of the server on board."""
     with Topology("nat", servers=2) as net:
