@@ -131,8 +131,7 @@ def test_dr_thirty_sessions():
 def thirty(forwarding):
     """Thirty sessions transfer once a second, half of them from one address: the master loses its power, comes back with an empty
     kernel, and takes over again when the other loses its own. No session is lost."""
-    # As vsftpd has it by default: a server's call must outlast the takeover.
-    with Topology(forwarding, pair=True, vsftpd="connect_timeout=60\n") as net:
+    with Topology(forwarding, pair=True) as net:
         first, second = both(net)
         own = [f"10.1.0.{100 + number}" for number in range(15)]
         net.client1.ip(*(f"address add {address}/24 dev eth0" for address in own))
