@@ -56,6 +56,32 @@ fn verdicts_are_written() {
     assert_eq!(verdicts.as_bytes(), want.concat());
 }
 
+/// NFQNL_MSG_VERDICT_BATCH: the header's number is the last of those that it is for.
+#[test]
+fn what_a_former_process_had_read_is_dropped_at_once() {
+    let mut verdicts = Verdicts::new(2100);
+    verdicts.drop_through(7);
+    let want = [
+        &[32, 0, 0, 0, 3, 3, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x34][..],
+        &[12, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 7][..],
+    ];
+    assert_eq!(verdicts.as_bytes(), want.concat());
+    // There was none: the kernel's ENOENT is no late verdict.
+    let refused = |seq| {
+        let mut out = Writer::default();
+        let message = out.begin(libc::NLMSG_ERROR as u16, 0, seq);
+        let mut bytes = {
+            out.end(message);
+            out.as_bytes().to_vec()
+        };
+        bytes.extend((-libc::ENOENT).to_ne_bytes());
+        bytes.extend([0; 16]);
+        bytes[0] = bytes.len() as u8;
+        bytes
+    };
+    assert_eq!((parse(&mut refused(0), &mut |_| {}), parse(&mut refused(UNANSWERED), &mut |_| {})), (1, 0));
+}
+
 #[test]
 fn a_truncated_packet_is_never_rewritten() {
     let mut with = Verdicts::new(1);
