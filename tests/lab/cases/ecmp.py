@@ -116,10 +116,12 @@ class Steadfast(Load):
         return session
 
     def _after(self, session, error):
+        # Python reads no more from what has timed out once.
+        session.file = session.sock.makefile("r", encoding=session.encoding)
         try:
             session.putcmd("NOOP")
-            # What the server's kernel has acknowledged has got through, though vsftpd may hear it later: it waits until the
-            # end of the transfer that broke is acknowledged (SO_LINGER).
+            # What the server's kernel has acknowledged has got through, though the server may hear it later: it may be waiting
+            # for the end of the transfer that broke.
             poll(lambda: unacknowledged(session.sock) == 0, what="an acknowledgement")
             session.sock.settimeout(5)
             while not answer(session).startswith("200"):
@@ -291,8 +293,12 @@ def commands(unit, key):
 def start_bird(host, name, changes):
     """BIRD with a file of the example, with the lab's addresses. Returns it with its control socket."""
     files = Path(tempfile.mkdtemp())
-    # Nobody waits for the caution of a network that others live in.
-    changes = changes | {"error wait time 5, 30;": "error wait time 1, 2; connect delay time 1;", "log syslog all": "log stderr all"}
+    # Nobody waits for the caution of a network that others live in; and an emulated machine may be deaf for seconds.
+    changes = changes | {
+        "error wait time 5, 30;": "error wait time 1, 2; connect delay time 1;",
+        "interval 300 ms;\n        multiplier 3;": "interval 500 ms;\n        multiplier 12;",
+        "log syslog all": "log stderr all",
+    }
     files.joinpath("conf").write_text(replaced(EXAMPLE.joinpath(name).read_text(), changes))
     with open(files / "log", "w") as log:
         command = ["bird", "-f", "-c", files / "conf", "-s", files / "socket", "-P", files / "pid"]
