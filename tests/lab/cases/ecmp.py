@@ -28,6 +28,7 @@ HEARS = 15
 ACTIVE = 2021
 
 
+@long
 def test_dr_three_directors():
     with ecmp(PORTS) as group:
         with group.load(sessions=12) as load:

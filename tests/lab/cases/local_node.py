@@ -17,6 +17,7 @@ from topology import VIP, Topology
 DATA = "ftpdirector_data_connections_total"
 
 
+@long
 def test_dr_with_a_server_on_board():
     on_board("dr")
 
@@ -73,6 +74,7 @@ def test_nat_behind_a_cable_of_its_own():
         assert not fatal(net.director, net), fatal(net.director, net)
 
 
+@long
 def test_nobody_reaches_it_round_ipvs():
     """Without services clients get no answer, from the server on board no more than from any other; live sessions go on."""
     with Topology("dr", housed=True) as net:
@@ -93,6 +95,7 @@ def test_nobody_reaches_it_round_ipvs():
             assert session.getresp().startswith("200")
 
 
+@long
 def test_two_directors_with_a_server_each():
     """The master sends to the server on the other director, whose IPVS is not asked again."""
     with Topology("dr", servers=2, pair=True, housed=True) as net:
@@ -105,6 +108,7 @@ def test_two_directors_with_a_server_each():
         assert not fatal(net.director, net), fatal(net.director, net)
 
 
+@long
 def test_rules_for_bridged_packets():
     """br_netfilter on the backup: its rules drop what the master sends to the server on board. The doctor says so, and its cure helps."""
     with Topology("dr", servers=2, pair=True, housed=True) as net:
