@@ -166,6 +166,7 @@ def pair_loses_its_master(forwarding):
         assert second.daemon.metrics().sum(DATA, result="misdirected") == 0
 
 
+@long
 def test_an_own_address_is_refused():
     """The server in the director's own network: IPVS leaves its packets to the local stack. Said at the start, by `plan`, by the
     doctor, at a reload, and when the address comes later."""
