@@ -136,7 +136,8 @@ def test_the_queue_ends_where_no_daemon_comes():
         # No address of this machine.
         CONFIG.write_text(net.config() + "metrics: {listen: '192.0.2.1:9786'}\n")
         systemd.run("systemctl", "restart", "ftpdirector", check=False)
-        poll(lambda: int(systemd.property("NRestarts")) > 2, what="three starts in vain")
+        told = lambda: systemd.says("systemctl", "status", "--no-pager", "--full", "ftpdirector")
+        poll(lambda: int(systemd.property("NRestarts")) > 2, what=lambda: f"three starts in vain: {told()}")
         assert queued(net) is None
         report = load(net.client1, net.vip, sessions=3, modes=("EPSV",))
         assert report.right == report.total == 6, report
