@@ -9,7 +9,7 @@ use std::ops::Add;
 use super::early::is_refused;
 use super::sight::is_likely;
 use super::state::{GAP, LineMode, Session, Turn};
-use super::stream::{Gap, advance, distance};
+use super::stream::{advance, distance};
 use super::{Bounce, Segment};
 use crate::time::Time;
 
@@ -19,6 +19,17 @@ const GAPS: usize = 4;
 const LINES: usize = 16;
 /// How many of the lines may begin like one that names an address, since each of these costs a parse.
 const LIKELY: usize = 64;
+
+/// Commands that did not come, behind which reading went on.
+#[derive(Debug)]
+pub(super) struct Gap {
+    /// Where they begin: at the beginning of a line.
+    from: u32,
+    /// Where they end.
+    to: u32,
+    /// After that they are not let through any more.
+    pub until: Time,
+}
 
 impl Session {
     /// Whether others are missing before a segment of the client's.

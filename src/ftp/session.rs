@@ -1,9 +1,10 @@
 //! One control connection: a segment or a timeout goes in, a verdict and events come out.
 
 use super::early::is_harmless;
+use super::late::Gap;
 pub use super::state::Session;
 use super::state::{Heap, Turn, Unfinished};
-use super::stream::{Gap, distance};
+use super::stream::distance;
 use super::window::Belonging;
 use super::{BlindReason, Context, Direction, Event, Flags, Segment, Told, Verdict};
 use crate::time::Time;

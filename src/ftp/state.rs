@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::dialogue::Dialogue;
 use super::edits::Edits;
 use super::ends::LineEnds;
+use super::late::Gap;
 use super::line::wipe;
 use super::passive_rewrite::NamedPort;
 use super::same_length::Released;
-use super::stream::{Ahead, Gap, Patches};
+use super::stream::{Ahead, Patches};
 use super::{BlindReason, Context, Direction, Event, Told, UnparsedReason, Verb};
 use crate::time::Time;
 

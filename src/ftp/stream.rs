@@ -1,7 +1,6 @@
 //! Sequence numbers, copies of what came too early, and the bytes that retransmissions must carry again.
 
 use super::line::wipe;
-use crate::time::Time;
 
 /// How far apart two sequence numbers of one connection can be: more than a control connection ever has in flight,
 /// little enough that a new connection on the same ports is told apart (its numbers differ by far more, RFC 6528).
@@ -38,17 +37,6 @@ pub(super) struct Ahead {
     pieces: Vec<(u32, Vec<u8>)>,
     /// Where the stream ends, if a FIN came too early.
     pub fin: Option<u32>,
-}
-
-/// Commands that did not come, behind which reading went on.
-#[derive(Debug)]
-pub(super) struct Gap {
-    /// Where they begin: at the beginning of a line.
-    pub from: u32,
-    /// Where they end.
-    pub to: u32,
-    /// After that they are not let through any more.
-    pub until: Time,
 }
 
 /// There is no room for another copy.
