@@ -28,20 +28,15 @@ pub(super) enum Progress {
 impl Session {
     pub(super) fn client_segment(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Verdict {
         self.take_up(segment);
-        if self.is_ahead(segment) {
-            self.close_gap(turn, segment);
-        }
-        if !self.is_ahead(segment) || self.has_copies() {
-            if !self.judge_again(turn, segment) || !self.read_late(turn, segment) {
+        if !self.ciphered && distance(segment.seq, self.to_server.next) > 0 {
+            if !self.keep_ahead(turn, segment) {
                 return Verdict::Drop;
             }
-            if self.read_on(turn, segment) == Progress::More {
-                self.resumes = Some(segment.seq);
-                return Verdict::More;
-            }
-        }
-        if self.is_ahead(segment) && !self.keep_ahead(turn, segment) {
+        } else if !self.judge_again(turn, segment) {
             return Verdict::Drop;
+        } else if self.read_on(turn, segment) == Progress::More {
+            self.resumes = Some(segment.seq);
+            return Verdict::More;
         }
         let edited = self.repeat_edits(segment);
         if segment.flags.has(Flags::FIN) && advance(segment.seq, segment.payload.len()) == self.to_server.next {
@@ -49,11 +44,6 @@ impl Session {
         }
         self.meet_fin(turn);
         if edited { Verdict::Edited } else { Verdict::Pass }
-    }
-
-    /// Whether there is a copy of what follows.
-    fn has_copies(&self) -> bool {
-        self.heap.as_ref().is_some_and(|heap| heap.ahead.has(self.to_server.next))
     }
 
     /// Reads what is new in a segment, then the copies that follow it: as many lines as are read in one go.
@@ -73,7 +63,8 @@ impl Session {
             }
         }
         let unread = distance(advance(segment.seq, segment.payload.len()), self.to_server.next) > 0;
-        if unread || self.has_copies() { Progress::More } else { Progress::Done }
+        let copies = self.heap.as_ref().is_some_and(|heap| heap.ahead.has(self.to_server.next));
+        if unread || copies { Progress::More } else { Progress::Done }
     }
 
     /// The next line of a segment, or the part of it that has come. Says whether there was one.
@@ -244,7 +235,7 @@ impl Session {
     }
 
     /// Reads a complete line, its end included.
-    pub(super) fn command(&mut self, turn: &mut Turn<'_>, line: &[u8]) -> CommandFate {
+    fn command(&mut self, turn: &mut Turn<'_>, line: &[u8]) -> CommandFate {
         let mut scratch = Scratch::default();
         let (word, argument) = split(clean(line, &mut scratch));
         let verb = Verb::parse(word);

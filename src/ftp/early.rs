@@ -189,7 +189,7 @@ pub(super) fn is_harmless(context: &Context<'_>, payload: &[u8]) -> bool {
 }
 
 /// Whether a line, as far as it has come, is a command that is refused.
-pub(super) fn is_refused(context: &Context<'_>, line: &[u8]) -> bool {
+fn is_refused(context: &Context<'_>, line: &[u8]) -> bool {
     let mut scratch = Scratch::default();
     let (word, argument) = split(clean(line, &mut scratch));
     match Verb::parse(word).role() {

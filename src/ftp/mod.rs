@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!                                  ┌─▶ commands ───────────────┐
-//!                                  │    (line, verb; early, late: out of order)
+//!                                  │    (line, verb; early: out of order)
 //! Segment ─▶ session ─▶ window ─▶ ─┤                           ├─▶ dialogue ─▶ Event, overwritten command
 //!            (state)               │                           │   (asks, bounce)
 //!                                  └─▶ replies, partial_reply ─┴─▶ telling ─▶ Event, rewritten reply
@@ -37,7 +37,6 @@ mod ends;
 mod event;
 #[cfg(test)]
 mod hostile;
-mod late;
 mod line;
 mod numbers;
 mod overwrite;

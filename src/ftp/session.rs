@@ -1,10 +1,8 @@
 //! One control connection: a segment or a timeout goes in, a verdict and events come out.
 
 use super::early::is_harmless;
-use super::late::Gap;
 pub use super::state::Session;
 use super::state::{Heap, Turn, Unfinished};
-use super::stream::distance;
 use super::window::Belonging;
 use super::{BlindReason, Context, Direction, Event, Flags, Segment, Told, Verdict};
 use crate::time::Time;
@@ -37,7 +35,6 @@ impl Session {
             Belonging::Nobody => return Verdict::Pass,
             Belonging::Beyond => return Verdict::Drop,
         }
-        let heard = self.to_client.known.then_some(self.to_client.next);
         if belonging != Belonging::Again {
             self.note(context, segment);
         }
@@ -58,8 +55,7 @@ impl Session {
         if context.policy.implicit_tls && self.blind.is_none() {
             self.go_dark(BlindReason::Tls, events);
         }
-        let acknowledges = heard.is_some_and(|heard| distance(self.to_client.next, heard) > 0);
-        let mut turn = Turn { context, acknowledges, ports, events };
+        let mut turn = Turn { context, ports, events };
         let verdict = match segment.direction {
             Direction::ToServer => self.client_segment(&mut turn, segment),
             Direction::ToClient => self.server_segment(&mut turn, segment),
@@ -72,8 +68,7 @@ impl Session {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let heap = self.heap.as_ref()?;
-        let late = heap.gaps.iter().map(|gap| gap.until).min();
-        [heap.hold_until, heap.gap_until, late, heap.edits_until].into_iter().flatten().min()
+        [heap.hold_until, heap.gap_until, heap.edits_until].into_iter().flatten().min()
     }
 
     /// Gives up what was waited for, if its time is up. Held segments are then to be offered again, and come out.
@@ -86,7 +81,6 @@ impl Session {
         if self.heap.as_ref().and_then(|heap| heap.gap_until).is_some_and(|at| at <= context.now) {
             self.give_up_gap(events);
         }
-        self.close_late(Some(context.now));
         if self.heap.as_ref().and_then(|heap| heap.edits_until).is_some_and(|at| at <= context.now) {
             self.age_edits(context.now);
         }
@@ -132,7 +126,6 @@ impl Session {
                 .saturating_add(heap.command.capacity())
                 .saturating_add(heap.reply.as_ref().map_or(0, Unfinished::bytes))
                 .saturating_add(heap.ahead.bytes())
-                .saturating_add(heap.gaps.capacity().saturating_mul(size_of::<Gap>()))
                 .saturating_add(heap.edits.bytes())
                 .saturating_add(heap.reply_patches.bytes())
         })

@@ -56,7 +56,7 @@ impl Session {
         self.ends.settle();
         if let Some(heap) = &mut self.heap {
             wipe(&mut heap.command);
-            (heap.ahead, heap.gaps) = (Ahead::default(), Vec::new());
+            heap.ahead = Ahead::default();
             (heap.reply, heap.held, heap.hold_until, heap.gap_until, heap.overdue) = (None, None, None, None, None);
         }
     }
@@ -69,7 +69,6 @@ impl Session {
         }
         self.dim(BlindReason::Memory, events);
         self.give_up_gap(events);
-        self.close_late(None);
         self.heap = None;
         if matches!(self.to_server.mode, LineMode::Keep | LineMode::Argument) {
             self.to_server.mode = LineMode::Overwrite;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::dialogue::Dialogue;
 use super::edits::Edits;
 use super::ends::LineEnds;
-use super::late::Gap;
 use super::line::wipe;
 use super::passive_rewrite::NamedPort;
 use super::same_length::Released;
@@ -17,7 +16,7 @@ use super::{BlindReason, Context, Direction, Event, Told, UnparsedReason, Verb};
 use crate::time::Time;
 
 /// How long a client's bytes may be missing before they are given up: a few of its retransmissions.
-pub(super) const GAP: Duration = Duration::from_secs(30);
+const GAP: Duration = Duration::from_secs(30);
 
 /// The state of one control connection. Idle it owns no memory but itself.
 #[derive(Debug, Default)]
@@ -138,8 +137,6 @@ pub(super) struct Heap {
     pub reply: Option<Unfinished>,
     /// Commands that came too early.
     pub ahead: Ahead,
-    /// Commands that may come late.
-    pub gaps: Vec<Gap>,
     /// What was overwritten in commands, for retransmissions.
     pub edits: Edits,
     /// What was rewritten in replies, for retransmissions.
@@ -162,11 +159,10 @@ impl Heap {
         self.command.is_empty()
             && self.reply.is_none()
             && self.ahead.is_empty()
-            && self.gaps.is_empty()
-            && self.overdue.is_none()
             && self.edits.is_empty()
             && self.reply_patches.is_empty()
             && self.held.is_none()
+            && self.overdue.is_none()
             && self.hold_until.is_none()
     }
 }
@@ -214,8 +210,6 @@ impl Unfinished {
 /// What a segment is judged with.
 pub(super) struct Turn<'a> {
     pub context: &'a Context<'a>,
-    /// Whether the segment, a client's, acknowledges more than its client did before.
-    pub acknowledges: bool,
     pub ports: &'a mut dyn FnMut(u16) -> Told,
     pub events: &'a mut Vec<Event>,
 }

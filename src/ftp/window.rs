@@ -247,8 +247,7 @@ impl Session {
     /// Whether bytes of the client's were given up that a server may still wait for.
     fn has_given_up(&self) -> bool {
         let recent = distance(self.to_server.next, self.forgotten).unsigned_abs() < WINDOW;
-        let late = self.heap.as_ref().is_some_and(|heap| !heap.gaps.is_empty());
-        late || (recent && self.forgotten != self.begin)
+        recent && self.forgotten != self.begin
     }
 
     fn close(&mut self, events: &mut Vec<Event>) {
