@@ -176,12 +176,13 @@ impl Keeper {
         let mut sight = self.sight(Idle { tcp: Duration::ZERO, tcp_fin: Duration::ZERO });
         let (mut clients, mut callers, mut connected) = (BTreeSet::new(), Callers::default(), 0_u64);
         connections::each(&mut |connection| {
-            let control = sight.connection(connection).filter(|control| vips.contains(&control.vip.ip()));
-            let Some(control) = control else { return };
-            connected = connected.saturating_add(1);
+            let Some(control) = sight.connection(connection) else { return };
+            // A call may also belong to a connection at a VIP that was here before.
+            let came = vips.contains(&control.vip.ip());
+            connected = connected.saturating_add(u64::from(came));
             for place in sight.places(&control) {
-                clients.insert((control.client.ip(), place.index));
-                callers.add(&control, place);
+                clients.extend(came.then_some((control.client.ip(), place.index)));
+                callers.add(&control, place, came);
             }
             if clients.len() >= ASKED {
                 self.open(&mut clients);

@@ -16,16 +16,17 @@ type Call = (IpAddr, u16, IpAddr);
 /// The control connections of a listing, by the call that may come of each.
 #[derive(Clone, Debug, Default)]
 pub struct Callers {
-    /// Index and control port of the one that a call must belong to; `None`: it may be one of several.
-    calls: HashMap<Call, Option<(u16, u16)>>,
+    /// Index and control port of the one that a call must belong to, and whether its VIP has just come; `None`: it may be one of
+    /// several.
+    calls: HashMap<Call, Option<(u16, u16, bool)>>,
 }
 
 impl Callers {
-    /// Takes in an established control connection with the server of this placement.
-    pub fn add(&mut self, control: &ControlConnection, place: &Placement) {
+    /// Takes in an established control connection with the server of this placement; `came`: its VIP has just come.
+    pub fn add(&mut self, control: &ControlConnection, place: &Placement, came: bool) {
         let (client, port) = (control.client.ip(), control.far_end().port());
         let seen = if place.forwarding == ForwardingMethod::Nat { place.address } else { place.vip };
-        let (call, this) = ((seen, place.calls_from(port), client), Some((place.index, port)));
+        let (call, this) = ((seen, place.calls_from(port), client), Some((place.index, port, came)));
         if self.calls.len() < MOST {
             self.calls.entry(call).or_insert(this);
         }
@@ -35,13 +36,17 @@ impl Callers {
         }
     }
 
-    /// The calls whose server is beyond doubt: client, index, and the port of the server's end of the control connection.
+    /// The calls whose server is beyond doubt, at VIPs that have just come: client, index, and the port of the server's end of the
+    /// control connection.
     pub fn known(self) -> impl Iterator<Item = (IpAddr, u16, u16)> {
-        self.calls.into_iter().filter_map(|((_, _, client), from)| from.map(|(index, port)| (client, index, port)))
+        let came = |from: Option<(u16, u16, bool)>| from.filter(|&(.., came)| came);
+        self.calls
+            .into_iter()
+            .filter_map(move |((.., client), from)| came(from).map(|(index, port, _)| (client, index, port)))
     }
 }
 
-const fn index((index, _): (u16, u16)) -> u16 {
+const fn index((index, ..): (u16, u16, bool)) -> u16 {
     index
 }
 
@@ -80,7 +85,9 @@ mod tests {
         for &(client, index, (vip, server)) in all {
             let place = place(forwarding, index, (vip, server));
             let (vip, server) = (SocketAddr::new(place.vip, 21), SocketAddr::new(place.address, 2121));
-            callers.add(&ControlConnection { client: at(client), vip, server, forwarding }, &place);
+            // The VIP that ends in 30 was here before.
+            let came = vip.ip() != at("192.0.2.30:21").ip();
+            callers.add(&ControlConnection { client: at(client), vip, server, forwarding }, &place, came);
         }
         let mut known: Vec<_> = callers.known().collect();
         known.sort_unstable();
@@ -100,6 +107,9 @@ mod tests {
         let two_vips = [("203.0.113.5:40000", 1, (10, 11)), ("203.0.113.5:40001", 2, (20, 11))];
         assert_eq!(known(ForwardingMethod::Nat, &two_vips), []);
         assert_eq!(known(ForwardingMethod::Dr, &two_vips), [(one, 1, 21), (one, 2, 21)]);
+        let one_was_here = [("203.0.113.5:40000", 1, (10, 11)), ("203.0.113.5:40001", 2, (30, 11))];
+        assert_eq!(known(ForwardingMethod::Nat, &one_was_here), []);
+        assert_eq!(known(ForwardingMethod::Dr, &one_was_here), [(one, 1, 21)]);
         let two_sessions = [("203.0.113.5:40000", 1, (10, 11)), ("203.0.113.5:40001", 1, (10, 11))];
         assert_eq!(known(ForwardingMethod::Dr, &two_sessions), [(one, 1, 21)]);
     }
