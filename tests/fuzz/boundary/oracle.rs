@@ -150,7 +150,7 @@ impl World {
                 let until = self.now + *timeout;
                 self.check_others(cause, row.set, &row.key, Some((&row.value, until)));
                 match self.judge(row, all) {
-                    Ok(talks) => self.check_time(own, row, until, &talks),
+                    Ok(talks) => self.check_time(cause, row, until, &talks),
                     Err((complaint, what)) => complain(complaint, || format!("{what}: {row:?}")),
                 }
             }
@@ -205,7 +205,7 @@ impl World {
     }
 
     /// A row stands no longer than its session can want it.
-    fn check_time(&mut self, own: Option<usize>, row: &Row, until: Time, talks: &[usize]) {
+    fn check_time(&mut self, cause: Cause, row: &Row, until: Time, talks: &[usize]) {
         let last = talks.iter().map(|id| self.talks[*id].last).max().unwrap_or_default();
         let held = talks.iter().map(|id| self.talks[*id].held).sum();
         // A transfer that IPVS was seen to have keeps its rows for as long again.
@@ -220,10 +220,19 @@ impl World {
             let left = until.since(last);
             complain(complaint, || format!("{left:?} after the last packet of its connection: {row:?}"));
         }
-        if let Some(id) = own.filter(|id| talks.contains(id) && self.talks[*id].open()) {
+        // one data connection at a time: an exact row and its translation have one key
+        let other = |need: &Need| !is_long(row.set.name) && !is_long(need.row.set.name) && need.row.key != row.key;
+        if let (Cause::Nobody, [id]) = (cause, talks)
+            && self.talks[*id].need(row.set, &row.key, self.now).is_none()
+        {
+            // what is read on of a segment of many commands changes its mind as well
+            self.talks[*id].needs.retain(|need| !other(need));
+        }
+        if let Cause::Own(id, _) = cause
+            && talks.contains(&id)
+            && self.talks[id].open()
+        {
             let needs = &mut self.talks[id].needs;
-            // one data connection at a time: an exact row and its translation have one key
-            let other = |need: &Need| !is_long(row.set.name) && !is_long(need.row.set.name) && need.row.key != row.key;
             let same = |need: &Need| need.row.set == row.set && need.row.key == row.key;
             needs.retain(|need| !other(need) && !same(need));
             // one under TLS that IPVS is not seen to have goes sooner than its rows
