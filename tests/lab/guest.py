@@ -48,6 +48,12 @@ def run(name, test):
     return not failed
 
 
+def prepare_kernel():
+    subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
+    chains = "\n".join(f"chain {hook} {{ type filter hook {hook} priority 0\n}}" for hook in HOOKS.split())
+    subprocess.run(["nft", "-f", "-"], input=f"table inet steady {{\n{chains}\n}}\n", text=True, check=True)
+
+
 def main(wanted):
     every = list(tests())
     if wanted and wanted != ["--all"]:
@@ -58,9 +64,7 @@ def main(wanted):
             print(f"lab: not selected, because they are long: {', '.join(left)}", flush=True)
     if not selected:
         sys.exit(f"no test's name contains {' or '.join(wanted)}")
-    subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
-    chains = "\n".join(f"chain {hook} {{ type filter hook {hook} priority 0\n}}" for hook in HOOKS.split())
-    subprocess.run(["nft", "-f", "-"], input=f"table inet steady {{\n{chains}\n}}\n", text=True, check=True)
+    prepare_kernel()
     bad = [name for name, test in selected if not run(name, test)]
     # Once more at the end, where who reads only the end sees them.
     if bad:

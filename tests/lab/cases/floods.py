@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from flooder import Flood, stream, syns, tls_connections
 from ftpload import Load, Session, load
 from hosts import poll
+from peers import recipe
 from rawtcp import ACK, PSH, SYN, ends, numbers, segment, send, with_option
 from rows import resident, rows
 from selection import long
-from topology import IPVSADM_FLAG, Topology
+from topology import Topology
 
 DATA = "ftpdirector_data_connections_total"
 LIMITED = "ftpdirector_limited_total"
@@ -118,7 +119,7 @@ def connection(net):
 def flooded(forwarding, what, flood):
     """The others' rate with us before, in and after a flood, and with plain IPVS in the same."""
     with Topology(forwarding) as net:
-        plain_with_persistence(net)
+        recipe(net)
         packets, advance, _kept = flood(net)
         running = others(net)
         plain, pace = rate_in_a_flood(net, running, SHORT, packets, advance)
@@ -196,19 +197,6 @@ def passed(seconds):
     """A rate is measured over time: the one thing here that waits for nothing else."""
     end = time.monotonic() + seconds
     poll(lambda: time.monotonic() > end, deadline=seconds + 60, what=f"{seconds} seconds")
-
-
-def plain_with_persistence(net):
-    """The recipe from before: one mark for port 21 and every passive port, and who came once comes back to the same server."""
-    low, high = net.servers[0].passive_ports[0], net.servers[-1].passive_ports[1]
-    net.director.nft(f"""
-        table ip plain {{
-          chain prerouting {{ type filter hook prerouting priority -150
-            ip daddr {net.vip} tcp dport {{ 21, {low}-{high} }} meta mark set 1
-          }}
-        }}""")
-    flag = IPVSADM_FLAG[net.forwarding]
-    net.ipvs("-A -f 1 -s rr -p 300", *(f"-a -f 1 -r {server.address}:0 {flag}" for server in net.servers))
 
 
 @long

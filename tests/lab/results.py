@@ -1,0 +1,77 @@
+"""Prints benches/RESULTS.md from the figures in benches/results."""
+
+import json
+from pathlib import Path
+from statistics import median
+
+HEAD = """\
+# What steering costs
+
+Measured by `tests/run bench`, which also writes this page: every director below in turn, in one boot of the lab's machine, {rounds}
+rounds of {seconds:g} s for each figure; the medians are here, all rounds in `benches/results`. {clients} Everything (clients, router,
+director, three servers) shares the machine's processors, so a ratio means more than a rate: who costs less leaves more to the others.
+"""
+CLIENTS = "32 sessions at once, of an address each; files of 1 KiB; in bulk 8 sessions, 10 MiB."
+# Whom each of ours is compared with.
+RIVALS = {"ours, NAT": ("router only", "ip_vs_ftp, NAT", "nginx stream"), "ours, DR": ("router only", "recipe, DR")}
+
+
+def main():
+    runs = [json.loads(path.read_text()) for path in sorted(Path("/repo/benches/results").glob("*.json"), reverse=True)]
+    newest, *older = runs
+    print(HEAD.format(rounds=newest["rounds"], seconds=newest["seconds"], clients=CLIENTS))
+    one_run(newest)
+    for earlier in older:
+        one_run(earlier)
+
+
+def one_run(run):
+    versions = "; ".join(f"{name} {version}" for name, version in run["versions"].items())
+    directors = run["directors"]
+    works = list(directors["router only"])
+    print(f"## {run['date']}\n\n{versions}.\n")
+    table("a second (in bulk: MB)", works, directors, rate)
+    for ours, rivals in RIVALS.items():
+        print(f"{ours}, as a multiple of\n")
+        ratios = {rival: {work: [ours_to(directors, ours, rival, work)] for work in works} for rival in rivals}
+        table("", works, ratios, lambda work, rounds: "–" if rounds[0] is None else f"{rounds[0]:.2f}")
+    table("processor time each, ms (all hosts)", works, directors, lambda _, rounds: f"{middle(rounds, 'cpu_ms'):.2f}")
+    table("switches between processes each", works, directors, lambda _, rounds: f"{middle(rounds, 'switches'):.1f}")
+    own = {name: rounds for name, rounds in directors.items() if name.startswith("ours")}
+    table("packets queued each", works, own, lambda _, rounds: f"{middle(rounds, 'queued'):.1f}")
+    bad(directors)
+
+
+def table(title, works, rows, cell):
+    print(f"| {title} | " + " | ".join(works) + " |\n|---|" + "---|" * len(works))
+    for name, found in rows.items():
+        cells = (cell(work, found[work]) if found.get(work) else "–" for work in works)
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    print()
+
+
+def rate(work, rounds):
+    return f"{middle(rounds, 'megabytes'):.0f}" if work == "bulk" else f"{middle(rounds, 'rate'):,.0f}"
+
+
+def middle(rounds, what):
+    return median(one[what] for one in rounds)
+
+
+def ours_to(directors, ours, rival, work):
+    theirs = directors[rival].get(work)
+    return middle(directors[ours][work], "rate") / middle(theirs, "rate") if theirs and middle(theirs, "rate") else None
+
+
+def bad(directors):
+    lines = [
+        f"{name}, {work}: {sum(one['wrong'] for one in rounds)} from the wrong server, {sum(one['bad'] for one in rounds)} without success"
+        for name, works in directors.items()
+        for work, rounds in works.items()
+        if sum(one["bad"] for one in rounds)
+    ]
+    print("Not right: " + ("; ".join(lines) or "none") + ".\n")
+
+
+if __name__ == "__main__":
+    main()
