@@ -3,6 +3,7 @@
 import socket
 
 from ftpload import MODES, load
+from selection import long
 from topology import Topology
 
 
@@ -31,6 +32,7 @@ def test_plain_ipvs_nat_fails():
     plain_ipvs_fails("nat")
 
 
+@long
 def test_plain_ipvs_dr_fails():
     plain_ipvs_fails("dr")
 

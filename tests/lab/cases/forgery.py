@@ -9,6 +9,7 @@ from lenient import lenient
 from rawtcp import ACK, FIN, PSH, RST, SYN, ends, fragments, next_segment, numbers, segment, send
 from realserver import TLS, make_certificate
 from rows import connections, rows
+from selection import long
 from topology import Topology
 
 # Far from every number that the connection is at.
@@ -159,6 +160,7 @@ PREFIXES = {
 }
 
 
+@long
 def test_dr_no_bounce():
     no_bounce("dr")
 

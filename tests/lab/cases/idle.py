@@ -209,6 +209,7 @@ def test_nat_silent_data():
     silent_data("nat")
 
 
+@long
 def test_dr_silent_data():
     silent_data("dr")
 

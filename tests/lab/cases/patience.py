@@ -8,6 +8,7 @@ import time
 from ftpload import Session
 from hosts import poll
 from rows import rows
+from selection import long
 from topology import Topology
 
 PASSIVE, ACTIVE = ("PASV", "EPSV"), ("PORT", "EPRT")
@@ -23,6 +24,7 @@ def test_dr_slow():
     slow("dr")
 
 
+@long
 def test_nat_slow_with_one_range_for_all():
     slow("nat", ranges="shared")
 
