@@ -133,6 +133,8 @@ pub(super) struct Replies {
     pub finals: usize,
     /// Those among them that came before any command that they could answer: who reads along may count them or not.
     pub surplus: usize,
+    /// Greetings that also answer what the client said before them: REIN and HOST have a 220 (RFC 959 §5.4, RFC 7151 §3.1).
+    ambiguous: usize,
     /// The ports that it named.
     pub named: Vec<(u16, How)>,
     /// Whether it ever said something that an honest server does not say.
@@ -191,6 +193,8 @@ impl Replies {
                         |command: &Command| matches!(command.kind, Kind::Passive(asked) if code < 300 && code != asked);
                     let surplus = next.is_none_or(|command| early(command) || other(command));
                     self.surplus += usize::from(!greeting && surplus);
+                    let text = client.commands.first().map_or(&[][..], |command| &client.sent[command.text.clone()]);
+                    self.ambiguous += usize::from(greeting && matches!(&words(text).0, b"REIN" | b"HOST"));
                     self.finals += usize::from(!greeting);
                 }
                 self.greeted |= mark != b'-' && code != 120;
@@ -207,7 +211,8 @@ impl Replies {
 
     /// What a reply that comes now answers.
     fn place(&self, client: &Client) -> How {
-        let mut answered = client.commands.iter().skip(self.finals - self.surplus).take(1 + self.surplus);
+        let may_answer = client.commands.iter().skip(self.finals - self.surplus);
+        let mut answered = may_answer.take(1 + self.surplus + self.ambiguous);
         let asked = answered.any(|command| matches!(command.kind, Kind::Passive(_)));
         // who counts commands otherwise may count replies otherwise
         if asked { How::Answer } else { How::Elsewhere }
