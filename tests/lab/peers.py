@@ -23,6 +23,9 @@ stream {{
 
 PROFTPD = """\
 ModulePath /usr/lib/proftpd
+LoadModule mod_xfer.c
+LoadModule mod_ls.c
+LoadModule mod_tls.c
 LoadModule mod_proxy.c
 ServerType standalone
 DefaultAddress {vip}
@@ -32,13 +35,13 @@ User proxy
 Group nogroup
 MaxInstances none
 PidFile /run/mod_proxy.pid
-ScoreboardFile /run/mod_proxy.scoreboard
-SystemLog /run/mod_proxy.log
+ScoreboardFile /run/mod_proxy/scoreboard
+SystemLog /run/mod_proxy/log
 TransferLog none
 WtmpLog off
 UseReverseDNS off
 ProxyEngine on
-ProxyTables /run/mod_proxy
+ProxyTables /run/mod_proxy/tables
 ProxyRole reverse
 ProxyReverseConnectPolicy RoundRobin
 ProxyReverseServers {servers}
@@ -75,21 +78,29 @@ def recipe(net):
 
 def nginx(net):
     """A proxy that knows no FTP: a passive port belongs to the server whose range it is in. Nobody is called."""
+    for server in net.servers:
+        # Nobody rewrites a 227.
+        server.kill()
+        server.advertise = net.vip
+        server.start()
+        server.wait_ready()
     control = " ".join(f"server {server.address}:21;" for server in net.servers)
     data = "\n  ".join(
         f"server {{ listen {net.vip}:{low}-{high}; proxy_pass {server.address}:$server_port; }}"
         for server in net.servers
         for low, high in [server.passive_ports]
     )
-    start(net, ["nginx", "-g", "daemon off;"], NGINX.format(vip=net.vip, control=control, data=data), "-c")
+    # The ports of the ranges are opened by the master process.
+    start(net, "nginx", ["prlimit", "--nofile=65536", "nginx", "-g", "daemon off;"], NGINX.format(vip=net.vip, control=control, data=data), "-c")
     return net.vip
 
 
 def mod_proxy(net):
     """ProFTPD as a reverse proxy, which knows FTP: a process for each session."""
     servers = " ".join(f"ftp://{server.address}:21" for server in net.servers)
-    subprocess.run(["install", "-d", "-o", "proxy", "/run/mod_proxy"], check=True)
-    start(net, ["proftpd", "--nodaemon"], PROFTPD.format(vip=net.vip, servers=servers), "--config")
+    subprocess.run(["install", "-d", "/run/mod_proxy"], check=True)
+    subprocess.run(["install", "-d", "-o", "proxy", "/run/mod_proxy/tables"], check=True)
+    start(net, "proftpd", ["proftpd", "--nodaemon"], PROFTPD.format(vip=net.vip, servers=servers), "--config")
     return net.vip
 
 
@@ -98,15 +109,15 @@ def ours(net):
     return net.vip
 
 
-def start(net, command, config, option):
+def start(net, name, command, config, option):
     """Starts a program on the director, and waits until it listens at the VIP."""
-    path = f"/run/{command[0]}.conf"
+    path = f"/run/{name}.conf"
     with open(path, "w") as file:
         file.write(config)
     program = net.director.popen([*command, option, path])
 
     def listens():
-        assert program.poll() is None, f"{command[0]} ended with {program.returncode}"
-        return f"{net.vip}:21 " in net.director.run(["ss", "-tlnH"]).stdout
+        assert program.poll() is None, f"{name} ended with {program.returncode}"
+        return ":21 " in net.director.run(["ss", "-tlnH"]).stdout
 
-    poll(listens, what=f"{command[0]} at {net.vip}")
+    poll(listens, what=f"{name} at {net.vip}")

@@ -8,8 +8,10 @@ HEAD = """\
 # What steering costs
 
 Measured by `tests/run bench`, which also writes this page: every director below in turn, in one boot of the lab's machine, {rounds}
-rounds of {seconds:g} s for each figure; the medians are here, all rounds in `benches/results`. {clients} Everything (clients, router,
-director, three servers) shares the machine's processors, so a ratio means more than a rate: who costs less leaves more to the others.
+rounds of {seconds:g} s for each figure; the medians are here, all rounds in `benches/results`. {clients}
+Everything (clients, router, director, three servers) shares the machine's processors, so a ratio means more than a rate: who costs less leaves more to the others.
+A router and the recipe do less: the one balances nothing, the other knows a client's address only, and sends all who share one to the same
+server. nginx has nobody called (PORT). mod_proxy has a process for each session: under emulation most of them do not come up in a round.
 """
 CLIENTS = "32 sessions at once, of an address each; files of 1 KiB; in bulk 8 sessions, 10 MiB."
 # Whom each of ours is compared with.
