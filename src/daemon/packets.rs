@@ -18,13 +18,9 @@ use super::trace_subscribers::Listeners;
 use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
 use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::LandingLog;
-use crate::kernel::queue::{Batch, PacketId, Queue, Verdicts};
+use crate::kernel::queue::{PacketId, Queue, Verdicts};
 use crate::kernel::wait::{Wake, wait};
 use crate::time::Time;
-
-/// Landings wake the thread once in this time. Where there is much to do they are read beside packets: a wake-up for each would cost
-/// more than what it tells, and no expectation ends so soon.
-const LANDINGS: Duration = Duration::from_millis(20);
 
 /// What the thread works with.
 pub struct Thread {
@@ -53,9 +49,7 @@ impl Thread {
         let Self { queue, log, director, inbox, wake, rows, verdicts } = self;
         let (waiting, listeners) = (HashMap::new(), Listeners::default());
         let (origin, lost) = (Instant::now(), (0, 0));
-        let looked = origin;
-        let core =
-            Core { director, rows, verdicts, origin, looked, waiting, next: 0, listeners, rows_gone: false, lost };
+        let core = Core { director, rows, verdicts, origin, waiting, next: 0, listeners, rows_gone: false, lost };
         thread::Builder::new().name("packets".into()).spawn(move || {
             if let Err(error) = run(core, queue, log, &inbox, &wake) {
                 error!(%error, "the packet thread ends, and the daemon soon: nobody reads control packets");
@@ -70,9 +64,6 @@ struct Core {
     rows: Sender<Job>,
     verdicts: Histogram,
     origin: Instant,
-    /// When the packet before was done, or these came: a look at the clock is dear where the kernel has to be asked (virtual
-    /// machines without a steady TSC).
-    looked: Instant,
     waiting: HashMap<u64, (PacketId, Instant)>,
     next: u64,
     listeners: Listeners,
@@ -88,18 +79,13 @@ fn run(
     inbox: &Receiver<Message>,
     wake: &Wake,
 ) -> io::Result<()> {
-    let (mut actions, mut trouble, mut heard) = (Vec::new(), Repeated::default(), Instant::now());
+    let (mut actions, mut trouble) = (Vec::new(), Repeated::default());
     loop {
         core.lost = (queue.late(), log.overruns());
         let now = core.now();
         let timeout = core.director.due().map(|due| due.since(now)).unwrap_or(Duration::from_secs(1));
-        let woken = match LANDINGS.checked_sub(heard.elapsed()) {
-            None => wait([wake.as_fd(), queue.as_fd(), log.as_fd()], Some(timeout))?[0],
-            Some(rest) => wait([wake.as_fd(), queue.as_fd()], Some(timeout.min(rest)))?[0],
-        };
-        if woken {
-            wake.clear();
-        }
+        wait(&[queue.as_fd(), log.as_fd(), wake.as_fd()], Some(timeout))?;
+        wake.clear();
         loop {
             match inbox.try_recv() {
                 Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
@@ -113,26 +99,22 @@ fn run(
         core.act(&mut actions, queue.verdicts());
         // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
         for _ in 0..16 {
-            let batch = passing(queue.receive(), &mut trouble)?.unwrap_or(Batch::All);
-            // Whatever landed before these packets came is there by now: they may supersede an expectation that it met.
-            core.looked = Instant::now();
-            let now = core.time(core.looked);
+            // Before the control packets, which may supersede an expectation whose data connection came first.
+            let now = core.now();
             let landed = log.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload));
-            if passing(landed, &mut trouble)?.is_some_and(|count| count > 0) {
-                heard = core.looked;
-            }
-            let handed = queue.hand_on(&mut |packet, verdicts| {
+            passing(landed, &mut trouble)?;
+            let count = queue.receive(&mut |packet, verdicts| {
                 core.packet(packet, &mut actions, verdicts);
                 core.act(&mut actions, verdicts);
             });
-            passing(handed, &mut trouble)?;
+            let count = passing(count, &mut trouble)?.unwrap_or_default();
             // Packets of many lines are read in turn with those of others.
             let now = core.now();
             let resumed = core.director.has_turn(now);
             core.director.resume(now, &mut actions);
             core.act(&mut actions, queue.verdicts());
             passing(queue.flush(), &mut trouble)?;
-            if batch == Batch::All && !resumed {
+            if count == 0 && !resumed {
                 break;
             }
         }
@@ -166,11 +148,7 @@ fn passing<T>(result: io::Result<T>, trouble: &mut Repeated) -> io::Result<Optio
 
 impl Core {
     fn now(&self) -> Time {
-        self.time(Instant::now())
-    }
-
-    fn time(&self, at: Instant) -> Time {
-        Time::ZERO + at.saturating_duration_since(self.origin)
+        Time::ZERO + self.origin.elapsed()
     }
 
     /// Drops what waits, so that TCP repeats it: the queue may outlive us, and a packet without a verdict with it.
@@ -219,15 +197,13 @@ impl Core {
         actions: &mut Vec<Action>,
         verdicts: &mut Verdicts,
     ) {
-        let received = self.looked;
+        let received = Instant::now();
         let crate::kernel::queue::QueuedPacket { id, hook, mark, payload, truncated, .. } = packet;
         self.next = self.next.wrapping_add(1);
         // The other hook that queues is POSTROUTING.
         let hook = if hook == NF_INET_FORWARD { Hook::Forward } else { Hook::Postrouting };
         let offered = director::ControlPacket { id: self.next, hook, mark, bytes: &mut *payload, truncated };
-        let decision = self.director.packet(self.time(received), offered, actions);
-        self.looked = Instant::now();
-        match decision {
+        match self.director.packet(self.now(), offered, actions) {
             Decision::Accept { mark, edited } => verdicts.accept(id, mark, edited.then_some(&*payload)),
             Decision::Drop => verdicts.drop(id),
             Decision::Held => {
@@ -235,7 +211,7 @@ impl Core {
                 return;
             }
         }
-        self.verdicts.observe(self.looked.saturating_duration_since(received).as_secs_f64());
+        self.verdicts.observe(received.elapsed().as_secs_f64());
     }
 
     fn act(&mut self, actions: &mut Vec<Action>, verdicts: &mut Verdicts) {

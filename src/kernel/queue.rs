@@ -31,15 +31,6 @@ const UNANSWERED: u32 = 2;
 /// Verdicts are sent when they are this many bytes: below the send buffer that `Netfilter` asks for.
 const FLUSH: usize = 128 * 1024;
 
-/// How many packets there were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Batch {
-    /// No more than were taken.
-    All,
-    /// As many as one call takes: there may be more.
-    Full,
-}
-
 /// A packet in the queue. It remembers whether we saw all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId {
@@ -122,8 +113,6 @@ impl Verdicts {
 pub struct Queue {
     netlink: Netfilter,
     buffers: Vec<Vec<u8>>,
-    /// How much of each has been received and not handed on.
-    received: [Option<usize>; BATCH],
     verdicts: Verdicts,
     late: u64,
 }
@@ -166,7 +155,7 @@ impl Queue {
     fn with(netlink: Netfilter, number: u16, copy: u32) -> Self {
         let room = copy as usize + OVERHEAD;
         let buffers = (0..BATCH).map(|_| vec![0; room]).collect();
-        Self { netlink, buffers, received: [None; BATCH], verdicts: Verdicts::new(number), late: 0 }
+        Self { netlink, buffers, verdicts: Verdicts::new(number), late: 0 }
     }
 
     /// Drops the packets that wait before the first that can be read, or all of `standing` if there is none.
@@ -183,37 +172,29 @@ impl Queue {
         self.flush()
     }
 
-    /// Takes the packets that are there, at most 64, for [`Queue::hand_on`]. Does not wait.
+    /// Hands every packet that is there, at most 64, to `on`; returns how many datagrams there were, 0 when there is
+    /// nothing to read. Does not wait.
     ///
     /// # Errors
     /// Those of recvmmsg(2) other than EAGAIN and EINTR.
-    pub fn receive(&mut self) -> io::Result<Batch> {
-        self.received = [None; BATCH];
-        match receive_many(&self.netlink, &mut self.buffers) {
-            Ok(received) => self.received = received,
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => {}
+    pub fn receive(&mut self, on: &mut dyn FnMut(QueuedPacket<'_>, &mut Verdicts)) -> io::Result<usize> {
+        let lengths = match receive_many(&self.netlink, &mut self.buffers) {
+            Ok(lengths) => lengths,
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => return Ok(0),
             Err(e) => return Err(e),
-        }
-        Ok(if self.received.iter().all(Option::is_some) { Batch::Full } else { Batch::All })
-    }
-
-    /// Hands to `on` what [`Queue::receive`] took.
-    ///
-    /// # Errors
-    /// Those of [`Queue::flush`].
-    pub fn hand_on(&mut self, on: &mut dyn FnMut(QueuedPacket<'_>, &mut Verdicts)) -> io::Result<()> {
-        let received = std::mem::replace(&mut self.received, [None; BATCH]);
-        for (buffer, length) in self.buffers.iter_mut().zip(received.into_iter().flatten()) {
+        };
+        let count = lengths.iter().flatten().count();
+        for (buffer, length) in self.buffers.iter_mut().zip(lengths.into_iter().flatten()) {
             let Some(datagram) = buffer.get_mut(..length) else { continue };
             self.late += parse(datagram, &mut |packet| on(packet, &mut self.verdicts));
         }
         if self.verdicts.as_bytes().len() >= FLUSH {
             self.flush()?;
         }
-        Ok(())
+        Ok(count)
     }
 
-    /// Where verdicts are given outside [`Queue::hand_on`].
+    /// Where verdicts are given outside `receive`.
     pub const fn verdicts(&mut self) -> &mut Verdicts {
         &mut self.verdicts
     }
