@@ -186,10 +186,11 @@ fn server_of(actual: &State, marks: Marks, (vip, port, address): (IpAddr, u16, I
     let nat = to.is_some_and(|to| to.destination.forwarding == ForwardingMethod::Nat);
     let range = range_of(actual, marks, index);
     let calls = actual.elements.get(&Set::of(Name::NatActive, address)).into_iter().flatten();
-    let active = calls.map(|(key, _)| key.as_slice()).find_map(|key| match *key {
+    let called = calls.map(|(key, _)| key.as_slice()).find_map(|key| match *key {
         [Value::Address(from), Value::Port(port)] if from == address => Some(port),
         _ => None,
     });
+    let (alone, any) = calls_of(actual, marks, vip, index);
     RealServer {
         name: address.to_string(),
         address,
@@ -197,10 +198,31 @@ fn server_of(actual: &State, marks: Marks, (vip, port, address): (IpAddr, u16, I
         weight: 0,
         passive_ports: range.unwrap_or(PortRange::UNPRIVILEGED),
         shared: range.is_none(),
-        active_port: active,
-        active_ports: None,
+        active_port: called.or(alone),
+        active_ports: any,
         mark: None,
     }
+}
+
+/// The port that a server in DR or TUN calls from, where a row of its own tells it, and the range that it may call from.
+fn calls_of(actual: &State, marks: Marks, vip: IpAddr, index: u16) -> (Option<u16>, Option<PortRange>) {
+    let data = Value::Mark(marks.data(index));
+    let alone = actual.elements.get(&Set::of(Name::ActiveAlone, vip)).into_iter().flatten();
+    let alone = alone.filter(|(_, value)| value.first() == Some(&data)).find_map(|(key, _)| match *key.as_slice() {
+        [Value::Address(at), Value::Port(port)] if at == vip => Some(port),
+        _ => None,
+    });
+    let ranges = actual.elements.get(&Set::once(Name::ActiveRanges)).into_iter().flatten();
+    let mut ranges = ranges.filter_map(|(key, _)| match *key.as_slice() {
+        [mark, Value::Ports(range)] if mark == data => Some(range),
+        _ => None,
+    });
+    // Beside them its active port may stand alone.
+    let width = |range: &PortRange| range.last().saturating_sub(range.first());
+    let (Some(one), other) = (ranges.next(), ranges.next()) else { return (alone, None) };
+    let Some(other) = other else { return (alone, Some(one)) };
+    let (single, any) = if width(&one) <= width(&other) { (one, other) } else { (other, one) };
+    (alone.or(Some(single.first())), Some(any))
 }
 
 /// The range that steers to this index.

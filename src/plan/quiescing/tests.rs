@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::sample;
+use crate::config::{UnexpectedData, sample};
 use crate::plan::availability::Availability;
 use crate::plan::desired;
 
@@ -78,6 +78,20 @@ fn a_restart_reads_it_back_from_the_rows() {
         assert_eq!(before.clusters[0].real_servers[2], expected);
         assert_eq!(with(&new, &before, &kernel(&old, 1)).clusters[0].real_servers.len(), 3);
     }
+}
+
+#[test]
+fn a_restart_reads_back_where_a_server_calls_from() {
+    let mut old = sample::config(ForwardingMethod::Dr);
+    old.clusters[0].real_servers[2].active_ports = PortRange::new(32768, 60999);
+    let quiescing = &remembered(&without_rs3(&old), &kernel(&old, 1)).clusters[0].real_servers[2];
+    assert_eq!((quiescing.active_port, quiescing.active_ports), (Some(20), PortRange::new(32768, 60999)));
+
+    let mut old = sample::config(ForwardingMethod::Dr);
+    old.clusters[0].unexpected_data = UnexpectedData::Pass;
+    old.clusters[0].real_servers[2].active_port = Some(2023);
+    let quiescing = &remembered(&without_rs3(&old), &kernel(&old, 1)).clusters[0].real_servers[2];
+    assert_eq!((quiescing.active_port, quiescing.active_ports), (Some(2023), None));
 }
 
 #[test]
