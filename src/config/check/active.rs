@@ -122,7 +122,7 @@ pub(super) fn unexpected(config: &Config, origins: &[Origin], checker: &Checker<
             "active data connections of {} come from ports that do not say which server calls: those whose PORT this director has not read (another director has, or no daemon ran) are dropped",
             all_of(&names)
         );
-        let cure = "a port of its own for each server, `active_port: 2021`, 2022, … here and in the server (vsftpd: ftp_data_port=2021), and no `active_ports`";
+        let cure = "a port of its own for each server, `active_port: 2021`, 2022, … here and in the server (vsftpd: connect_from_port_20=YES, ftp_data_port=2021), and no `active_ports`";
         one.warning(&one.path("unexpected_data"), what, cure);
     }
 }
