@@ -10,9 +10,9 @@ use crate::lvs::ForwardingMethod;
 use crate::state::Marks;
 use crate::state::sets::{Name, Set, Value};
 
-/// NAT: `nft add element inet ftpdirector active_nat4 { SERVER . CLIENT . PORT timeout 10s : VIP }`;
-/// DR, TUN: `nft add element inet ftpdirector active4 { CLIENT . PORT . VIP . ACTIVE-PORT timeout 10s : MARK }`, or
-/// `active_any4 { CLIENT . PORT . VIP timeout 10s : MARK }` where the server calls from any of its `active_ports`.
+/// NAT: `nft add element inet ftpdirector active_nat4 { SERVER . CLIENT . PORT timeout 30s : VIP }`;
+/// DR, TUN: `nft add element inet ftpdirector active4 { CLIENT . PORT . VIP . ACTIVE-PORT timeout 30s : MARK }`, or
+/// `active_any4 { CLIENT . PORT . VIP timeout 30s : MARK }` where the server calls from any of its `active_ports`.
 ///
 /// The VIP's port is part of it: a SYN-ACK that its client sends to another port of the VIP must not reach that port of the
 /// server. `control` is the server's end of the control connection.

@@ -7,7 +7,7 @@ use super::{Placement, Row};
 use crate::state::Marks;
 use crate::state::sets::{Name, Set, Value};
 
-/// `nft add element inet ftpdirector exact4 { CLIENT . VIP . PORT timeout 10s : MARK }`
+/// `nft add element inet ftpdirector exact4 { CLIENT . VIP . PORT timeout 30s : MARK }`
 #[must_use]
 pub fn row(marks: Marks, placement: &Placement, client: IpAddr, port: u16) -> Row {
     Row {
@@ -17,7 +17,7 @@ pub fn row(marks: Marks, placement: &Placement, client: IpAddr, port: u16) -> Ro
     }
 }
 
-/// `nft add element inet ftpdirector translated4 { CLIENT . VIP . PORT timeout 10s : SERVER . SERVER-PORT }`
+/// `nft add element inet ftpdirector translated4 { CLIENT . VIP . PORT timeout 30s : SERVER . SERVER-PORT }`
 ///
 /// Goes with a [`row`] for the same port, whose mark counts the connection as landed.
 #[must_use]

@@ -1,7 +1,7 @@
 //! Disjoint passive ranges: the port says which server, the pinhole says which client may come.
 //!
 //! The daemon writes no row here (but under TLS, and when someone has flushed the set). In DR and TUN its verdict leaves the control
-//! mark on PASV and EPSV, and the chain `open` does `update @open4 { ip saddr . meta mark timeout 10s }` before that packet leaves
+//! mark on PASV and EPSV, and the chain `open` does `update @open4 { ip saddr . meta mark timeout 30s }` before that packet leaves
 //! the director. In NAT it is the server's 227 or 229 that gets the mark and opens the pinhole, in the chain `answer`: a PASV that
 //! the server refuses opens nothing.
 
