@@ -67,11 +67,11 @@ def one_round(name, works, seconds, number):
             subprocess.run(["modprobe", "-qr", "ip_vs_ftp"], check=False)
 
 
-def measure(net, target, work, seconds):
+def measure(net, target, work, seconds, sessions=None):
     """What was done a second, what else went, and what one of them cost: processor time of the whole machine (all hosts are on it),
     switches between processes, packets that waited in the queue."""
-    mode, sessions, kib = WORKS[work]
-    words = [CLIENT, target, 21, sessions, seconds, mode, kib, ",".join(SOURCES)]
+    mode, usual, kib = WORKS[work]
+    words = [CLIENT, target, 21, sessions or usual, seconds, mode, kib, ",".join(SOURCES)]
     before = busy(), switches(), queued(net)
     said = json.loads(net.client1.run(words, timeout=seconds + 60).stdout)
     after = busy(), switches(), queued(net)
