@@ -71,7 +71,7 @@ IMPOSSIBLE = [
         lambda c: c.tls and c.active and c.server == "pyftpdlib",
     ),
     (
-        "Under TLS, DR and TUN need an active port of each server's own; ProFTPD and Pure-FTPd always take control port − 1",
+        "Under TLS, DR and TUN need an active port of each server's own; ProFTPD and Pure-FTPd have no setting for it (a kernel rule: SERVERS.md)",
         lambda c: c.tls and c.active and c.forwarding != "nat" and c.server in ("proftpd", "pureftpd"),
     ),
 ]
