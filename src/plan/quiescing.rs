@@ -204,25 +204,27 @@ fn server_of(actual: &State, marks: Marks, (vip, port, address): (IpAddr, u16, I
     }
 }
 
-/// The port that a server in DR or TUN calls from, where a row of its own tells it, and the range that it may call from.
+/// The port that a server in DR or TUN calls from, where one row tells it, and the range that it may call from.
 fn calls_of(actual: &State, marks: Marks, vip: IpAddr, index: u16) -> (Option<u16>, Option<PortRange>) {
     let data = Value::Mark(marks.data(index));
     let alone = actual.elements.get(&Set::of(Name::ActiveAlone, vip)).into_iter().flatten();
-    let alone = alone.filter(|(_, value)| value.first() == Some(&data)).find_map(|(key, _)| match *key.as_slice() {
+    let alone = alone.filter(|(_, value)| value.first() == Some(&data)).filter_map(|(key, _)| match *key.as_slice() {
         [Value::Address(at), Value::Port(port)] if at == vip => Some(port),
         _ => None,
     });
     let ranges = actual.elements.get(&Set::once(Name::ActiveRanges)).into_iter().flatten();
-    let mut ranges = ranges.filter_map(|(key, _)| match *key.as_slice() {
+    let ranges = ranges.filter_map(|(key, _)| match *key.as_slice() {
         [mark, Value::Ports(range)] if mark == data => Some(range),
         _ => None,
     });
-    // Beside them its active port may stand alone.
-    let width = |range: &PortRange| range.last().saturating_sub(range.first());
-    let (Some(one), other) = (ranges.next(), ranges.next()) else { return (alone, None) };
-    let Some(other) = other else { return (alone, Some(one)) };
-    let (single, any) = if width(&one) <= width(&other) { (one, other) } else { (other, one) };
-    (alone.or(Some(single.first())), Some(any))
+    let any = ranges.clone().max_by_key(|range| range.last().saturating_sub(range.first()));
+    let beside = ranges.filter(|range| Some(*range) != any).map(PortRange::first);
+    (only(alone).or_else(|| only(beside)), any)
+}
+
+/// The port, if there is one alone: with several control ports each has its own.
+fn only(mut ports: impl Iterator<Item = u16>) -> Option<u16> {
+    ports.next().filter(|_| ports.next().is_none())
 }
 
 /// The range that steers to this index.

@@ -94,6 +94,16 @@ fn a_restart_reads_back_where_a_server_calls_from() {
     assert_eq!((quiescing.active_port, quiescing.active_ports), (Some(2023), None));
 }
 
+/// With two control ports a server calls from 20 and from 2120, beside its range.
+#[test]
+fn a_restart_takes_no_single_port_for_a_range() {
+    let mut old = sample::config(ForwardingMethod::Dr);
+    old.clusters[0].ports = vec![21, 2121];
+    old.clusters[0].real_servers[2].active_ports = PortRange::new(32768, 60999);
+    let quiescing = &remembered(&without_rs3(&old), &kernel(&old, 1)).clusters[0].real_servers[2];
+    assert_eq!((quiescing.active_port, quiescing.active_ports), (None, PortRange::new(32768, 60999)));
+}
+
 #[test]
 fn a_removed_port_takes_no_new_sessions_and_its_old_ones_stay() {
     let mut old = sample::config(ForwardingMethod::Nat);
