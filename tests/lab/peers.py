@@ -1,5 +1,5 @@
 """The director as others build it, to be measured beside ours. Each is a function of a network whose servers run already: it sets
-the director up and returns the addresses that clients connect to."""
+the director up and returns the address that clients connect to."""
 
 import subprocess
 
@@ -91,7 +91,8 @@ def nginx(net):
         for low, high in [server.passive_ports]
     )
     # The ports of the ranges are opened by the master process.
-    start(net, "nginx", ["prlimit", "--nofile=65536", "nginx", "-g", "daemon off;"], NGINX.format(vip=net.vip, control=control, data=data), "-c")
+    command = ["prlimit", "--nofile=65536", "nginx", "-g", "daemon off;"]
+    start(net, "nginx", command, NGINX.format(vip=net.vip, control=control, data=data), "-c")
     return net.vip
 
 
