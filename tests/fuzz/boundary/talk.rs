@@ -189,18 +189,13 @@ impl Talk {
         }
     }
 
-    /// Whether what this segment asked for it has also taken back.
+    /// Whether this segment may have taken back what was asked for. What it names after that is not looked at: a port
+    /// of somebody else's is refused, and gives nothing back.
     pub(super) fn changes_its_mind(payload: &[u8]) -> bool {
-        let last = |verbs: &[&[u8]]| {
-            let starts =
-                payload.split(|byte| *byte == b'\n').map(|line| verbs.iter().any(|verb| line.starts_with(verb)));
-            starts.enumerate().filter(|(_, starts)| *starts).last().map(|(at, _)| at)
-        };
+        let verbs = [&b"ABOR"[..], b"QUIT", b"REIN", b"PASV", b"P@SW", b"EPSV", b"LPSV", b"CPSV", b"\xff"];
         // TLS that turns out to be none
         let pretends = payload.iter().any(|byte| matches!(byte, 20..=23)) && payload.contains(&b'\n');
-        pretends
-            || last(&[b"ABOR", b"QUIT", b"REIN", b"PASV", b"P@SW", b"EPSV", b"LPSV", b"CPSV", b"\xff"])
-                > last(&[b"PORT", b"EPRT", b"LPRT"])
+        pretends || payload.split(|byte| *byte == b'\n').any(|line| verbs.iter().any(|verb| line.starts_with(verb)))
     }
 
     /// A row that it needs at this place.
