@@ -28,15 +28,22 @@ pub(super) enum Progress {
 impl Session {
     pub(super) fn client_segment(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Verdict {
         self.take_up(segment);
-        if !self.ciphered && distance(segment.seq, self.to_server.next) > 0 {
-            if !self.keep_ahead(turn, segment) {
+        if self.is_early(segment) {
+            self.close_gap(turn, segment);
+        } else if !segment.payload.is_empty() {
+            self.reopen_gap(turn.context.now);
+        }
+        if !self.is_early(segment) || self.has_copies() {
+            if !self.judge_again(turn, segment) {
                 return Verdict::Drop;
             }
-        } else if !self.judge_again(turn, segment) {
+            if self.read_on(turn, segment) == Progress::More {
+                self.resumes = Some(segment.seq);
+                return Verdict::More;
+            }
+        }
+        if self.is_early(segment) && !self.keep_ahead(turn, segment) {
             return Verdict::Drop;
-        } else if self.read_on(turn, segment) == Progress::More {
-            self.resumes = Some(segment.seq);
-            return Verdict::More;
         }
         let edited = self.repeat_edits(segment);
         if segment.flags.has(Flags::FIN) && advance(segment.seq, segment.payload.len()) == self.to_server.next {
@@ -46,6 +53,11 @@ impl Session {
         if edited { Verdict::Edited } else { Verdict::Pass }
     }
 
+    /// Whether there is a copy of what follows.
+    fn has_copies(&self) -> bool {
+        self.heap.as_ref().is_some_and(|heap| heap.ahead.has(self.to_server.next))
+    }
+
     /// Reads what is new in a segment, then the copies that follow it: as many lines as are read in one go.
     fn read_on(&mut self, turn: &mut Turn<'_>, segment: &mut Segment<'_>) -> Progress {
         let begin = self.to_server.next;
@@ -53,7 +65,8 @@ impl Session {
             let read = if self.ciphered {
                 self.look_through(turn, segment)
             } else {
-                self.read_line(turn, segment) || self.read_copy(turn, Some(segment))
+                let early = self.is_early(segment);
+                self.read_line(turn, segment) || self.read_copy(turn, (!early).then_some(&mut *segment))
             };
             if !read {
                 return Progress::Done;
@@ -62,9 +75,9 @@ impl Session {
                 break;
             }
         }
-        let unread = distance(advance(segment.seq, segment.payload.len()), self.to_server.next) > 0;
-        let copies = self.heap.as_ref().is_some_and(|heap| heap.ahead.has(self.to_server.next));
-        if unread || copies { Progress::More } else { Progress::Done }
+        let end = advance(segment.seq, segment.payload.len());
+        let unread = !self.is_early(segment) && distance(end, self.to_server.next) > 0;
+        if unread || self.has_copies() { Progress::More } else { Progress::Done }
     }
 
     /// The next line of a segment, or the part of it that has come. Says whether there was one.

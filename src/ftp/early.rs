@@ -8,7 +8,7 @@ use super::sight::is_likely;
 use super::state::{LineMode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::{Role, Verb};
-use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Segment};
+use super::{Bounce, Context, Direction, Flags, Segment};
 
 /// How many lines of a segment are looked at before it is read in its turn, so that a segment of empty lines costs no more.
 const LINES: usize = 16;
@@ -134,39 +134,10 @@ impl Session {
     /// A FIN that came too early has its turn.
     pub(super) fn meet_fin(&mut self, turn: &mut Turn<'_>) {
         let next = self.to_server.next;
-        if let Some(heap) = &mut self.heap
-            && heap.ahead.fin.take_if(|fin| *fin == next).is_some()
-        {
+        let fin = self.heap.as_mut().and_then(|heap| heap.ahead.fin.take_if(|fin| distance(*fin, next) <= 0));
+        if fin == Some(next) {
             self.finish(Direction::ToServer, turn.context.policy.replies, turn.events);
         }
-    }
-
-    /// Missing commands are given up. Should they come yet, they are not let through: nobody reads them any more, and a refused
-    /// one could be among them.
-    pub(super) fn give_up_gap(&mut self, events: &mut Vec<Event>) {
-        let Some(heap) = &mut self.heap else { return };
-        let end = heap.ahead.last();
-        (heap.ahead, heap.gap_until) = (super::stream::Ahead::default(), None);
-        if let Some(end) = end {
-            self.skip_commands(end, events);
-            self.forget(end);
-        }
-    }
-
-    /// Goes on reading behind bytes that are missing.
-    pub(super) fn skip_commands(&mut self, to: u32, events: &mut Vec<Event>) {
-        if distance(to, self.to_server.next) <= 0 {
-            return;
-        }
-        // `to` may lie in the middle of a line: the first one is read leniently.
-        let half = &mut self.to_server;
-        (half.next, half.line, half.mode, half.lenient) = (to, 0, LineMode::Start, true);
-        if let Some(heap) = &mut self.heap {
-            wipe(&mut heap.command);
-        }
-        // Nobody knows how many commands were missed, so no reply can be matched to one until the counts meet again.
-        self.dialogue.doubt();
-        self.dim(BlindReason::Gap, events);
     }
 }
 

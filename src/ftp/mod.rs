@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!                                  ┌─▶ commands ───────────────┐
-//!                                  │    (line, verb; early: out of order)
+//!                                  │    (line, verb; early, gap: out of order)
 //! Segment ─▶ session ─▶ window ─▶ ─┤                           ├─▶ dialogue ─▶ Event, overwritten command
 //!            (state)               │                           │   (asks, bounce)
 //!                                  └─▶ replies, partial_reply ─┴─▶ telling ─▶ Event, rewritten reply
@@ -35,6 +35,7 @@ mod early;
 mod edits;
 mod ends;
 mod event;
+mod gap;
 #[cfg(test)]
 mod hostile;
 mod line;

@@ -68,7 +68,8 @@ impl Session {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let heap = self.heap.as_ref()?;
-        [heap.hold_until, heap.gap_until, heap.edits_until].into_iter().flatten().min()
+        let gap = heap.gap.map(|gap| gap.until);
+        [heap.hold_until, gap, heap.edits_until].into_iter().flatten().min()
     }
 
     /// Gives up what was waited for, if its time is up. Held segments are then to be offered again, and come out.
@@ -78,7 +79,7 @@ impl Session {
             heap.hold_until = None;
             self.release(context, events);
         }
-        if self.heap.as_ref().and_then(|heap| heap.gap_until).is_some_and(|at| at <= context.now) {
+        if self.heap.as_ref().and_then(|heap| heap.gap).is_some_and(|gap| gap.until <= context.now) {
             self.give_up_gap(events);
         }
         if self.heap.as_ref().and_then(|heap| heap.edits_until).is_some_and(|at| at <= context.now) {

@@ -57,7 +57,7 @@ impl Session {
         if let Some(heap) = &mut self.heap {
             wipe(&mut heap.command);
             heap.ahead = Ahead::default();
-            (heap.reply, heap.held, heap.hold_until, heap.gap_until, heap.overdue) = (None, None, None, None, None);
+            (heap.reply, heap.held, heap.hold_until, heap.gap, heap.overdue) = (None, None, None, None, None);
         }
     }
 
@@ -69,6 +69,9 @@ impl Session {
         }
         self.dim(BlindReason::Memory, events);
         self.give_up_gap(events);
+        // What is encrypted was not overwritten, and may come again.
+        let edits = self.heap.as_ref().and_then(|heap| heap.edits.last_end());
+        let end = if self.ciphered { edits } else { Some(self.to_server.next) };
         self.heap = None;
         if matches!(self.to_server.mode, LineMode::Keep | LineMode::Argument) {
             self.to_server.mode = LineMode::Overwrite;
@@ -76,7 +79,7 @@ impl Session {
         if self.to_client.mode == LineMode::Keep {
             self.to_client.mode = LineMode::Skip;
         }
-        self.forget(self.to_server.next);
+        end.into_iter().for_each(|end| self.forget(end));
         self.dialogue.doubt();
     }
 

@@ -2,21 +2,17 @@
 //! called from outside.
 
 use std::fmt;
-use std::ops::Add;
-use std::time::Duration;
 
 use super::dialogue::Dialogue;
 use super::edits::Edits;
 use super::ends::LineEnds;
+use super::gap::Gap;
 use super::line::wipe;
 use super::passive_rewrite::NamedPort;
 use super::same_length::Released;
 use super::stream::{Ahead, Patches};
 use super::{BlindReason, Context, Direction, Event, Told, UnparsedReason, Verb};
 use crate::time::Time;
-
-/// How long a client's bytes may be missing before they are given up: a few of its retransmissions.
-const GAP: Duration = Duration::from_secs(30);
 
 /// The state of one control connection. Idle it owns no memory but itself.
 #[derive(Debug, Default)]
@@ -64,16 +60,11 @@ impl Session {
         }
     }
 
-    /// Missing commands are given up after a while.
-    pub(super) fn await_commands(&mut self, now: Time) {
-        self.heap().gap_until.get_or_insert(now.add(GAP));
-    }
-
     /// Frees what is needed no longer.
     pub(super) fn tidy(&mut self) {
         let Some(heap) = &mut self.heap else { return };
         if heap.ahead.is_empty() {
-            heap.gap_until = None;
+            heap.gap = None;
         }
         if heap.edits.is_empty() {
             heap.edits_until = None;
@@ -148,8 +139,8 @@ pub(super) struct Heap {
     pub overdue: Option<u32>,
     /// When held segments are released.
     pub hold_until: Option<Time>,
-    /// When missing commands are given up.
-    pub gap_until: Option<Time>,
+    /// What is missing among the commands.
+    pub gap: Option<Gap>,
     /// When edits are forgotten, where acknowledgements are not seen.
     pub edits_until: Option<Time>,
 }

@@ -22,7 +22,10 @@ impl Session {
             self.resumes = None;
         }
         match segment.direction {
-            Direction::ToServer if !self.may_skip_commands(context, segment) => return Verdict::Drop,
+            // What is still missing before it would be skipped with it.
+            Direction::ToServer if self.is_early(segment) || !self.may_skip_commands(context, segment) => {
+                return Verdict::Drop;
+            }
             Direction::ToServer => {
                 self.dim(BlindReason::Memory, events);
                 self.skip_copies(end, events);

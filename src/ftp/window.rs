@@ -219,7 +219,9 @@ impl Session {
         let first = acks && !half.known && segment.ack == other.next;
         if !self.closed && (exact || near || first) {
             // To a RST that is near a server answers with a challenge (RFC 5961 §3.2), and the connection goes on.
-            self.guessed = segment.direction == Direction::ToServer && !exact && self.awaits_more();
+            // Nor is the next number here that of a server which waits for what was given up.
+            let waits = (!exact && self.awaits_more()) || self.has_given_up();
+            self.guessed = segment.direction == Direction::ToServer && waits;
             self.close(events);
         }
     }
@@ -281,7 +283,7 @@ impl Session {
         segment.direction == Direction::ToServer
             && self.to_server.known
             && self.resumes != Some(segment.seq)
-            && !self.ciphered
+            && (!self.ciphered || self.has_given_up())
             && !segment.payload.is_empty()
             && !probe
             && distance(segment.seq, self.forgotten) < 0
