@@ -8,7 +8,7 @@ use std::ops::Add;
 use std::time::Duration;
 
 use super::line::wipe;
-use super::state::{LineMode, Session, Turn};
+use super::state::{Gap, LineMode, Session, Turn};
 use super::stream::{Ahead, distance};
 use super::{BlindReason, Event, Segment};
 use crate::time::Time;
@@ -20,17 +20,6 @@ const GAP: Duration = Duration::from_secs(30);
 /// acknowledged after a second, or three if the SYN was lost (RFC 6298 §2, §5.7), and then sends nothing new until that is
 /// acknowledged (RFC 5681 §3.1: the loss window is one segment). Twice that, for ways that are slower than any satellite's.
 const ANSWERED: Duration = Duration::from_secs(6);
-
-/// A gap among the commands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Gap {
-    /// When the missing commands are given up.
-    pub until: Time,
-    /// Since when nothing came from before what lies behind it.
-    since: Time,
-    /// What the client had acknowledged then.
-    acknowledged: u32,
-}
 
 impl Session {
     /// Missing commands are given up after a while.

@@ -6,7 +6,6 @@ use std::fmt;
 use super::dialogue::Dialogue;
 use super::edits::Edits;
 use super::ends::LineEnds;
-use super::gap::Gap;
 use super::line::wipe;
 use super::passive_rewrite::NamedPort;
 use super::same_length::Released;
@@ -73,6 +72,17 @@ impl Session {
             self.heap = None;
         }
     }
+}
+
+/// A gap among the commands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    /// When the missing commands are given up.
+    pub until: Time,
+    /// Since when nothing came from before what lies behind it.
+    pub since: Time,
+    /// What the client had acknowledged then.
+    pub acknowledged: u32,
 }
 
 /// What is known of one direction of the control connection.
