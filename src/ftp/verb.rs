@@ -171,6 +171,24 @@ verbs! {
     Xpwd "XPWD" Role::Plain;
     /// RFC 775: RMD.
     Xrmd "XRMD" Role::Plain;
+    /// draft-somers-ftp-mfxx.
+    Mfmt "MFMT" Role::Plain;
+    /// draft-somers-ftp-mfxx.
+    Mfct "MFCT" Role::Plain;
+    /// draft-somers-ftp-mfxx.
+    Mff "MFF" Role::Plain;
+    /// draft-bryan-ftpext-hash.
+    Hash "HASH" Role::Plain;
+    /// draft-bryan-ftp-range.
+    Rang "RANG" Role::Plain;
+    /// draft-peterson-streamlined-ftp-command-extensions: free space.
+    Avbl "AVBL" Role::Plain;
+    /// No RFC: a checksum of a file, CRC-32.
+    Xcrc "XCRC" Role::Plain;
+    /// No RFC: the same, MD5.
+    Xmd5 "XMD5" Role::Plain;
+    /// No RFC: the same, SHA-1.
+    Xsha "XSHA" Role::Plain;
     /// No RFC: the client's name and version.
     Clnt "CLNT" Role::Plain;
     /// No RFC: PASV where the server is the TLS client, for transfers between two servers.
