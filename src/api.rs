@@ -145,12 +145,15 @@ pub struct Connections {
     pub inactive: u64,
 }
 
-/// `GET /sessions`: the first 10,000, and how many there are.
+/// `GET /sessions`: those that are wanted, at most `limit`, and how many there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sessions {
     /// How many sessions there are.
     pub total: u64,
-    /// The first 10,000 of them.
+    /// How many of them are wanted; `null` from a daemon that is older than this field.
+    #[serde(default)]
+    pub matching: Option<u64>,
+    /// The first of those that are wanted.
     pub sessions: Vec<SessionStatus>,
 }
 
@@ -192,12 +195,15 @@ pub struct ExpectationStatus {
     pub used: bool,
 }
 
-/// `GET /pinholes`: the first 10,000 dynamic rows in the kernel, and how many there are.
+/// `GET /pinholes`: the dynamic rows in the kernel that are wanted, at most `limit`, and how many there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PinholeList {
     /// How many dynamic rows there are.
     pub total: u64,
-    /// The first 10,000 of them.
+    /// How many of them are wanted; `null` from a daemon that is older than this field.
+    #[serde(default)]
+    pub matching: Option<u64>,
+    /// The first of those that are wanted.
     pub pinholes: Vec<Pinhole>,
 }
 
@@ -241,7 +247,7 @@ pub struct ErrorBody {
     pub error: String,
 }
 
-/// One line of `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER`.
+/// One line of `GET /trace`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// Seconds since the epoch; 0 with `event: lost`.

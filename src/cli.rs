@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
 use crate::client::top::Order;
 use crate::lvs::ForwardingMethod;
@@ -106,23 +107,44 @@ pub enum Command {
         /// The configuration file.
         #[command(flatten)]
         file: File,
-        /// The admin socket of the daemon. Default: admin.socket of the configuration.
+        /// The admin socket of the daemon. Default: admin.socket of the configuration; if the file cannot be read,
+        /// /run/ftpdirector/admin.sock.
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
     /// List the control connections that the running daemon follows.
-    Sessions(Shown),
+    Sessions {
+        /// The sessions to list.
+        #[command(flatten)]
+        wanted: Wanted,
+        /// List at most COUNT control connections, 1 to 100000.
+        #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        /// The running daemon and the format of its answer.
+        #[command(flatten)]
+        shown: Shown,
+    },
     /// List the pinholes in the kernel, each with the session that it is for.
-    Pinholes(Shown),
+    Pinholes {
+        /// The sessions whose pinholes to list.
+        #[command(flatten)]
+        wanted: Wanted,
+        /// List at most COUNT pinholes, 1 to 100000.
+        #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        /// The running daemon and the format of its answer.
+        #[command(flatten)]
+        shown: Shown,
+    },
     /// Follow FTP sessions live, until interrupted: each command, reply, expected data connection, row in the kernel, and data
     /// connection that landed. Times are UTC.
     Trace {
-        /// Show only the sessions of this client address.
-        #[arg(long, value_name = "ADDR")]
-        client: Option<IpAddr>,
-        /// Show only the sessions of this real server: NAME or CLUSTER/NAME.
-        #[arg(long, value_name = "NAME")]
-        server: Option<String>,
+        /// The sessions to follow.
+        #[command(flatten)]
+        wanted: Wanted,
+        /// Exit after COUNT events.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
         /// The running daemon and the format of its answer.
         #[command(flatten)]
         shown: Shown,
@@ -157,13 +179,28 @@ pub struct File {
     pub config: PathBuf,
 }
 
+/// The sessions that a list or a trace is for.
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// Show only the sessions of this client address, or of this network.
+    #[arg(long, value_name = "ADDR[/LEN]", value_parser = network)]
+    pub client: Option<IpNet>,
+    /// Show only the sessions of this cluster.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Show only the sessions of this real server: NAME or CLUSTER/NAME.
+    #[arg(long, value_name = "NAME")]
+    pub server: Option<String>,
+}
+
 /// The options of every command that asks the running daemon.
 #[derive(Debug, Args)]
 pub struct Shown {
     /// The configuration file.
     #[command(flatten)]
     pub file: File,
-    /// The admin socket of the daemon. Default: admin.socket of the configuration.
+    /// The admin socket of the daemon. Default: admin.socket of the configuration; if the file cannot be read,
+    /// /run/ftpdirector/admin.sock.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Print JSON, one object per line.
@@ -174,6 +211,11 @@ pub struct Shown {
 fn cluster_and_server(text: &str) -> Result<String, &'static str> {
     let named = text.split_once('/').is_some_and(|(cluster, server)| !cluster.is_empty() && !server.is_empty());
     if named { Ok(text.to_owned()) } else { Err("write CLUSTER/SERVER, as `ftpdirector status` shows them") }
+}
+
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    one.or_else(|_| text.parse()).map_err(|_| "write an address (192.0.2.7) or a network (192.0.2.0/24, 2001:db8::/64)")
 }
 
 fn delay(text: &str) -> Result<Duration, &'static str> {

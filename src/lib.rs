@@ -56,12 +56,12 @@ mod wire;
 pub mod facade {
     /// The command line: arguments and options.
     pub mod cli {
-        pub use crate::cli::{Cli, Command, File, Shown};
+        pub use crate::cli::{Cli, Command, File, Shown, Wanted};
     }
 
     /// The other end of the admin socket.
     pub mod client {
-        pub use crate::client::request::{Ask, ClientError};
+        pub use crate::client::request::{Ask, ClientError, Wanted};
         pub use crate::client::{Format, run};
 
         /// `ftpdirector top`: `status` again and again, as a page.
@@ -72,7 +72,7 @@ pub mod facade {
 
     /// The configuration file: YAML text in, a checked `Config` or every problem out.
     pub mod config {
-        pub use crate::config::{Config, Log, LogFormat, LogLevel, parse, parse_bytes};
+        pub use crate::config::{Config, DEFAULT_SOCKET, Log, LogFormat, LogLevel, parse, parse_bytes};
     }
 
     /// The daemon, and what the kernel is asked without it.
@@ -84,7 +84,7 @@ pub mod facade {
     /// The pure core: packets in, verdicts and row changes out.
     pub mod director {
         pub use crate::director::{
-            Action, ClusterSetup, ControlPacket, Decision, Director, Hook, Policies, SessionLimits, Setup,
+            Action, ClusterSetup, ControlPacket, Decision, Director, Filter, Hook, Policies, SessionLimits, Setup,
         };
     }
 

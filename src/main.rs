@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use ftpdirector::facade::cli::{self, Cli, Command, Shown};
 use ftpdirector::facade::client::top::{self, TopOptions};
-use ftpdirector::facade::client::{self, Ask, ClientError, Format};
-use ftpdirector::facade::config::{self, Config, LogFormat, LogLevel};
+use ftpdirector::facade::client::{self, Ask, ClientError, Format, Wanted};
+use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel};
 use ftpdirector::facade::daemon::{self, OnExit, Reconciler, RunError};
 use ftpdirector::facade::lvs::ForwardingMethod;
 use ftpdirector::facade::{doctor, replay};
@@ -31,9 +31,9 @@ fn main() -> ExitCode {
         Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
             top(&file, socket, &TopOptions { delay, pages: iterations, batch, cluster, order: sort })
         }
-        Command::Sessions(shown) => ask(&shown, &Ask::Sessions),
-        Command::Pinholes(shown) => ask(&shown, &Ask::Pinholes),
-        Command::Trace { client, server, shown } => ask(&shown, &Ask::Trace { client, server }),
+        Command::Sessions { wanted, limit, shown } => ask(&shown, &Ask::Sessions(narrowed(wanted, Some(limit)))),
+        Command::Pinholes { wanted, limit, shown } => ask(&shown, &Ask::Pinholes(narrowed(wanted, Some(limit)))),
+        Command::Trace { wanted, limit, shown } => ask(&shown, &Ask::Trace(narrowed(wanted, limit))),
         Command::Drain { server, shown } => ask(&shown, &Ask::Drain(server)),
         Command::Undrain { server, shown } => ask(&shown, &Ask::Undrain(server)),
         Command::Reload(shown) => ask(&shown, &Ask::Reload),
@@ -152,13 +152,21 @@ fn top(file: &cli::File, socket: Option<PathBuf>, options: &TopOptions) -> ExitC
 }
 
 fn with_socket(file: &cli::File, named: Option<PathBuf>, then: impl FnOnce(&Path) -> ExitCode) -> ExitCode {
-    match named.map_or_else(|| socket_of(&file.config), Ok) {
+    let known = named.map_or_else(|| socket_of(&file.config), Ok);
+    match known {
         Ok(socket) => then(&socket),
+        // Members of the socket's group need not be able to read the file, and a daemon may run with an older, better one.
+        Err(_) if Path::new(DEFAULT_SOCKET).exists() => then(Path::new(DEFAULT_SOCKET)),
         Err(problems) => {
             eprintln!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH");
             ExitCode::from(CONFIG)
         }
     }
+}
+
+fn narrowed(wanted: cli::Wanted, limit: Option<u32>) -> Wanted {
+    let cli::Wanted { client, cluster, server } = wanted;
+    Wanted { client, cluster, server, limit }
 }
 
 fn ask(shown: &Shown, ask: &Ask) -> ExitCode {

@@ -42,6 +42,16 @@ fn every_key_of_the_file_is_described_and_no_other() {
     assert_eq!(difference(&described, &keys), [""; 0], "in {FILE_PAGE}, and no key");
 }
 
+#[test]
+fn every_path_of_the_admin_socket_is_described_and_no_other() {
+    let paths = words(&read("src/daemon/admin/mod.rs"), "\"/");
+    assert!(paths.len() > 7, "only {paths:?} found: this test no longer sees the code");
+    let page = read(PAGE);
+    let described: BTreeSet<String> = ["GET /", "POST /"].iter().flat_map(|method| words(&page, method)).collect();
+    assert_eq!(difference(&paths, &described), [""; 0], "not in {PAGE}");
+    assert_eq!(difference(&described, &paths), [""; 0], "in {PAGE}, and no path");
+}
+
 /// They are set by measuring: what is written must not stay behind.
 #[test]
 fn the_limits_are_those_of_the_program() {

@@ -29,31 +29,30 @@ pub fn run(
     format: Format,
     mut print: impl FnMut(&str) -> io::Result<()>,
 ) -> Result<(), ClientError> {
-    let mut wrong = None;
+    let mut ended = None;
+    // How many events of a trace are still wanted.
+    let mut left = if let Ask::Trace(wanted) = ask { wanted.limit } else { None };
     let answered = request::ask(socket, ask, |line| {
-        if format == Format::Json {
-            return print(&format!("{line}\n"));
+        let shown = if format == Format::Json { Ok(format!("{line}\n")) } else { text(socket, ask, line) };
+        match shown {
+            Ok(text) => print(&text)?,
+            Err(error) => ended = Some(Err(error)),
         }
-        match text(socket, ask, line) {
-            Ok(text) => print(&text),
-            Err(error) => {
-                wrong = Some(error);
-                Err(io::Error::from(io::ErrorKind::InvalidData))
-            }
+        left = left.map(|left| left.saturating_sub(1));
+        if left == Some(0) {
+            ended = Some(Ok(()));
         }
+        if ended.is_some() { Err(io::Error::from(io::ErrorKind::Interrupted)) } else { Ok(()) }
     });
-    match wrong {
-        Some(error) => Err(error),
-        None => answered,
-    }
+    ended.unwrap_or(answered)
 }
 
 fn text(socket: &Path, ask: &Ask, line: &str) -> Result<String, ClientError> {
     Ok(match ask {
         Ask::Status => text::status(&request::read(socket, line)?),
-        Ask::Sessions => text::sessions(&request::read(socket, line)?),
-        Ask::Pinholes => text::pinholes(&request::read(socket, line)?),
-        Ask::Trace { .. } => format!("{}\n", text::trace(&request::read(socket, line)?)),
+        Ask::Sessions(_) => text::sessions(&request::read(socket, line)?),
+        Ask::Pinholes(_) => text::pinholes(&request::read(socket, line)?),
+        Ask::Trace(_) => format!("{}\n", text::trace(&request::read(socket, line)?)),
         Ask::Drain(_) | Ask::Undrain(_) => text::drained(&request::read(socket, line)?),
         Ask::Reload => {
             let api::Reloaded { file } = request::read(socket, line)?;

@@ -1,16 +1,18 @@
 //! The other end of the admin socket: what `ftpdirector status`, `drain` and the others ask the running daemon.
 
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::api::ErrorBody;
 
@@ -39,6 +41,18 @@ pub enum ClientError {
     /// The daemon says no.
     #[error("{0}")]
     Refused(String),
+    /// A daemon is there, but says nothing.
+    #[error(
+        "the daemon at {} does not answer within {} seconds: it is stopped, or busy with a reload \
+         (systemctl status ftpdirector, and its log)",
+        socket.display(), after.as_secs()
+    )]
+    Silent {
+        /// Path of the admin socket.
+        socket: PathBuf,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The connection broke, or what came makes no sense.
     #[error("{}: the daemon's answer: {why}", socket.display())]
     Broken {
@@ -58,10 +72,37 @@ impl ClientError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Nobody { .. } => 69,
+            Self::Nobody { .. } | Self::Silent { .. } => 69,
             Self::Permission { .. } => 77,
             Self::Broken { .. } | Self::Output(_) => 70,
         }
+    }
+}
+
+/// Which sessions are asked for; a field that is `None` matches every session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The network of the clients' addresses.
+    pub client: Option<IpNet>,
+    /// The cluster.
+    pub cluster: Option<String>,
+    /// The real server, `[CLUSTER/]SERVER`.
+    pub server: Option<String>,
+    /// How many sessions, rows or events at most.
+    pub limit: Option<u32>,
+}
+
+impl Wanted {
+    /// As the query of a request; `limit` only where the daemon knows it.
+    fn query(&self, limit: Option<u32>) -> String {
+        let text = |name: &str, value: Option<String>| value.map(|value| format!("{name}={}", escape(&value)));
+        let parts = [
+            text("client", self.client.map(|client| client.to_string())),
+            text("cluster", self.cluster.clone()),
+            text("server", self.server.clone()),
+            text("limit", limit.map(|limit| limit.to_string())),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("&")
     }
 }
 
@@ -71,16 +112,11 @@ pub enum Ask {
     /// `GET /status`, for `status` and `top`
     Status,
     /// `GET /sessions`
-    Sessions,
+    Sessions(Wanted),
     /// `GET /pinholes`
-    Pinholes,
-    /// `GET /trace`
-    Trace {
-        /// Only this client's sessions.
-        client: Option<IpAddr>,
-        /// Only sessions on `[CLUSTER/]SERVER`.
-        server: Option<String>,
-    },
+    Pinholes(Wanted),
+    /// `GET /trace`, until there were as many events as are wanted
+    Trace(Wanted),
     /// `POST /drain`
     Drain(String),
     /// `POST /undrain`
@@ -93,14 +129,9 @@ impl Ask {
     fn request(&self) -> (Method, String) {
         match self {
             Self::Status => (Method::GET, "/status".into()),
-            Self::Sessions => (Method::GET, "/sessions".into()),
-            Self::Pinholes => (Method::GET, "/pinholes".into()),
-            Self::Trace { client, server } => {
-                let client = client.map(|client| format!("client={client}"));
-                let server = server.as_ref().map(|server| format!("server={}", escape(server)));
-                let query: Vec<_> = client.into_iter().chain(server).collect();
-                (Method::GET, format!("/trace?{}", query.join("&")))
-            }
+            Self::Sessions(wanted) => (Method::GET, format!("/sessions?{}", wanted.query(wanted.limit))),
+            Self::Pinholes(wanted) => (Method::GET, format!("/pinholes?{}", wanted.query(wanted.limit))),
+            Self::Trace(wanted) => (Method::GET, format!("/trace?{}", wanted.query(None))),
             Self::Drain(server) => (Method::POST, format!("/drain?server={}", escape(server))),
             Self::Undrain(server) => (Method::POST, format!("/undrain?server={}", escape(server))),
             Self::Reload => (Method::POST, "/reload".into()),
@@ -142,7 +173,9 @@ pub async fn exchange(
     let mut body = response.into_body();
     let mut rest = Vec::new();
     let mut refusal = String::new();
-    while let Some(frame) = body.frame().await {
+    // A trace has something to say when something happens.
+    let patience = (!matches!(ask, Ask::Trace(_))).then_some(ANSWER);
+    while let Some(frame) = within(socket, patience, body.frame()).await? {
         let frame = frame.map_err(|error| broken(error.to_string()))?;
         let Some(data) = frame.data_ref() else { continue };
         rest.extend_from_slice(data);
@@ -163,18 +196,43 @@ pub async fn exchange(
     Err(ClientError::Refused(said.unwrap_or_else(|_| format!("{status} {refusal}"))))
 }
 
+/// How long a daemon may take to say that it is there.
+const ALIVE: Duration = Duration::from_secs(5);
+/// How long it may then take to do what it is asked, or to say the next part of it.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Waits for the daemon, not for ever.
+async fn within<T>(socket: &Path, patience: Option<Duration>, what: impl Future<Output = T>) -> Result<T, ClientError> {
+    match patience {
+        None => Ok(what.await),
+        Some(after) => timeout(after, what).await.map_err(|_| ClientError::Silent { socket: socket.to_owned(), after }),
+    }
+}
+
+/// Sends a request; first one that a daemon answers whatever it is doing, so that one that does not answer is soon noticed.
 async fn send(socket: &Path, ask: &Ask) -> Result<Response<Incoming>, ClientError> {
     let broken = |error: hyper::Error| ClientError::Broken { socket: socket.to_owned(), why: error.to_string() };
-    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+    let connected = within(socket, Some(ALIVE), UnixStream::connect(socket)).await?;
+    let stream = connected.map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => ClientError::Permission { socket: socket.to_owned(), error },
         _ => ClientError::Nobody { socket: socket.to_owned(), error },
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(connection);
+    let request = |method, path: String| {
+        let request = Request::builder().method(method).uri(path).header("host", "ftpdirector");
+        let request = request.body(Empty::<Bytes>::new());
+        request.map_err(|error| ClientError::Broken { socket: socket.to_owned(), why: error.to_string() })
+    };
+    let alive = sender.send_request(request(Method::GET, "/ping".into())?);
+    let alive = within(socket, Some(ALIVE), alive).await?.map_err(broken)?;
+    // A daemon that is older than this request does not know it.
+    if !alive.status().is_success() && alive.status() != StatusCode::NOT_FOUND {
+        return Ok(alive);
+    }
+    within(socket, Some(ALIVE), alive.into_body().collect()).await?.map_err(broken)?;
     let (method, path) = ask.request();
-    let request = Request::builder().method(method).uri(path).header("host", "ftpdirector").body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| ClientError::Broken { socket: socket.to_owned(), why: error.to_string() })?;
-    sender.send_request(request).await.map_err(broken)
+    within(socket, Some(ANSWER), sender.send_request(request(method, path)?)).await?.map_err(broken)
 }
 
 /// What may stand in a query as it is (RFC 3986 §3.4), without what has a meaning here.

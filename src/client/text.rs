@@ -107,7 +107,8 @@ pub fn sessions(sessions: &Sessions) -> String {
             session.blind.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     });
-    table(&header, usize::MAX, rows) + &count(sessions.sessions.len(), sessions.total, "session")
+    let Sessions { total, matching, sessions } = sessions;
+    table(&header, usize::MAX, rows) + &count(sessions.len(), (*matching, *total), "session")
 }
 
 fn command(session: &SessionStatus) -> String {
@@ -136,7 +137,8 @@ pub fn pinholes(pinholes: &PinholeList) -> String {
             row.sessions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         ]
     });
-    table(&header, usize::MAX, rows) + &count(pinholes.pinholes.len(), pinholes.total, "pinhole")
+    let PinholeList { total, matching, pinholes } = pinholes;
+    table(&header, usize::MAX, rows) + &count(pinholes.len(), (*matching, *total), "pinhole")
 }
 
 fn leads_to(row: &Pinhole) -> String {
@@ -232,10 +234,17 @@ pub(super) const fn state(state: ServerState) -> &'static str {
     }
 }
 
-fn count(shown: usize, total: u64, what: &str) -> String {
-    let all = u64::try_from(shown).is_ok_and(|shown| shown >= total);
-    let total = plural(total, what);
-    if all { format!("{total}\n") } else { format!("{total}, the first {shown} shown\n") }
+/// How many there are, and what of them is not shown.
+fn count(shown: usize, (matching, total): (Option<u64>, u64), what: &str) -> String {
+    let matching = matching.unwrap_or(total);
+    let mut text = if matching == total { String::new() } else { format!("{matching} of ") };
+    text.push_str(&plural(total, what));
+    if u64::try_from(shown).is_ok_and(|shown| shown < matching) {
+        text.push_str(&format!(
+            ", the first {shown} shown: --limit shows more, --client, --cluster and --server choose"
+        ));
+    }
+    text + "\n"
 }
 
 fn plural(count: u64, what: &str) -> String {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::model::{
-    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, Kernel, Limits, Log,
-    LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, UnexpectedData,
+    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind, Kernel,
+    Limits, Log, LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, UnexpectedData,
 };
 use super::problem::{Wrong, quoted};
 use super::section::Section;
@@ -222,7 +222,7 @@ fn metrics(mut s: Section<'_, '_>) -> Metrics {
 }
 
 fn admin(mut s: Section<'_, '_>) -> Admin {
-    let socket = s.or("socket", PathBuf::from("/run/ftpdirector/admin.sock"), socket);
+    let socket = s.or("socket", PathBuf::from(DEFAULT_SOCKET), socket);
     s.finish();
     Admin { socket }
 }

@@ -296,6 +296,9 @@ pub struct Metrics {
     pub listen: SocketAddr,
 }
 
+/// Where the admin socket is if the file does not say.
+pub const DEFAULT_SOCKET: &str = "/run/ftpdirector/admin.sock";
+
 /// The keys of `admin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::oneshot;
 
 use super::trace_subscribers::Listener;
-use crate::director::{Holder, Listed, Page, Setup, Snapshot};
+use crate::director::{Filter, Holder, Listed, Page, Setup, Snapshot};
 use crate::kernel::wait::Wake;
 
 /// What the packet thread is told.
@@ -22,8 +23,8 @@ pub enum Message {
     },
     /// Asks for all counters.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// Asks for the page of sessions that begins at this slot.
-    Sessions(u32, oneshot::Sender<Page<Listed>>),
+    /// Asks for what the filter wants of the page of sessions that begins at this slot.
+    Sessions(u32, Arc<Filter>, oneshot::Sender<Page<Listed>>),
     /// Asks which sessions the dynamic rows are there for, page by page: the page that begins at this slot.
     Holders(u32, oneshot::Sender<Page<Holder>>),
     /// Asks which of these sessions, given as client and far end, may have a data connection.

@@ -164,7 +164,9 @@ impl Core {
                 let (late_verdicts, log_overruns) = self.lost;
                 drop(answer.send(Snapshot { late_verdicts, log_overruns, ..self.director.snapshot() }));
             }
-            Message::Sessions(from, answer) => drop(answer.send(self.director.sessions(self.now(), from))),
+            Message::Sessions(from, wanted, answer) => {
+                drop(answer.send(self.director.sessions(self.now(), from, &wanted)));
+            }
             Message::Holders(from, answer) => drop(answer.send(self.director.holders(from))),
             Message::MayTransfer(sessions, answer) => {
                 let may = sessions.into_iter().map(|(client, far_end)| self.director.may_transfer(client, far_end));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Director;
 use super::expectation::{Expectation, Mode};
+use super::filter::Filter;
 use super::table::SessionEntry;
 use crate::ftp::{BlindReason, Replies, Verb};
 use crate::state::sets::{Key, Set, Value};
@@ -51,7 +52,7 @@ pub struct Expected {
 /// A part of a list: each request gets one page, so that packets do not wait for a million sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// How many sessions there are.
+    /// How many sessions there are, wanted or not.
     pub total: usize,
     /// The entries of this page.
     pub items: Vec<T>,
@@ -66,11 +67,13 @@ const PAGE: usize = 512;
 pub type Holder = (Set, Key, SocketAddr);
 
 impl Director {
-    /// The page of sessions that begins at `from`, 0 for the first.
+    /// The sessions that `wanted` wants of the page that begins at `from`, 0 for the first.
     #[must_use]
-    pub fn sessions(&self, now: Time, from: u32) -> Page<Listed> {
+    pub fn sessions(&self, now: Time, from: u32, wanted: &Filter) -> Page<Listed> {
         let (entries, next) = self.table.page(from, PAGE);
-        let items = entries.filter_map(|entry| self.listed(entry, now)).collect();
+        let entries = entries.filter(|entry| wanted.wants_client(entry.key.client().ip()));
+        let listed = entries.filter_map(|entry| self.listed(entry, now));
+        let items = listed.filter(|listed| wanted.wants_server(Some((&listed.cluster, &listed.server)))).collect();
         Page { total: self.table.len(), items, next }
     }
 

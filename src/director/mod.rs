@@ -8,6 +8,7 @@ mod counters;
 mod effects;
 mod events;
 mod expectation;
+mod filter;
 mod greeting;
 mod held;
 mod inputs;
@@ -32,9 +33,10 @@ use std::collections::{BTreeSet, HashMap};
 
 pub use counters::Snapshot;
 pub use expectation::{Mode, Outcome};
+pub use filter::Filter;
 pub use interface::{Action, ClusterSetup, ControlPacket, Decision, Hook, OutOfRange, Policies, SessionLimits, Setup};
 pub use listing::{Expected, Holder, Listed, Page};
-pub use trace::{Filter, TraceEvent, What};
+pub use trace::{TraceEvent, What};
 
 use crate::ftp::Event;
 use crate::steer::Placement;

@@ -1,37 +1,17 @@
-//! What happens to single sessions, and the filters of those that follow it.
+//! What happens to single sessions, for those that follow it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::expectation::{Mode, Outcome};
+use super::filter::Filter;
 use super::table::Slot;
 use crate::ftp::{Event, Verb};
 use crate::steer::{Row, RowChange};
 
 /// How much of a reply's line is shown, bytes.
 const TEXT: usize = 200;
-
-/// Which sessions a trace is for; a field that is `None` matches every session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Address of the client, any port.
-    pub client: Option<IpAddr>,
-    /// The real server: `SERVER`, or `CLUSTER/SERVER` where the name is not unique.
-    pub server: Option<String>,
-}
-
-impl Filter {
-    /// Whether an event of this session is wanted.
-    #[must_use]
-    pub fn wants(&self, client: IpAddr, cluster: &str, server: &str) -> bool {
-        let named = |wanted: &String| match wanted.split_once('/') {
-            Some(both) => both == (cluster, server),
-            None => wanted == server,
-        };
-        self.client.is_none_or(|wanted| wanted == client) && self.server.as_ref().is_none_or(named)
-    }
-}
 
 /// Something that happened to one session.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@
 
 use super::Director;
 use super::effects::Effects;
+use super::filter::Filter;
 use super::table::{SessionEntry, Slot};
-use super::trace::{Filter, Talk, TraceEvent, TracedSegment, Tracer, What, line_of};
+use super::trace::{Talk, TraceEvent, TracedSegment, Tracer, What, line_of};
 use crate::ftp::{Direction, Event};
 use crate::steer::{Row, range};
 use crate::wire;

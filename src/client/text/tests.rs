@@ -124,12 +124,19 @@ fn sessions_and_pinholes_say_when_there_are_more() {
         "expectation": { "mode": "active", "port": 51210, "remaining_seconds": 7.25, "used": false },
     }))
     .expect("a session");
-    let text = sessions(&Sessions { total: 20_000, sessions: vec![session] });
+    let text = sessions(&Sessions { total: 20_000, matching: Some(12_000), sessions: vec![session.clone()] });
     let expected = "\
 CLIENT             CLUSTER    SERVER  AGE    IDLE  COMMAND       EXPECTS                        BLIND
 203.0.113.5:40000  downloads  ftp1    1m15s  0s    EPRT (waits)  active port 51210, 7.2 s left  -
-20000 sessions, the first 1 shown
+12000 of 20000 sessions, the first 1 shown: --limit shows more, --client, --cluster and --server choose
 ";
     assert_eq!(text, expected);
-    assert_eq!(pinholes(&PinholeList { total: 0, pinholes: vec![] }).lines().last(), Some("0 pinholes"));
+    let last = |sessions: &Sessions| super::sessions(sessions).lines().last().map(str::to_owned);
+    for (total, matching, said) in [(1, Some(1), "1 session"), (9, Some(1), "1 of 9 sessions"), (1, None, "1 session")]
+    {
+        let sessions = Sessions { total, matching, sessions: vec![session.clone()] };
+        assert_eq!(last(&sessions).as_deref(), Some(said));
+    }
+    let none = PinholeList { total: 0, matching: Some(0), pinholes: vec![] };
+    assert_eq!(pinholes(&none).lines().last(), Some("0 pinholes"));
 }

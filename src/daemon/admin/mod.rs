@@ -3,12 +3,16 @@
 //! | request | answer ([`api`]) |
 //! |---|---|
 //! | `GET /status` | [`api::Status`] |
-//! | `GET /sessions` | [`api::Sessions`]: the first 10,000 |
-//! | `GET /pinholes` | [`api::PinholeList`]: the first 10,000 dynamic rows of the kernel |
-//! | `GET /trace?client=ADDRESS&server=[CLUSTER/]SERVER` | [`api::Trace`], one JSON object a line, until the client leaves |
+//! | `GET /sessions?WANTED&limit=COUNT` | [`api::Sessions`] |
+//! | `GET /pinholes?WANTED&limit=COUNT` | [`api::PinholeList`]: the dynamic rows of the kernel |
+//! | `GET /trace?WANTED` | [`api::Trace`], one JSON object a line, until the client leaves |
 //! | `POST /drain?server=CLUSTER/SERVER` | [`api::Drained`] |
 //! | `POST /undrain?server=CLUSTER/SERVER` | [`api::Drained`] |
 //! | `POST /reload` | [`api::Reloaded`] |
+//! | `GET /ping` | `{}`, whatever else the daemon is doing |
+//!
+//! WANTED is any of `client=ADDRESS[/LENGTH]`, `cluster=NAME` and `server=[CLUSTER/]SERVER`; without, everything is wanted. COUNT is 1 to
+//! 100,000, and 10,000 without.
 //!
 //! Everything else, and whatever goes wrong, is a status of 400 or more with [`api::ErrorBody`]: 400 a query that makes
 //! no sense, 404 no such server or path, 405 another method, 422 a reload or drain that was refused (nothing changed),
@@ -29,6 +33,7 @@ mod status;
 mod tests;
 mod traced;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::pin;
@@ -63,7 +68,7 @@ use crate::api;
 use crate::director::{Filter, Page, Snapshot};
 use facts::Belief;
 use lines::Lines;
-use query::Query;
+use query::{CLIENT, CLUSTER, LIMIT, Query, SERVER};
 use status::Sources;
 
 /// The limits of `admin.socket`; a trace may last longer than `whole`.
@@ -75,6 +80,9 @@ const REFUSALS: usize = 8;
 
 /// How many connections may be traces, which do not end by themselves.
 const TRACES: usize = 8;
+
+/// Of how many rows at most it is said which session they are there for.
+const HOLDERS: usize = 100_000;
 
 /// How long the packet thread may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -105,6 +113,16 @@ impl<F> Clone for AdminState<F> {
 }
 
 type HttpAnswer = Response<Either<Full<Bytes>, Lines>>;
+
+/// What the packet thread listed.
+struct Pages<T> {
+    /// How many sessions there are.
+    total: usize,
+    /// How many entries there are.
+    matching: usize,
+    /// The first of them.
+    listed: Vec<T>,
+}
 
 /// Why a request fails.
 struct Refusal(StatusCode, String);
@@ -192,22 +210,30 @@ impl<F: DaemonFacts> AdminState<F> {
 
     async fn route(&self, request: &Request<Incoming>) -> Result<HttpAnswer, Refusal> {
         let bad = |error| Refusal(StatusCode::BAD_REQUEST, error);
-        let query = Query::parse(request.uri().query().unwrap_or_default()).map_err(bad)?;
+        let query = |known| Query::parse(request.uri().query().unwrap_or_default(), known).map_err(bad);
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/status") => self.status().await,
-            (&Method::GET, "/sessions") => {
-                let (total, listed) = self.pages(Message::Sessions, rows::MOST).await?;
-                Ok(good(&rows::sessions(total, listed)))
+            (&Method::GET, "/ping") => query(&[]).map(|_| good(&BTreeMap::<(), ()>::new())),
+            (&Method::GET, "/status") => {
+                query(&[])?;
+                self.status().await
             }
-            (&Method::GET, "/pinholes") => self.pinholes().await,
-            (&Method::GET, "/trace") => self.trace(query.filter().map_err(bad)?),
-            (&Method::POST, "/drain") => self.drain(&query, true).await,
-            (&Method::POST, "/undrain") => self.drain(&query, false).await,
+            (&Method::GET, "/sessions") => {
+                let query = query(&[CLIENT, CLUSTER, SERVER, LIMIT])?;
+                self.sessions(query.filter().map_err(bad)?, query.limit().map_err(bad)?).await
+            }
+            (&Method::GET, "/pinholes") => {
+                let query = query(&[CLIENT, CLUSTER, SERVER, LIMIT])?;
+                self.pinholes(query.filter().map_err(bad)?, query.limit().map_err(bad)?).await
+            }
+            (&Method::GET, "/trace") => self.trace(query(&[CLIENT, CLUSTER, SERVER])?.filter().map_err(bad)?),
+            (&Method::POST, "/drain") => self.drain(&query(&[SERVER])?, true).await,
+            (&Method::POST, "/undrain") => self.drain(&query(&[SERVER])?, false).await,
             (&Method::POST, "/reload") => {
+                query(&[])?;
                 self.command(DaemonCommand::Reload).await?;
                 Ok(good(&api::Reloaded { file: self.file.to_string() }))
             }
-            (_, "/status" | "/sessions" | "/pinholes" | "/trace") => {
+            (_, "/ping" | "/status" | "/sessions" | "/pinholes" | "/trace") => {
                 Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use GET".into()))
             }
             (_, "/drain" | "/undrain" | "/reload") => Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST".into())),
@@ -221,31 +247,35 @@ impl<F: DaemonFacts> AdminState<F> {
         Ok(good(&sources.status(&self.file, self.started.elapsed().as_secs())))
     }
 
-    /// What the packet thread lists, page by page so that packets do not wait for the whole: at most `most`, and how many
-    /// sessions there are.
+    /// What the packet thread lists, page by page so that packets do not wait for the whole: at most `most` of it.
     async fn pages<T>(
         &self,
-        page: fn(u32, oneshot::Sender<Page<T>>) -> Message,
+        page: impl Fn(u32, oneshot::Sender<Page<T>>) -> Message,
         most: usize,
-    ) -> Result<(usize, Vec<T>), Refusal> {
-        let (mut items, mut from) = (Vec::new(), 0);
+    ) -> Result<Pages<T>, Refusal> {
+        let (mut listed, mut matching, mut from) = (Vec::new(), 0_usize, 0);
         loop {
-            let Page { total, items: more, next } = self.ask(|answer| page(from, answer)).await?;
-            items.extend(more);
-            let Some(next) = next.filter(|_| items.len() < most) else {
-                items.truncate(most);
-                return Ok((total, items));
-            };
+            let Page { total, items, next } = self.ask(|answer| page(from, answer)).await?;
+            matching = matching.saturating_add(items.len());
+            listed.extend(items.into_iter().take(most.saturating_sub(listed.len())));
+            let Some(next) = next else { return Ok(Pages { total, matching, listed }) };
             from = next;
         }
     }
 
-    async fn pinholes(&self) -> Result<HttpAnswer, Refusal> {
-        let (_, holders) = self.pages(Message::Holders, rows::MOST.saturating_mul(10)).await?;
+    async fn sessions(&self, wanted: Filter, limit: usize) -> Result<HttpAnswer, Refusal> {
+        let wanted = Arc::new(wanted);
+        let page = |from, answer| Message::Sessions(from, Arc::clone(&wanted), answer);
+        let Pages { total, matching, listed } = self.pages(page, limit).await?;
+        Ok(good(&rows::sessions((total, matching), listed)))
+    }
+
+    async fn pinholes(&self, wanted: Filter, limit: usize) -> Result<HttpAnswer, Refusal> {
+        let holders = self.pages(Message::Holders, HOLDERS).await?.listed;
         let facts = Arc::clone(&self.facts);
         let pinholes = blocking(move || {
             let dumps = facts.dynamic()?;
-            Ok(rows::pinholes(&facts.belief(), &dumps, holders))
+            Ok(rows::pinholes(&facts.belief(), &dumps, holders, (&wanted, limit)))
         });
         let failed = |error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error);
         Ok(good(&pinholes.await?.map_err(failed)?))

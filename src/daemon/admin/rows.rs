@@ -6,31 +6,42 @@ use std::net::{IpAddr, SocketAddr};
 use super::facts::{Belief, Dump};
 use super::traced::fields;
 use crate::api::{ExpectationStatus, Pinhole, PinholeList, SessionStatus, Sessions};
-use crate::director::{Expected, Holder, Listed};
+use crate::director::{Expected, Filter, Holder, Listed};
 use crate::kernel::read_state;
 use crate::plan::mark_index;
-use crate::state::sets::{Key, Set, Value};
+use crate::state::sets::{Key, Name, Set, Value};
 use crate::steer::Placement;
 
-/// How many rows or sessions one answer holds.
-pub const MOST: usize = 10_000;
-
-/// The dynamic rows with the names they lead to and the sessions they are there for.
+/// The dynamic rows that are wanted, at most `limit`, with the names they lead to and the sessions they are there for.
 #[must_use]
-pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> PinholeList {
+pub fn pinholes(
+    belief: &Belief,
+    dumps: &[Dump],
+    holders: Vec<Holder>,
+    (wanted, limit): (&Filter, usize),
+) -> PinholeList {
     let mut sessions: HashMap<(Set, Key), Vec<SocketAddr>> = HashMap::new();
     for (set, key, client) in holders {
         sessions.entry((set, key)).or_default().push(client);
     }
     let all = dumps.iter().flat_map(|(set, elements)| elements.iter().map(move |element| (*set, element)));
-    let mut pinholes = PinholeList { total: 0, pinholes: Vec::new() };
+    let mut pinholes = PinholeList { total: 0, matching: Some(0), pinholes: Vec::new() };
     for (set, element) in all {
         let Some((key, value)) = read_state::row(set, element) else { continue };
         pinholes.total = pinholes.total.saturating_add(1);
-        if pinholes.pinholes.len() >= MOST {
+        let ends = sessions.get(&(set, key.clone())).map(Vec::as_slice).unwrap_or_default();
+        if !wants_client(wanted, set, &key, ends) {
             continue;
         }
-        let (cluster, server) = names(belief, &key, &value).unzip();
+        let at = names(belief, &key, &value);
+        if !wanted.wants_server(at.as_ref().map(|(cluster, server)| (cluster.as_str(), server.as_str()))) {
+            continue;
+        }
+        pinholes.matching = pinholes.matching.map(|matching| matching.saturating_add(1));
+        if pinholes.pinholes.len() >= limit {
+            continue;
+        }
+        let (cluster, server) = at.unzip();
         pinholes.pinholes.push(Pinhole {
             set: set.text().to_owned(),
             key: fields(&key),
@@ -42,6 +53,18 @@ pub fn pinholes(belief: &Belief, dumps: &[Dump], holders: Vec<Holder>) -> Pinhol
         });
     }
     pinholes
+}
+
+/// Whether a row is wanted for its client: that of a session that it is there for, or the one in its key, which may be a network.
+fn wants_client(wanted: &Filter, set: Set, key: &[Value], sessions: &[SocketAddr]) -> bool {
+    let at = match set.name {
+        Name::ActiveNat => 1,
+        Name::ActiveTlsNat => 2,
+        _ => 0,
+    };
+    let named =
+        key.get(at).is_some_and(|field| matches!(field, Value::Address(client) if wanted.wants_client(*client)));
+    named || sessions.iter().any(|client| wanted.wants_client(client.ip()))
 }
 
 /// The cluster and server that a row leads to: its mark says so, or else its addresses, where only one fits.
@@ -68,10 +91,11 @@ fn names(belief: &Belief, key: &[Value], value: &[Value]) -> Option<(String, Str
     found.all(|other| other.as_ref() == Some(&first)).then_some(first)
 }
 
-/// The packet thread's sessions.
+/// The packet thread's sessions: how many there are, how many are wanted, and those that are listed.
 #[must_use]
-pub fn sessions(total: usize, listed: Vec<Listed>) -> Sessions {
-    Sessions { total: u64::try_from(total).unwrap_or(u64::MAX), sessions: listed.into_iter().map(session).collect() }
+pub fn sessions((total, matching): (usize, usize), listed: Vec<Listed>) -> Sessions {
+    let [total, matching] = [total, matching].map(|count| u64::try_from(count).unwrap_or(u64::MAX));
+    Sessions { total, matching: Some(matching), sessions: listed.into_iter().map(session).collect() }
 }
 
 fn session(listed: Listed) -> SessionStatus {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::thread;
 
 use super::facts::Dump;
 use super::*;
-use crate::client::request::{Ask, ClientError};
+use crate::client::request::{Ask, ClientError, Wanted};
 use crate::client::{self, Format};
 use crate::config::sample;
 use crate::daemon::RunError;
@@ -98,7 +99,9 @@ fn packets(mut director: Director, inbox: &Receiver<Message>) {
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Snapshot(answer) => drop(answer.send(director.snapshot())),
-            Message::Sessions(from, answer) => drop(answer.send(director.sessions(Time::from_millis(2000), from))),
+            Message::Sessions(from, wanted, answer) => {
+                drop(answer.send(director.sessions(Time::from_millis(2000), from, &wanted)));
+            }
             Message::Holders(from, answer) => drop(answer.send(director.holders(from))),
             Message::Listen(listener) => {
                 listeners.add(listener, &mut director);
@@ -225,11 +228,11 @@ fn status_joins_belief_and_kernel() {
 #[test]
 fn sessions_and_pinholes_know_each_other() {
     served("rows", |socket| {
-        let json = asked(socket, &Ask::Sessions, Format::Json).expect("sessions");
+        let json = asked(socket, &Ask::Sessions(Wanted::default()), Format::Json).expect("sessions");
         let sessions: api::Sessions = serde_json::from_str(&json).expect("their shape");
         assert_eq!((sessions.total, sessions.sessions[0].verb.as_deref()), (1, Some("PORT")));
         assert_eq!(sessions.sessions[0].expectation.as_ref().and_then(|expected| expected.port), Some(51210));
-        let json = asked(socket, &Ask::Pinholes, Format::Json).expect("pinholes");
+        let json = asked(socket, &Ask::Pinholes(Wanted::default()), Format::Json).expect("pinholes");
         let pinholes: api::PinholeList = serde_json::from_str(&json).expect("their shape");
         let [row, pinhole] = &pinholes.pinholes[..] else { panic!("{pinholes:?}") };
         assert_eq!((row.set.as_str(), row.server.as_deref()), ("active_nat4", Some("rs1")));
@@ -237,6 +240,50 @@ fn sessions_and_pinholes_know_each_other() {
         assert_eq!(row.sessions, [sessions.sessions[0].client]);
         assert_eq!((pinhole.server.as_deref(), pinhole.sessions.len()), (Some("rs3"), 0));
     });
+}
+
+#[test]
+fn lists_can_be_narrowed() {
+    served("wanted", |socket| {
+        let network = |text: &str| Some(text.parse().expect("a network"));
+        let server = |name: &str| Wanted { server: Some(name.into()), ..Wanted::default() };
+        for (wanted, sessions, pinholes) in [
+            (Wanted::default(), 1, 2),
+            (Wanted { client: network("203.0.113.0/24"), ..Wanted::default() }, 1, 2),
+            (Wanted { client: network("10.0.0.11/32"), ..Wanted::default() }, 0, 0),
+            (Wanted { client: network("2001:db8::/32"), ..Wanted::default() }, 0, 0),
+            (Wanted { cluster: Some("downloads".into()), ..Wanted::default() }, 1, 2),
+            (server("rs1"), 1, 1),
+            (server("rs3"), 0, 1),
+            (Wanted { cluster: Some("downloads".into()), ..server("rs3") }, 0, 1),
+            (Wanted { cluster: Some("uploads".into()), ..server("rs3") }, 0, 0),
+        ] {
+            let json = asked(socket, &Ask::Sessions(wanted.clone()), Format::Json).expect("sessions");
+            let listed: api::Sessions = serde_json::from_str(&json).expect("their shape");
+            assert_eq!((listed.total, listed.matching, listed.sessions.len()), (1, Some(sessions), sessions as usize));
+            let json = asked(socket, &Ask::Pinholes(wanted.clone()), Format::Json).expect("pinholes");
+            let listed: api::PinholeList = serde_json::from_str(&json).expect("their shape");
+            let shown = (listed.total, listed.matching, listed.pinholes.len());
+            assert_eq!(shown, (2, Some(pinholes), pinholes as usize), "{wanted:?}");
+        }
+        let one = Ask::Pinholes(Wanted { limit: Some(1), ..Wanted::default() });
+        let text = asked(socket, &one, Format::Text).expect("pinholes");
+        assert!(text.contains("2 pinholes, the first 1 shown: --limit shows more"), "{text}");
+        let text = asked(socket, &Ask::Pinholes(server("rs3")), Format::Text).expect("pinholes");
+        assert!(text.ends_with("\n1 of 2 pinholes\n"), "{text}");
+        let many = asked(socket, &Ask::Sessions(Wanted { limit: Some(100_001), ..Wanted::default() }), Format::Text);
+        assert!(many.expect_err("too many").to_string().contains("1 to 100000"));
+    });
+}
+
+/// A stopped daemon: the kernel takes the connection for it, and nobody answers.
+#[test]
+fn a_daemon_that_does_not_answer_is_not_waited_for() {
+    let place = Place::new("silent");
+    let _nobody = std::os::unix::net::UnixListener::bind(place.socket()).expect("a socket");
+    let silent = asked(&place.socket(), &Ask::Status, Format::Text).expect_err("nobody answers");
+    assert_eq!(silent.exit_code(), 69);
+    assert!(silent.to_string().contains("does not answer within 5 seconds"), "{silent}");
 }
 
 #[test]
@@ -266,7 +313,9 @@ fn a_refused_reload_says_why() {
 #[test]
 fn a_trace_streams_until_its_reader_leaves() {
     served("trace", |socket| {
-        let filter = Ask::Trace { client: Some([203, 0, 113, 5].into()), server: Some("rs1".into()) };
+        let client = Some(ipnet::IpNet::from(IpAddr::from([203, 0, 113, 5])));
+        let wanted = Wanted { client, server: Some("rs1".into()), ..Wanted::default() };
+        let filter = Ask::Trace(wanted.clone());
         let mut heard = Vec::new();
         let left = client::run(socket, &filter, Format::Json, |line| {
             heard.push(serde_json::from_str::<api::Trace>(line).expect("its shape"));
@@ -279,6 +328,8 @@ fn a_trace_streams_until_its_reader_leaves() {
         let command = &heard[0];
         assert_eq!(command.session, "203.0.113.5:40000>10.0.0.11:21");
         assert_eq!((&command.fields["verb"], &command.fields["seq"]), (&"EPSV".into(), &1000.into()));
+        let two = asked(socket, &Ask::Trace(Wanted { limit: Some(2), ..wanted }), Format::Text).expect("two events");
+        assert_eq!(two.lines().count(), 2, "{two}");
     });
 }
 

@@ -100,15 +100,26 @@ fn who_comes_late_sees_no_reply_to_what_was_asked_before() {
     assert!(said.iter().any(|line| line.starts_with("rewrite 227 10.0.0.11:31002 to 192.0.2.10:31002")), "{said:?}");
 }
 
+fn of_server(name: &str) -> Filter {
+    Filter { server: Some(name.into()), ..Filter::default() }
+}
+
+fn of_clients(address: IpAddr, length: u8) -> Filter {
+    Filter { client: Some(ipnet::IpNet::new(address, length).unwrap()), ..Filter::default() }
+}
+
 #[test]
 fn filters_choose_sessions() {
     for (wanted, filter) in [
         (2, Filter::default()),
-        (1, Filter { client: None, server: Some("rs1".into()) }),
-        (1, Filter { client: None, server: Some("downloads/rs1".into()) }),
-        (0, Filter { client: None, server: Some("uploads/rs1".into()) }),
-        (2, Filter { client: Some(client().ip()), server: None }),
-        (0, Filter { client: Some([192, 0, 2, 1].into()), server: None }),
+        (1, of_server("rs1")),
+        (1, of_server("downloads/rs1")),
+        (0, of_server("uploads/rs1")),
+        (2, Filter { cluster: Some("downloads".into()), ..Filter::default() }),
+        (0, Filter { cluster: Some("uploads".into()), ..of_server("rs1") }),
+        (2, of_clients(client().ip(), 32)),
+        (2, of_clients([203, 0, 113, 200].into(), 24)),
+        (0, of_clients([192, 0, 2, 1].into(), 32)),
     ] {
         let mut director = director(ForwardingMethod::Dr, false);
         director.listen(vec![filter.clone()]);
@@ -132,7 +143,10 @@ fn a_listing_comes_in_pages_and_knows_what_is_expected() {
         let mut wire = Wire::new(SocketAddr::new(client().ip(), 40000 + port), 1, ForwardingMethod::Nat);
         let _ = wire.says(&mut director, Time::from_millis(1000), "EPRT |1|203.0.113.5|51210|\r\n");
     }
-    let listing = director.sessions(Time::from_millis(4000), 3);
+    let listed = |wanted: &Filter| director.sessions(Time::from_millis(4000), 0, wanted).items.len();
+    assert_eq!(listed(&of_server("downloads/rs1")), 5);
+    assert_eq!(listed(&of_server("rs2")) + listed(&of_clients([192, 0, 2, 1].into(), 32)), 0);
+    let listing = director.sessions(Time::from_millis(4000), 3, &Filter::default());
     assert_eq!((listing.total, listing.items.len(), listing.next), (5, 2, None));
     let listed = &listing.items[0];
     assert_eq!((listed.age.as_secs(), listed.pending, listed.server.as_str()), (3, Some(true), "rs1"));
