@@ -76,6 +76,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// Whether the address is this machine's own.
     pub local: bool,
+    /// The address that packets of this machine leave with.
+    pub source: Option<IpAddr>,
 }
 
 /// A routing policy rule.
@@ -102,6 +104,16 @@ pub enum Need {
     Sysctls,
     /// IPVS's sysctls, `/proc/sys/net/ipv4/vs`, which come with ip_vs.
     IpvsSysctls,
+    /// The kernel's and nft's versions.
+    Versions,
+    /// Which kernel modules there are.
+    Modules,
+    /// The kernel's helpers of IPVS: `/proc/net/ip_vs_app`.
+    Helpers,
+    /// Where programs listen: `ss -ltn`.
+    Listening,
+    /// keepalived's files.
+    Keepalived,
 }
 
 /// A file or command that could not be read.
@@ -190,7 +202,8 @@ impl Facts {
     }
 }
 
-const fn host_length(address: IpAddr) -> u8 {
+/// The prefix length of one address.
+pub const fn host_length(address: IpAddr) -> u8 {
     if address.is_ipv6() { 128 } else { 32 }
 }
 

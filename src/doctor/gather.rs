@@ -67,8 +67,8 @@ pub fn gather(file: &Path) -> Facts {
     links(&mut facts);
     routes(&mut facts);
     sysctls(&mut facts);
-    facts.helper_ports = requirements::ip_vs_ftp_ports();
-    facts.listening = listening::ports();
+    facts.helper_ports = seen(&mut facts, Need::Helpers, "cat /proc/net/ip_vs_app", requirements::ip_vs_ftp_ports());
+    facts.listening = seen(&mut facts, Need::Listening, "ss -ltn", listening::ports());
     if let Err(error) = requirements::net_admin() {
         let lacking = |need, tried: &str| Unseen { need: Some(need), tried: tried.into(), why: error.to_string() };
         facts.unseen.push(lacking(Need::Rules, "nft list ruleset"));
@@ -77,8 +77,16 @@ pub fn gather(file: &Path) -> Facts {
         rules(&mut facts);
         services(&mut facts);
     }
-    keepalived(&mut facts.keepalived, Path::new(KEEPALIVED), 0);
+    keepalived(&mut facts, Path::new(KEEPALIVED), 0);
     facts
+}
+
+/// What was read; where it could not be, nothing, and that is a fact.
+fn seen<T: Default>(facts: &mut Facts, need: Need, tried: &str, read: std::io::Result<T>) -> T {
+    read.unwrap_or_else(|error| {
+        facts.unseen.push(Unseen { need: Some(need), tried: tried.into(), why: error.to_string() });
+        T::default()
+    })
 }
 
 fn configuration(facts: &mut Facts, file: &Path) {
@@ -96,7 +104,8 @@ fn configuration(facts: &mut Facts, file: &Path) {
 /// modules.dep; built in: by modules.builtin.
 fn modules(facts: &mut Facts) {
     let wanted = wanted_modules(facts.config.as_ref());
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease");
+    let release = seen(facts, Need::Modules, "uname -r", release);
     let folders = ["/lib/modules", "/usr/lib/modules"].map(|folder| Path::new(folder).join(release.trim()));
     let list = |name: &str| folders.iter().find_map(|folder| fs::read_to_string(folder.join(name)).ok());
     // `kernel/net/netfilter/ipvs/ip_vs.ko.xz: …`, `kernel/net/netfilter/nf_tables.ko`.
@@ -112,11 +121,14 @@ fn modules(facts: &mut Facts) {
 }
 
 fn versions(facts: &mut Facts) {
-    let found = [nft_command::kernel_version().map(|_| ()), nft_command::nft_version().map(|_| ())];
-    for error in found.into_iter().filter_map(Result::err) {
+    let kernel = ("uname -r", nft_command::kernel_version().map(|_| ()));
+    let nft = ("nft --version", nft_command::nft_version().map(|_| ()));
+    for (tried, error) in [kernel, nft].into_iter().filter_map(|(tried, found)| Some((tried, found.err()?))) {
         match error {
             KernelError::Missing { what, cure } => facts.too_old.push((what, cure)),
-            other => facts.unseen.push(Unseen { need: None, tried: "nft --version".into(), why: other.to_string() }),
+            other => {
+                facts.unseen.push(Unseen { need: Some(Need::Versions), tried: tried.into(), why: other.to_string() })
+            }
         }
     }
 }
@@ -162,7 +174,9 @@ fn routes(facts: &mut Facts) {
         match run(&["ip", "-j", "route", "get", &address.to_string()]) {
             Ok(text) => {
                 facts.routes_known = true;
-                let route = serde_json::from_str(&text).unwrap_or(Value::Null)[0].clone();
+                let route = serde_json::from_str(&text).map_err(std::io::Error::from);
+                let route: Value = seen(facts, Need::Network, &format!("ip -j route get {address}"), route);
+                let route = &route[0];
                 if let Some(device) = route["dev"].as_str() {
                     let gateway = route["gateway"].as_str().or_else(|| route["via"]["host"].as_str());
                     facts.routes.insert(
@@ -171,6 +185,7 @@ fn routes(facts: &mut Facts) {
                             device: device.to_owned(),
                             gateway: gateway.and_then(|text| text.parse().ok()),
                             local: route["type"] == "local",
+                            source: route["prefsrc"].as_str().and_then(|text| text.parse().ok()),
                         },
                     );
                 }
@@ -241,7 +256,12 @@ fn rules(facts: &mut Facts) {
         }
     }
     for (names, save) in [("ip_tables_names", "iptables-legacy-save"), ("ip6_tables_names", "ip6tables-legacy-save")] {
-        if fs::read_to_string(Path::new("/proc/net").join(names)).is_ok_and(|names| !names.trim().is_empty()) {
+        let there = match fs::read_to_string(Path::new("/proc/net").join(names)) {
+            // It comes with its module.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            other => other,
+        };
+        if !seen(facts, Need::Rules, &format!("cat /proc/net/{names}"), there).trim().is_empty() {
             match run(&[save]) {
                 Ok(text) => facts.legacy.extend(text.lines().map(str::to_owned)),
                 Err(why) => facts.unseen.push(Unseen { need: Some(Need::Rules), tried: save.into(), why }),
@@ -273,9 +293,15 @@ fn services(facts: &mut Facts) {
 }
 
 /// A file of keepalived's and those that it includes, as far as their names are plain or end in a `*` pattern.
-fn keepalived(files: &mut Vec<(String, String)>, file: &Path, depth: usize) {
-    let known = files.iter().any(|(name, _)| Path::new(name) == file);
-    let Some(text) = fs::read_to_string(file).ok().filter(|_| depth < 8 && !known) else { return };
+fn keepalived(facts: &mut Facts, file: &Path, depth: usize) {
+    if depth >= 8 || facts.keepalived.iter().any(|(name, _)| Path::new(name) == file) {
+        return;
+    }
+    let text = match fs::read_to_string(file) {
+        // keepalived is not here, or does without what it includes.
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        other => seen(facts, Need::Keepalived, &format!("cat {}", file.display()), other),
+    };
     let included: Vec<PathBuf> = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("include"))
@@ -283,9 +309,9 @@ fn keepalived(files: &mut Vec<(String, String)>, file: &Path, depth: usize) {
         .filter_map(|rest| rest.split_whitespace().nth(usize::from(!rest.starts_with(char::is_whitespace))))
         .flat_map(|name| expand(&file.parent().unwrap_or(Path::new("/")).join(name)))
         .collect();
-    files.push((file.display().to_string(), text));
+    facts.keepalived.push((file.display().to_string(), text));
     for path in included {
-        keepalived(files, &path, depth + 1);
+        keepalived(facts, &path, depth + 1);
     }
 }
 

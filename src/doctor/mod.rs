@@ -84,6 +84,7 @@ impl fmt::Display for Examination {
 
 #[cfg(test)]
 mod tests {
+    use super::facts::{Need, Unseen};
     use super::*;
 
     #[test]
@@ -116,5 +117,36 @@ mod tests {
         let firewall = report.findings.iter().find(|finding| finding.check == "firewall").expect("a row");
         assert_eq!(firewall.severity, Severity::Unknown);
         assert!(report.to_string().contains("not examined: whether"), "{report}");
+    }
+
+    /// A machine of which one part cannot be read: every check that needs it says so.
+    #[test]
+    fn every_read_that_fails_is_felt() {
+        for need in [
+            Need::Rules,
+            Need::Services,
+            Need::Network,
+            Need::Sysctls,
+            Need::Versions,
+            Need::Modules,
+            Need::Helpers,
+            Need::Listening,
+            Need::Keepalived,
+        ] {
+            let mut facts = sample::nat();
+            facts.unseen.push(Unseen { need: Some(need), tried: "it".into(), why: "denied".into() });
+            let report = examine(&facts);
+            let of = |name: &str| report.findings.iter().find(|finding| finding.check == name).map(|f| f.severity);
+            let mut without = 0;
+            for check in checks::ALL {
+                assert!(!check.needs.is_empty(), "{} would be called good whatever was seen", check.name);
+                if check.needs.contains(&need) {
+                    assert_eq!(of(check.name), Some(Severity::Unknown), "{} without {need:?}", check.name);
+                    without += 1;
+                }
+            }
+            assert!(without > 0, "{need:?}");
+            assert_eq!(of("unseen"), Some(Severity::Warning));
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::lvs::ForwardingMethod;
 /// One interface, the VIP on it, three servers on the same network, clients behind a router.
 pub fn facts(forwarding: ForwardingMethod) -> Facts {
     let address = |text: &str| text.parse().expect("an address");
-    let on_link = || Route { device: "eth0".into(), gateway: None, local: false };
+    let on_link = || Route { device: "eth0".into(), gateway: None, local: false, source: Some(address("10.0.0.10")) };
     let mut facts = Facts {
         config: Some(sample::config(forwarding)),
         links: vec![

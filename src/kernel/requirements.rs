@@ -1,6 +1,7 @@
 //! What the machine lacks, found before anything is changed.
 
 use std::fs;
+use std::io;
 use std::process::{Command, Stdio};
 
 use rustix::thread::{CapabilityFlags, capabilities};
@@ -88,10 +89,16 @@ fn queue_rule() -> Result<(), KernelError> {
     }
 }
 
-/// The TCP ports that the kernel's FTP helper `ip_vs_ftp` is bound to (`/proc/net/ip_vs_app`).
-#[must_use]
-pub fn ip_vs_ftp_ports() -> Vec<u16> {
-    parse_apps(&fs::read_to_string("/proc/net/ip_vs_app").unwrap_or_default())
+/// The TCP ports that the kernel's FTP helper `ip_vs_ftp` is bound to (`/proc/net/ip_vs_app`); none where IPVS is not loaded.
+///
+/// # Errors
+/// Why the list cannot be read.
+pub fn ip_vs_ftp_ports() -> io::Result<Vec<u16>> {
+    match fs::read_to_string("/proc/net/ip_vs_app") {
+        Ok(text) => Ok(parse_apps(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Columns: protocol, port, users, name.

@@ -263,8 +263,8 @@ impl Look {
                 sets: exchange::names(sets),
             },
             others: &self.others,
-            listening: listening::ports(),
-            helper: requirements::ip_vs_ftp_ports(),
+            listening: listening::ports().unwrap_or_default(),
+            helper: requirements::ip_vs_ftp_ports().unwrap_or_default(),
             timeouts: self.timeouts,
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
         }

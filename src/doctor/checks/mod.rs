@@ -21,14 +21,23 @@ const SERVICES: &[Need] = &[Need::Configuration, Need::Services];
 const NETWORK: &[Need] = &[Need::Configuration, Need::Network];
 const BOTH: &[Need] = &[Need::Configuration, Need::Network, Need::Sysctls];
 const RULES: &[Need] = &[Need::Configuration, Need::Network, Need::Rules];
+const HELPERS: &[Need] = &[Need::Configuration, Need::Helpers];
+const KEEPALIVED: &[Need] = &[Need::Configuration, Need::Keepalived];
+const PORTS: &[Need] = &[Need::Configuration, Need::Services, Need::Listening];
+const SYNC: &[Need] = &[Need::Configuration, Need::Services, Need::Keepalived];
 
 /// In the order of the report, within one severity.
 pub const ALL: &[Check] = &[
-    Check { name: "configuration", good: "the file can be used", needs: &[], run: machine::configuration },
-    Check { name: "unseen", good: "everything could be examined", needs: &[], run: machine::unseen },
-    Check { name: "versions", good: "kernel and nft are new enough", needs: &[], run: machine::versions },
-    Check { name: "modules", good: "the kernel modules are there", needs: &[], run: machine::modules },
-    Check { name: "ip-vs-ftp", good: "no kernel helper on our ports", needs: CONFIG, run: machine::helper },
+    Check { name: "configuration", good: "the file can be used", needs: CONFIG, run: machine::configuration },
+    Check { name: "unseen", good: "everything could be examined", needs: CONFIG, run: machine::unseen },
+    Check { name: "versions", good: "kernel and nft are new enough", needs: &[Need::Versions], run: machine::versions },
+    Check {
+        name: "modules",
+        good: "the kernel modules are there",
+        needs: &[Need::Configuration, Need::Modules],
+        run: machine::modules,
+    },
+    Check { name: "ip-vs-ftp", good: "no kernel helper on our ports", needs: HELPERS, run: machine::helper },
     Check { name: "backup-only", good: "IPVS works on this node", needs: IPVS, run: machine::backup_only },
     Check {
         name: "overload-defence",
@@ -45,8 +54,14 @@ pub const ALL: &[Check] = &[
     Check {
         name: "keepalived",
         good: "keepalived leaves our services alone",
-        needs: CONFIG,
+        needs: KEEPALIVED,
         run: services::keepalived,
+    },
+    Check {
+        name: "kubernetes",
+        good: "no program of Kubernetes deletes our services",
+        needs: NETWORK,
+        run: services::kubernetes,
     },
     Check { name: "vip", good: "the VIPs are addresses of this machine", needs: NETWORK, run: network::vips },
     Check {
@@ -60,6 +75,12 @@ pub const ALL: &[Check] = &[
         good: "the real servers can be reached the way they must",
         needs: NETWORK,
         run: network::servers,
+    },
+    Check {
+        name: "tunnel-source",
+        good: "tunnelled packets leave with an address of the director's own",
+        needs: NETWORK,
+        run: network::tunnel_source,
     },
     Check {
         name: "ip-forward",
@@ -96,7 +117,7 @@ pub const ALL: &[Check] = &[
     Check {
         name: "occupied",
         good: "no other service uses a port of data connections at the VIPs",
-        needs: SERVICES,
+        needs: PORTS,
         run: occupied::ports,
     },
     Check { name: "tls", good: "TLS sessions can be steered", needs: CONFIG, run: clusters::tls },
@@ -104,7 +125,7 @@ pub const ALL: &[Check] = &[
     Check {
         name: "sync",
         good: "several directors know of each other's connections",
-        needs: SERVICES,
+        needs: SYNC,
         run: directors::sync,
     },
     Check {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::super::facts::{sysctl_cure, sysctl_name};
+use super::super::facts::{host_length, sysctl_cure, sysctl_name};
 use crate::config::{Advertise, Cluster};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
@@ -123,6 +123,31 @@ fn server_route(facts: &Facts, cluster: &Cluster, address: IpAddr) -> Option<Fin
             )
             .cure("put director and server into one network, or set `forwarding: tun`"),
     )
+}
+
+/// Tunnelled packets that leave with a VIP: the real servers have that address themselves, and drop them.
+pub fn tunnel_source(facts: &Facts) -> Vec<Finding> {
+    let tunnels = facts.clusters().iter().filter(|cluster| cluster.forwarding == ForwardingMethod::Tun);
+    let of_cluster = tunnels.filter_map(|cluster| {
+        let source = |address: IpAddr| facts.routes.get(&address).filter(|route| !route.local)?.source;
+        let with_vip = |address: IpAddr| source(address).is_some_and(|source| cluster.vips.contains(&source));
+        let server = cluster.real_servers.iter().map(|server| server.address).find(|address| with_vip(*address))?;
+        let vip = source(server)?;
+        let device = facts.carrier(vip).map_or("eth0", |link| link.name.as_str());
+        let cure = format!("ip address change {vip}/{} dev {device} preferred_lft 0", host_length(vip));
+        let cure = if vip.is_ipv6() {
+            format!("{cure}\n(and the same where the address is kept; keepalived: {vip}/128 dev {device} preferred_lft 0)")
+        } else {
+            format!("ip route change {server} dev {device} src ADDRESS\n(the director's own; or add the VIP behind it, as a /32)")
+        };
+        Some(
+            Finding::fatal(format!("cluster {}: tunnelled packets leave with the VIP {vip}", cluster.name))
+                .seen(format!("ip route get {server}: src {vip}"))
+                .means("the real servers have that address themselves, and drop packets that come from it: no session begins")
+                .cure(cure),
+        )
+    });
+    of_cluster.collect()
 }
 
 /// NAT on a machine that does not forward: `net.ipv4.ip_forward`, `net.ipv6.conf.all.forwarding`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::config::Cluster;
-use crate::doctor::facts::Facts;
+use crate::doctor::facts::{Facts, host_length};
 use crate::doctor::finding::Finding;
 use crate::lvs::ServiceKey;
 
@@ -31,6 +31,27 @@ pub fn foreign(facts: &Facts) -> Vec<Finding> {
                 .cure(format!("ipvsadm -D -t {address}\n(or take its virtual_server out of keepalived.conf)"))
         })
         .collect()
+}
+
+/// Interfaces that programs of Kubernetes make, which delete every IPVS service but their own, and what tells them to leave some.
+const KUBERNETES: [(&str, &str, &str); 2] = [
+    ("kube-ipvs0", "kube-proxy in IPVS mode", "--ipvs-exclude-cidrs (ipvs.excludeCIDRs in its configuration)"),
+    ("kube-dummy-if", "kube-router", "--excluded-cidrs"),
+];
+
+/// Programs of Kubernetes on this machine.
+pub fn kubernetes(facts: &Facts) -> Vec<Finding> {
+    let here = KUBERNETES.iter().filter(|(link, ..)| facts.link(link).is_some());
+    let vips: BTreeSet<String> =
+        ours(facts).iter().map(|place| format!("{}/{}", place.ip(), host_length(place.ip()))).collect();
+    let vips: Vec<String> = vips.into_iter().collect();
+    here.map(|(link, program, option)| {
+        Finding::warning(format!("{program} runs here, and deletes IPVS services that are not its own"))
+            .seen(format!("ip link: {link}"))
+            .means("our services vanish each time that it synchronises its own; new sessions fail until ftpdirector has put them back")
+            .cure(format!("let it leave the VIPs alone: {option} {}\n(if it does already, nothing is to be done)", vips.join(",")))
+    })
+    .collect()
 }
 
 /// What keepalived does to services that are not its own.

@@ -19,7 +19,8 @@ fn socket(text: &str) -> std::net::SocketAddr {
 }
 
 fn route(facts: &mut Facts, to: &str, gateway: Option<&str>, local: bool) {
-    facts.routes.insert(address(to), Route { device: "eth0".into(), gateway: gateway.map(address), local });
+    let route = Route { device: "eth0".into(), gateway: gateway.map(address), local, source: None };
+    facts.routes.insert(address(to), route);
 }
 
 pub fn cluster(facts: &mut Facts) -> &mut config::Cluster {
@@ -35,6 +36,19 @@ fn share_ranges(facts: &mut Facts) {
 
 pub fn rule(facts: &mut Facts, hook: &str, rule: serde_json::Value) {
     sample::chain(facts, hook, "accept", &[rule]);
+}
+
+fn add_link(facts: &mut Facts, name: &str) {
+    facts.links.push(Link { name: name.into(), mtu: 1500, up: false, bridge: false, addresses: vec![] });
+}
+
+fn tunnels() -> Facts {
+    sample::facts(ForwardingMethod::Tun)
+}
+
+/// What is for the servers leaves with this address.
+fn leaves_with(facts: &mut Facts, source: &str) {
+    facts.routes.values_mut().for_each(|route| route.source = Some(address(source)));
 }
 
 /// A second interface towards the clients.
@@ -133,6 +147,34 @@ pub const ROWS: &[Row] = &[
     ),
     ("overload-defence", sample::dr, |f| f.set("net/ipv4/vs/secure_tcp", "2"), Severity::Note, "= 2", "secure_tcp=0"),
     ("services", sample::nat, foreign_service, Severity::Fatal, "192.0.2.10:21 wlc", "ipvsadm -D -t 192.0.2.10:21"),
+    (
+        "kubernetes",
+        sample::nat,
+        |f| add_link(f, "kube-ipvs0"),
+        Severity::Warning,
+        "ip link: kube-ipvs0",
+        "--ipvs-exclude-cidrs (ipvs.excludeCIDRs in its configuration) 192.0.2.10/32\n",
+    ),
+    (
+        "kubernetes",
+        sample::dr,
+        |f| add_link(f, "kube-dummy-if"),
+        Severity::Warning,
+        "kube-dummy-if",
+        "--excluded-cidrs",
+    ),
+    ("tunnel-source", tunnels, |f| leaves_with(f, "192.0.2.10"), Severity::Fatal, "src 192.0.2.10", "src ADDRESS"),
+    (
+        "tunnel-source",
+        tunnels,
+        |f| {
+            cluster(f).vips.push(address("2001:db8::10"));
+            leaves_with(f, "2001:db8::10");
+        },
+        Severity::Fatal,
+        "src 2001:db8::10",
+        "ip address change 2001:db8::10/128 dev eth0 preferred_lft 0",
+    ),
     (
         "keepalived",
         sample::nat,
