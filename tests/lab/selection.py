@@ -1,4 +1,7 @@
-"""What a plain run of the lab leaves out."""
+"""What a plain run of the lab leaves out, and what runs without another machine beside it."""
+
+# Files whose tests measure, or depend on timers of seconds.
+ALONE = {"ecmp", "floods", "idle", "pair", "queued", "restart", "upgrade"}
 
 
 def long(test):
