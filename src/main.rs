@@ -155,8 +155,10 @@ fn with_socket(file: &cli::File, named: Option<PathBuf>, then: impl FnOnce(&Path
     let known = named.map_or_else(|| socket_of(&file.config), Ok);
     match known {
         Ok(socket) => then(&socket),
-        // Members of the socket's group need not be able to read the file, and a daemon may run with an older, better one.
-        Err(_) if Path::new(DEFAULT_SOCKET).exists() => then(Path::new(DEFAULT_SOCKET)),
+        // Members of the socket's group need not be able to read the file.
+        Err(_) if File::open(&file.config).is_err() && Path::new(DEFAULT_SOCKET).exists() => {
+            then(Path::new(DEFAULT_SOCKET))
+        }
         Err(problems) => {
             eprintln!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH");
             ExitCode::from(CONFIG)
