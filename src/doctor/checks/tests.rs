@@ -8,13 +8,14 @@ use crate::kernel::ipvs::SyncRole;
 use crate::lvs::PortRange;
 
 mod directors;
+mod rivals;
 mod rows;
 
 use directors::{several_directors, sync_daemon};
 use rows::{Row, rule, second_interface};
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    rows::ROWS.iter().chain(directors::ROWS)
+    rows::ROWS.iter().chain(directors::ROWS).chain(rivals::ROWS)
 }
 
 /// Everything that is not good.

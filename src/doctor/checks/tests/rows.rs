@@ -38,10 +38,6 @@ pub fn rule(facts: &mut Facts, hook: &str, rule: serde_json::Value) {
     sample::chain(facts, hook, "accept", &[rule]);
 }
 
-fn add_link(facts: &mut Facts, name: &str) {
-    facts.links.push(Link { name: name.into(), mtu: 1500, up: false, bridge: false, addresses: vec![] });
-}
-
 fn tunnels() -> Facts {
     sample::facts(ForwardingMethod::Tun)
 }
@@ -147,22 +143,6 @@ pub const ROWS: &[Row] = &[
     ),
     ("overload-defence", sample::dr, |f| f.set("net/ipv4/vs/secure_tcp", "2"), Severity::Note, "= 2", "secure_tcp=0"),
     ("services", sample::nat, foreign_service, Severity::Fatal, "192.0.2.10:21 wlc", "ipvsadm -D -t 192.0.2.10:21"),
-    (
-        "kubernetes",
-        sample::nat,
-        |f| add_link(f, "kube-ipvs0"),
-        Severity::Warning,
-        "ip link: kube-ipvs0",
-        "--ipvs-exclude-cidrs (ipvs.excludeCIDRs in its configuration) 192.0.2.10/32\n",
-    ),
-    (
-        "kubernetes",
-        sample::dr,
-        |f| add_link(f, "kube-dummy-if"),
-        Severity::Warning,
-        "kube-dummy-if",
-        "--excluded-cidrs",
-    ),
     ("tunnel-source", tunnels, |f| leaves_with(f, "192.0.2.10"), Severity::Fatal, "src 192.0.2.10", "src ADDRESS"),
     (
         "tunnel-source",
@@ -174,25 +154,6 @@ pub const ROWS: &[Row] = &[
         Severity::Fatal,
         "src 2001:db8::10",
         "ip address change 2001:db8::10/128 dev eth0 preferred_lft 0",
-    ),
-    (
-        "keepalived",
-        sample::nat,
-        |f| f.keepalived.push(("k.conf".into(), "global_defs {\n  lvs_flush\n ! lvs_flush\n}".into())),
-        Severity::Warning,
-        "k.conf:2: lvs_flush",
-        "reload keepalived",
-    ),
-    (
-        "keepalived",
-        sample::nat,
-        |f| {
-            f.keepalived
-                .push(("k.conf".into(), "virtual_server 192.0.2.10 21 {\n}\nvirtual_server 192.0.2.10 80 {".into()))
-        },
-        Severity::Fatal,
-        "k.conf:1",
-        "delete",
     ),
     (
         "vip",
