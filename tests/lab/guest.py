@@ -1,7 +1,7 @@
-"""Runs the lab's tests, in the guest: guest.py [--lane N/M | --lane alone] [--all | NAME-SUBSTRING…]
+"""Runs the lab's tests, in the guest: guest.py [--all | NAME-SUBSTRING…]
 
 A test is a function `test_…` in cases/*.py; its name for the selection is `file.test_…`. Without a name all but those marked `long`
-are selected. Lane N of M runs its part of those that may run beside others, lane `alone` the rest (`selection.ALONE`).
+are selected.
 """
 
 import importlib
@@ -12,7 +12,6 @@ import time
 import traceback
 from pathlib import Path
 
-from selection import ALONE
 from topology import leftovers
 
 # Loaded one by one, when a rule first needs them, they would cost the first test seconds under emulation.
@@ -55,31 +54,16 @@ def prepare_kernel():
     subprocess.run(["nft", "-f", "-"], input=f"table inet steady {{\n{chains}\n}}\n", text=True, check=True)
 
 
-def in_lane(lane, selected):
-    """The part of the selected tests that a lane runs."""
-    alone = [(name, test) for name, test in selected if name.split(".")[0] in ALONE]
-    if lane == "alone":
-        return alone
-    number, lanes = map(int, lane.split("/"))
-    return [test for test in selected if test not in alone][number - 1 :: lanes]
-
-
 def main(wanted):
-    lane = None
-    if wanted[:1] == ["--lane"]:
-        lane, wanted = wanted[1], wanted[2:]
     every = list(tests())
     if wanted and wanted != ["--all"]:
         selected = [(name, test) for name, test in every if any(part in name for part in wanted)]
     else:
         selected = [(name, test) for name, test in every if wanted or not hasattr(test, "long")]
-        left = [name for name, test in every if not wanted and hasattr(test, "long")]
-        if left and lane in (None, "alone"):
+        if left := [name for name, test in every if not wanted and hasattr(test, "long")]:
             print(f"lab: not selected, because they are long: {', '.join(left)}", flush=True)
     if not selected:
         sys.exit(f"no test's name contains {' or '.join(wanted)}")
-    if lane:
-        selected = in_lane(lane, selected)
     prepare_kernel()
     bad = [name for name, test in selected if not run(name, test)]
     # Once more at the end, where who reads only the end sees them.

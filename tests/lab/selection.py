@@ -1,7 +1,4 @@
-"""What a plain run of the lab leaves out, and what runs without another machine beside it."""
-
-# Files whose tests measure, or depend on timers of seconds.
-ALONE = {"ecmp", "floods", "idle", "pair", "queued", "restart", "upgrade"}
+"""What a plain run of the lab leaves out."""
 
 
 def long(test):
