@@ -17,6 +17,7 @@ use super::admin::{self, AdminState, Kernels};
 use super::advertise::Follower;
 use super::command::{DaemonCommand, OnExit};
 use super::error::{RunError, kernel_error, lines, system};
+use super::examination;
 use super::health::Health;
 use super::keepalive::KeepaliveThread;
 use super::messages::{Message, Packets};
@@ -27,7 +28,7 @@ use super::packets::Thread;
 use super::reconcile::{Reconciler, missing};
 use super::row_writer;
 use super::systemd::{self, notify};
-use super::view::{History, View};
+use super::view::{History, View, hash};
 use crate::config::Config;
 use crate::director::Director;
 use crate::kernel::KernelError;
@@ -122,7 +123,7 @@ impl Daemon {
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.resume(&config, &availability.down);
-        let history = History { reload_good: true, reloaded_at: now(), ..History::default() };
+        let history = History { reload_good: true, reloaded_at: now(), hash: hash(&config), ..History::default() };
         let Plan { config: inforce, indexes, quiescing, absent, services, .. } = plan;
         let config = Arc::new(config);
         let view = Arc::new(Mutex::new(View {
@@ -143,6 +144,8 @@ impl Daemon {
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
         tokio::spawn(endpoint::serve(listener, endpoint::LIMITS, scrape, ready));
+        examination::at_start(&view.lock().unwrap_or_else(PoisonError::into_inner).file);
+        tokio::spawn(examination::watch(Arc::clone(&view)));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;
@@ -200,6 +203,7 @@ impl Daemon {
         match &result {
             Ok(()) => {
                 view.history.reloaded_at = now();
+                view.history.hash = hash(&view.file);
                 info!("reloaded");
             }
             Err(error) => error!("reload: {error}; the old configuration goes on"),

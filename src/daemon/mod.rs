@@ -5,6 +5,7 @@ mod advertise;
 mod command;
 mod control;
 mod error;
+mod examination;
 pub mod health;
 mod keepalive;
 mod messages;

@@ -9,6 +9,7 @@ use super::health::HealthView;
 use crate::config::Config;
 use crate::plan::availability::Availability;
 use crate::plan::mark_index::Indexes;
+use crate::state::fingerprint::{START, fnv};
 
 /// What reload, scrape and status share.
 pub struct View {
@@ -38,6 +39,12 @@ impl View {
     }
 }
 
+/// A hash of the clusters of a file, so that files of two directors can be compared; those of one version of ftpdirector.
+#[must_use]
+pub fn hash(file: &Config) -> String {
+    format!("{:08x}", fnv(START, format!("{:?}", file.clusters).as_bytes()))
+}
+
 /// What happened to this daemon.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -47,10 +54,14 @@ pub struct History {
     pub reload_good: bool,
     /// When the configuration in force was read, seconds since the epoch.
     pub reloaded_at: f64,
+    /// A hash of the clusters in the file that is in force.
+    pub hash: String,
     /// How often a silent control connection was kept alive in IPVS, by cluster.
     pub refreshed: BTreeMap<String, u64>,
     /// How often one was not, since `idle` kept too many already.
     pub idle_left: BTreeMap<String, u64>,
+    /// How many findings `doctor` would have, by severity; `None` before the first examination.
+    pub findings: Option<BTreeMap<&'static str, u64>>,
     /// Why the kernel's rows cannot be put right at present.
     pub complaint: Option<String>,
 }

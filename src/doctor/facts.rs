@@ -116,6 +116,9 @@ pub enum Need {
     Keepalived,
 }
 
+/// The name of the check that tells what could not be read.
+pub const UNSEEN: &str = "unseen";
+
 /// A file or command that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unseen {

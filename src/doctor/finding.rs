@@ -20,6 +20,20 @@ pub enum Severity {
     Good,
 }
 
+impl Severity {
+    /// As in JSON and in the label of the metric.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fatal => "fatal",
+            Self::Warning => "warning",
+            Self::Note => "note",
+            Self::Unknown => "unknown",
+            Self::Good => "good",
+        }
+    }
+}
+
 /// One thing that a check found. Every text is for a person; `evidence` and `cure` may have several lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {

@@ -62,6 +62,24 @@ pub fn wanted_modules(config: Option<&Config>) -> BTreeSet<String> {
 pub fn gather(file: &Path) -> Facts {
     let mut facts = Facts::default();
     configuration(&mut facts, file);
+    machine(facts)
+}
+
+/// Everything, for a configuration that is in force.
+#[must_use]
+pub fn gather_for(config: &Config) -> Facts {
+    machine(Facts { config: Some(config.clone()), ..Facts::default() })
+}
+
+/// What files under `/proc/sys` tell, for a configuration that is in force: no other program is asked.
+#[must_use]
+pub fn gather_settings(config: &Config) -> Facts {
+    let mut facts = Facts { config: Some(config.clone()), ..Facts::default() };
+    sysctls(&mut facts);
+    facts
+}
+
+fn machine(mut facts: Facts) -> Facts {
     modules(&mut facts);
     versions(&mut facts);
     links(&mut facts);

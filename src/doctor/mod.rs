@@ -12,9 +12,11 @@ mod sample;
 
 use std::fmt;
 
-pub use facts::Facts;
+use crate::config::Config;
+use facts::Need;
+pub use facts::{Facts, UNSEEN};
 pub use finding::{Finding, Severity};
-pub use gather::gather;
+pub use gather::{gather, gather_for};
 
 /// Everything that was found, the worst first, then the checks that found nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,19 @@ pub struct Examination {
 /// Runs every check of [`checks::ALL`] on the facts; the worst findings come first.
 #[must_use]
 pub fn examine(facts: &Facts) -> Examination {
-    let mut findings: Vec<Finding> = checks::ALL
-        .iter()
+    run(facts, checks::ALL.iter())
+}
+
+/// Runs the checks that need nothing but a configuration and `/proc/sys`.
+#[must_use]
+pub fn examine_settings(config: &Config) -> Examination {
+    let read = [Need::Configuration, Need::Sysctls, Need::IpvsSysctls];
+    let few = checks::ALL.iter().filter(|check| check.needs.iter().all(|need| read.contains(need)));
+    run(&gather::gather_settings(config), few)
+}
+
+fn run<'a>(facts: &Facts, checks: impl Iterator<Item = &'a checks::Check>) -> Examination {
+    let mut findings: Vec<Finding> = checks
         .flat_map(|check| {
             let mut found = (check.run)(facts);
             if found.is_empty() {
@@ -84,7 +97,7 @@ impl fmt::Display for Examination {
 
 #[cfg(test)]
 mod tests {
-    use super::facts::{Need, Unseen};
+    use super::facts::Unseen;
     use super::*;
 
     #[test]

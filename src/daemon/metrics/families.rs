@@ -82,6 +82,10 @@ metrics! {
         "1 if the last reload was good, 0 if the old configuration went on.";
     CONFIG_RELOAD_TIMESTAMP = "ftpdirector_config_reload_timestamp_seconds" []
         "When the configuration in force was read, seconds since the epoch.";
+    CONFIG_INFO = "ftpdirector_config_info" ["hash"]
+        "1, labelled with a hash of the clusters in the file that is in force: the directors of a pair have the same.";
+    DOCTOR_FINDINGS = "ftpdirector_doctor_findings" ["severity"]
+        "What `ftpdirector doctor` finds on this machine, by severity; unknown: could not be read. Looked at a minute after the start and every five minutes.";
     KERNEL_DRIFT = "ftpdirector_kernel_drift_total" [] "Rows that were missing or changed by another program, and put right.";
     BUILD_INFO = "ftpdirector_build_info" ["version"] "1, labelled with the version.";
 }

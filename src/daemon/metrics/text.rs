@@ -76,6 +76,12 @@ impl Scrape<'_> {
         }
         let good = metric::CONFIG_RELOAD_SUCCESS.gauges(registry)?;
         good.with_label_values(&NONE).set(i64::from(self.history.reload_good));
+        let findings = metric::DOCTOR_FINDINGS.gauges(registry)?;
+        for (severity, &count) in self.history.findings.iter().flatten() {
+            findings.with_label_values(&[severity]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let info = metric::CONFIG_INFO.gauges(registry)?;
+        info.with_label_values(&[&self.history.hash]).set(1);
         let at = metric::CONFIG_RELOAD_TIMESTAMP.seconds(registry)?;
         at.with_label_values(&NONE).set(self.history.reloaded_at);
         Ok(())
@@ -273,7 +279,8 @@ mod tests {
             steps: vec![(Step::Connect, 0.25)],
         }];
         let servers = Servers { config: &config, availability: &Availability::default(), health: &health };
-        let (verdicts, history) = (verdict_histogram(), History::default());
+        let findings = Some(BTreeMap::from([("fatal", 1)]));
+        let (verdicts, history) = (verdict_histogram(), History { findings, ..History::default() });
         let scrape = Scrape {
             snapshot: &snapshot,
             kernel: &kernel,

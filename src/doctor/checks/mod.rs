@@ -12,13 +12,14 @@ mod services;
 mod tracking;
 mod traffic;
 
-use super::facts::{Facts, Need};
+use super::facts::{Facts, Need, UNSEEN};
 use super::finding::Finding;
 
 const CONFIG: &[Need] = &[Need::Configuration];
 const IPVS: &[Need] = &[Need::Sysctls, Need::IpvsSysctls];
 const SERVICES: &[Need] = &[Need::Configuration, Need::Services];
 const NETWORK: &[Need] = &[Need::Configuration, Need::Network];
+const SETTINGS: &[Need] = &[Need::Configuration, Need::Sysctls];
 const BOTH: &[Need] = &[Need::Configuration, Need::Network, Need::Sysctls];
 const RULES: &[Need] = &[Need::Configuration, Need::Network, Need::Rules];
 const HELPERS: &[Need] = &[Need::Configuration, Need::Helpers];
@@ -29,7 +30,7 @@ const SYNC: &[Need] = &[Need::Configuration, Need::Services, Need::Keepalived];
 /// In the order of the report, within one severity.
 pub const ALL: &[Check] = &[
     Check { name: "configuration", good: "the file can be used", needs: CONFIG, run: machine::configuration },
-    Check { name: "unseen", good: "everything could be examined", needs: CONFIG, run: machine::unseen },
+    Check { name: UNSEEN, good: "everything could be examined", needs: CONFIG, run: machine::unseen },
     Check { name: "versions", good: "kernel and nft are new enough", needs: &[Need::Versions], run: machine::versions },
     Check {
         name: "modules",
@@ -85,7 +86,7 @@ pub const ALL: &[Check] = &[
     Check {
         name: "ip-forward",
         good: "packets are forwarded where NAT needs it",
-        needs: BOTH,
+        needs: SETTINGS,
         run: network::forwarding,
     },
     Check { name: "redirects", good: "no ICMP redirects round the director", needs: BOTH, run: network::redirects },
@@ -121,7 +122,7 @@ pub const ALL: &[Check] = &[
         run: occupied::ports,
     },
     Check { name: "tls", good: "TLS sessions can be steered", needs: CONFIG, run: clusters::tls },
-    Check { name: "conn-reuse", good: "reused client ports find a live server", needs: BOTH, run: clusters::reuse },
+    Check { name: "conn-reuse", good: "reused client ports find a live server", needs: SETTINGS, run: clusters::reuse },
     Check {
         name: "sync",
         good: "several directors know of each other's connections",
@@ -143,7 +144,7 @@ pub const ALL: &[Check] = &[
     Check {
         name: "quiescent",
         good: "drained servers lose their persistent clients",
-        needs: BOTH,
+        needs: SETTINGS,
         run: clusters::quiescent,
     },
     Check {
@@ -158,7 +159,7 @@ pub const ALL: &[Check] = &[
     Check {
         name: "conntrack",
         good: "conntrack has room, and follows connections that it did not see begin",
-        needs: BOTH,
+        needs: SETTINGS,
         run: tracking::table,
     },
     Check {
