@@ -218,6 +218,7 @@ def test_dr_memory_of_sessions_that_wait():
         assert grown < 10, "the daemon has grown"
 
 
+@long
 def test_dr_forged_tls_connections_hold_nothing():
     """A SYN and the beginning of a TLS record, each from an address that is nobody's: gone as soon as IPVS forgets them."""
     with Topology("dr", servers=1) as net:
