@@ -219,7 +219,8 @@ fn blank_half_character(text: &mut [u8]) {
     }
 }
 
-/// What follows the port, in exactly `room` bytes; what closes the numbers stays.
+/// What follows the port, in exactly `room` bytes. What closes the numbers stays, but for the parenthesis of a 227 if all else is
+/// too long by one byte: no client may rely on it (RFC 1123 §4.1.2.6).
 fn stretch(tail: &[u8], room: usize) -> Option<Vec<u8>> {
     let closing = match tail.iter().position(|b| *b == b')') {
         Some(at) => at.saturating_add(1),
@@ -230,6 +231,9 @@ fn stretch(tail: &[u8], room: usize) -> Option<Vec<u8>> {
     // `( … , 26 )`: blanks inside the brackets are the last that can be spared.
     if out.len() > room {
         out.retain(|b| *b != b' ');
+    }
+    if out == b")" && room == 0 {
+        return Some(Vec::new());
     }
     let kept = free.get(..room.checked_sub(out.len())?.min(free.len()))?;
     out.extend_from_slice(kept);

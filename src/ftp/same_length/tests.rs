@@ -31,8 +31,12 @@ fn the_text_gives_and_takes_room() {
     ] {
         assert_eq!(rewritten(line, address, port).as_deref(), expected);
     }
-    assert_eq!(rewritten("227 (10,0,0,11,4,1)", Some("192,0,2,10"), None), None);
-    assert_eq!(rewritten("227 (10,0,0,11,4,1)", None, Some("40,1")), None);
+    assert_eq!(rewritten("227 (10,0,0,11,4,1)", Some("192,0,2,10"), None).as_deref(), Some("227 (192,0,2,10,4,1"));
+    assert_eq!(rewritten("227(10,0,0,11,4,1 )", Some("192,0,2,100"), None).as_deref(), Some("227(192,0,2,100,4,1"));
+    assert_eq!(rewritten("227 (10,0,0,11,4,1)", Some("192,0,2,100"), None), None);
+    assert_eq!(rewritten("227 (10,0,0,11,4,1)", None, Some("40,1")).as_deref(), Some("227 (10,0,0,11,40,1"));
+    assert_eq!(rewritten("227 (10,0,0,11,4,1)", Some("192,0,2,10"), Some("40,1")), None);
+    assert_eq!(rewritten("229 x (|||1025|)", None, Some("31002")), None);
     assert_eq!(rewritten("227 (10,0,0,11,4,1 )", None, Some("40,1")).as_deref(), Some("227 (10,0,0,11,40,1)"));
     assert_eq!(rewritten("227 (10,0,0,11,4,1).", Some("192,0,2,10"), None).as_deref(), Some("227 (192,0,2,10,4,1)"));
     assert_eq!(rewritten("229 x (|||1025|).", None, Some("31002")).as_deref(), Some("229 x (|||31002|)"));
