@@ -144,8 +144,8 @@ impl Daemon {
         let (seen, line) = (Arc::clone(&view), packets.clone());
         let ready = move || ready(line.clone(), Arc::clone(&seen));
         tokio::spawn(endpoint::serve(listener, endpoint::LIMITS, scrape, ready));
-        examination::at_start(&view.lock().unwrap_or_else(PoisonError::into_inner).file);
-        tokio::spawn(examination::watch(Arc::clone(&view)));
+        let said = examination::at_start(&view.lock().unwrap_or_else(PoisonError::into_inner).file);
+        tokio::spawn(examination::watch(Arc::clone(&view), said));
         let socket = match admin {
             Some((socket, listener)) => {
                 let listener = UnixListener::from_std(listener).map_err(system("admin socket"))?;

@@ -65,14 +65,16 @@ impl Said {
     }
 }
 
-/// What can be seen at a start without asking other programs.
-pub fn at_start(config: &Config) {
-    Said::default().say(&doctor::examine_settings(config));
+/// Says what can be seen at a start without asking other programs.
+#[must_use]
+pub fn at_start(config: &Config) -> Said {
+    let mut said = Said::default();
+    said.say(&doctor::examine_settings(config));
+    said
 }
 
-/// Examines the machine again and again.
-pub async fn watch(view: Arc<Mutex<View>>) {
-    let mut said = Said::default();
+/// Examines the machine again and again; what was `said` at the start is not said again.
+pub async fn watch(view: Arc<Mutex<View>>, mut said: Said) {
     let mut next = FIRST;
     loop {
         sleep(next).await;
