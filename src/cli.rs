@@ -113,29 +113,9 @@ pub enum Command {
         socket: Option<PathBuf>,
     },
     /// List the control connections that the running daemon follows.
-    Sessions {
-        /// The sessions to list.
-        #[command(flatten)]
-        wanted: Wanted,
-        /// List at most COUNT control connections, 1 to 100000.
-        #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        limit: u32,
-        /// The running daemon and the format of its answer.
-        #[command(flatten)]
-        shown: Shown,
-    },
+    Sessions(Listing),
     /// List the pinholes in the kernel, each with the session that it is for.
-    Pinholes {
-        /// The sessions whose pinholes to list.
-        #[command(flatten)]
-        wanted: Wanted,
-        /// List at most COUNT pinholes, 1 to 100000.
-        #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        limit: u32,
-        /// The running daemon and the format of its answer.
-        #[command(flatten)]
-        shown: Shown,
-    },
+    Pinholes(Listing),
     /// Follow FTP sessions live, until interrupted: each command, reply, expected data connection, row in the kernel, and data
     /// connection that landed. Times are UTC.
     Trace {
@@ -191,6 +171,20 @@ pub struct Wanted {
     /// Show only the sessions of this real server: NAME or CLUSTER/NAME.
     #[arg(long, value_name = "NAME")]
     pub server: Option<String>,
+}
+
+/// The options of the commands that list sessions or what belongs to them.
+#[derive(Debug, Args)]
+pub struct Listing {
+    /// The sessions that it is about.
+    #[command(flatten)]
+    pub wanted: Wanted,
+    /// List at most COUNT of them, 1 to 100000.
+    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    /// The running daemon and the format of its answer.
+    #[command(flatten)]
+    pub shown: Shown,
 }
 
 /// The options of every command that asks the running daemon.

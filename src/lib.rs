@@ -56,7 +56,7 @@ mod wire;
 pub mod facade {
     /// The command line: arguments and options.
     pub mod cli {
-        pub use crate::cli::{Cli, Command, File, Shown, Wanted};
+        pub use crate::cli::{Cli, Command, File, Listing, Shown, Wanted};
     }
 
     /// The other end of the admin socket.

@@ -31,8 +31,12 @@ fn main() -> ExitCode {
         Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
             top(&file, socket, &TopOptions { delay, pages: iterations, batch, cluster, order: sort })
         }
-        Command::Sessions { wanted, limit, shown } => ask(&shown, &Ask::Sessions(narrowed(wanted, Some(limit)))),
-        Command::Pinholes { wanted, limit, shown } => ask(&shown, &Ask::Pinholes(narrowed(wanted, Some(limit)))),
+        Command::Sessions(cli::Listing { wanted, limit, shown }) => {
+            ask(&shown, &Ask::Sessions(narrowed(wanted, Some(limit))))
+        }
+        Command::Pinholes(cli::Listing { wanted, limit, shown }) => {
+            ask(&shown, &Ask::Pinholes(narrowed(wanted, Some(limit))))
+        }
         Command::Trace { wanted, limit, shown } => ask(&shown, &Ask::Trace(narrowed(wanted, limit))),
         Command::Drain { server, shown } => ask(&shown, &Ask::Drain(server)),
         Command::Undrain { server, shown } => ask(&shown, &Ask::Undrain(server)),
