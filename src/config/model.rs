@@ -272,7 +272,7 @@ pub struct Kernel {
     /// Data marks start here, tags at +0x10000, persistence at +0x20000, control marks at +0x30000. Not 0; the low 18
     /// bits are 0.
     pub fwmark_base: u32,
-    /// The NFQUEUE number and NFLOG group, 0 to 65535.
+    /// The NFQUEUE number and the NFLOG groups (this number, and the one that differs in the lowest bit), 0 to 65535.
     pub queue: u16,
     /// IPVS's own timeouts, one setting per network namespace; `None`: left alone.
     pub timeouts: Option<Timeouts>,

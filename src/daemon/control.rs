@@ -32,7 +32,7 @@ use super::view::{History, View, hash};
 use crate::config::Config;
 use crate::director::Director;
 use crate::kernel::KernelError;
-use crate::kernel::log::LandingLog;
+use crate::kernel::log::{HEADERS, PacketLog, WHOLE};
 use crate::kernel::netlink::Netfilter;
 use crate::kernel::nftables::Elements;
 use crate::kernel::queue::Queue;
@@ -43,7 +43,7 @@ use crate::plan::availability::{Availability, ServerName};
 use crate::plan::drift::{self, Foreseen, Repair};
 use crate::plan::reconcile::Plan;
 use crate::plan::{director_config, restart};
-use crate::state::{Change, LocalAddress};
+use crate::state::{Change, LocalAddress, reply_group};
 use crate::time::Time;
 
 /// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
@@ -101,7 +101,8 @@ impl Daemon {
         let plan = look.plan(&inforce, &availability).map_err(RunError::Kernel)?;
         let queue = take_queue(config.kernel.queue, kept).map_err(kernel_error)?;
         let socket_of_queue = queue.as_fd().try_clone_to_owned().map_err(system("the queue's socket"))?;
-        let log = LandingLog::open(config.kernel.queue).map_err(kernel_error)?;
+        let landings = PacketLog::open(config.kernel.queue, HEADERS).map_err(kernel_error)?;
+        let replies = PacketLog::open(reply_group(config.kernel.queue), WHOLE).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
         let found = read_state::dynamic(&mut elements).map_err(kernel_error)?;
@@ -118,7 +119,7 @@ impl Daemon {
             Director::new(director_config::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
         // The packet thread's clock begins when it does.
         director.found(found.into_iter().map(|(row, left)| (row, Time::ZERO + left)));
-        let thread = Thread { queue, log, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
+        let thread = Thread { queue, landings, replies, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;

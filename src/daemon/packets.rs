@@ -17,7 +17,7 @@ use super::row_writer::Job;
 use super::trace_subscribers::Listeners;
 use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
 use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
-use crate::kernel::log::LandingLog;
+use crate::kernel::log::PacketLog;
 use crate::kernel::queue::{PacketId, Queue, Verdicts};
 use crate::kernel::wait::{Wake, wait};
 use crate::time::Time;
@@ -27,7 +27,9 @@ pub struct Thread {
     /// The NFQUEUE that control packets wait in.
     pub queue: Queue,
     /// The NFLOG group that tells of data connections that landed.
-    pub log: LandingLog,
+    pub landings: PacketLog,
+    /// The NFLOG group that tells of replies that nobody had to wait for.
+    pub replies: PacketLog,
     /// The director: owned by this thread alone.
     pub director: Director,
     /// Messages from the other threads.
@@ -46,12 +48,13 @@ impl Thread {
     /// # Errors
     /// When the thread cannot be started.
     pub fn spawn(self) -> io::Result<JoinHandle<()>> {
-        let Self { queue, log, director, inbox, wake, rows, verdicts } = self;
+        let Self { queue, landings, replies, director, inbox, wake, rows, verdicts } = self;
         let (waiting, listeners) = (HashMap::new(), Listeners::default());
         let (origin, lost) = (Instant::now(), (0, 0));
         let core = Core { director, rows, verdicts, origin, waiting, next: 0, listeners, rows_gone: false, lost };
         thread::Builder::new().name("packets".into()).spawn(move || {
-            if let Err(error) = run(core, queue, log, &inbox, &wake) {
+            let logs = Logs { landings, replies, read: origin, lost: 0 };
+            if let Err(error) = run(core, queue, logs, &inbox, &wake) {
                 error!(%error, "the packet thread ends, and the daemon soon: nobody reads control packets");
             }
         })
@@ -72,19 +75,65 @@ struct Core {
     lost: (u64, u64),
 }
 
-fn run(
-    mut core: Core,
-    mut queue: Queue,
-    mut log: LandingLog,
-    inbox: &Receiver<Message>,
-    wake: &Wake,
-) -> io::Result<()> {
+/// How late what the logs tell may be read. Nobody waits for it, and waking costs more than reading: mostly it is read with the
+/// next packet of the queue.
+const LATE: Duration = Duration::from_millis(20);
+
+/// The groups that tell of packets which have gone on.
+struct Logs {
+    landings: PacketLog,
+    replies: PacketLog,
+    /// When they were read last.
+    read: Instant,
+    /// How often replies had been lost then.
+    lost: u64,
+}
+
+impl Logs {
+    /// How long from now until something that they tell wakes the thread.
+    fn rest(&self) -> Duration {
+        LATE.saturating_sub(self.read.elapsed())
+    }
+
+    fn overruns(&self) -> u64 {
+        self.landings.overruns().saturating_add(self.replies.overruns())
+    }
+
+    /// Hands everything that was told to the director.
+    fn pass_on(&mut self, core: &mut Core, actions: &mut Vec<Action>) -> io::Result<()> {
+        self.read = Instant::now();
+        let now = core.now();
+        self.landings.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload))?;
+        let mut bytes = Vec::new();
+        self.replies.receive(&mut |logged| {
+            bytes.clear();
+            bytes.extend_from_slice(logged.payload);
+            core.director.overheard(now, &mut bytes, actions);
+        })?;
+        let lost = self.replies.overruns();
+        if std::mem::replace(&mut self.lost, lost) != lost {
+            core.director.lost_replies();
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a packet, a message, or something that is due.
+fn rest(core: &Core, queue: &Queue, logs: &Logs, wake: &Wake) -> io::Result<()> {
+    let due = core.director.due().map(|due| due.since(core.now())).unwrap_or(Duration::from_secs(1));
+    match logs.rest() {
+        Duration::ZERO => {
+            wait(&[queue.as_fd(), wake.as_fd(), logs.landings.as_fd(), logs.replies.as_fd()], Some(due))
+        }
+        early => wait(&[queue.as_fd(), wake.as_fd()], Some(due.min(early))),
+    }
+}
+
+fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
     let (mut actions, mut trouble) = (Vec::new(), Repeated::default());
     loop {
-        core.lost = (queue.late(), log.overruns());
-        let now = core.now();
-        let timeout = core.director.due().map(|due| due.since(now)).unwrap_or(Duration::from_secs(1));
-        wait(&[queue.as_fd(), log.as_fd(), wake.as_fd()], Some(timeout))?;
+        core.lost = (queue.late(), logs.overruns());
+        rest(&core, &queue, &logs, wake)?;
         wake.clear();
         loop {
             match inbox.try_recv() {
@@ -99,15 +148,18 @@ fn run(
         core.act(&mut actions, queue.verdicts());
         // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
         for _ in 0..16 {
-            // Before the control packets, which may supersede an expectation whose data connection came first.
-            let now = core.now();
-            let landed = log.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload));
-            passing(landed, &mut trouble)?;
-            let count = queue.receive(&mut |packet, verdicts| {
+            let taken = passing(queue.take(), &mut trouble)?.unwrap_or_default();
+            // Everything that these packets are an answer to has been told by now: a reply that the client has read, a data
+            // connection that came before the command which supersedes its expectation.
+            let told = logs.pass_on(&mut core, &mut actions);
+            passing(told, &mut trouble)?;
+            core.act(&mut actions, queue.verdicts());
+            let count = taken.count();
+            queue.hand_on(taken, &mut |packet, verdicts| {
                 core.packet(packet, &mut actions, verdicts);
                 core.act(&mut actions, verdicts);
             });
-            let count = passing(count, &mut trouble)?.unwrap_or_default();
+            passing(queue.flush_much(), &mut trouble)?;
             // Packets of many lines are read in turn with those of others.
             let now = core.now();
             let resumed = core.director.has_turn(now);

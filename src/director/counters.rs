@@ -44,10 +44,12 @@ pub struct Snapshot {
     pub held_dropped: u64,
     /// Verdicts for packets that the kernel had dropped meanwhile.
     pub late_verdicts: u64,
-    /// Times that the log of landed data connections overflowed.
+    /// Times that the log of landed data connections, or that of replies, overflowed.
     pub log_overruns: u64,
     /// Data connections that the log told of: of many to one port only some.
     pub landings_logged: u64,
+    /// Replies that went on without waiting to be read (NAT).
+    pub replies_logged: u64,
     /// Bytes that are held and kept beside the sessions.
     pub memory: usize,
 }

@@ -20,6 +20,9 @@ use crate::steer::{Row, RowChange, range};
 use crate::time::Time;
 use crate::wire::{self, Flags};
 
+/// In place of the caller's number, of a packet that waits for nothing.
+const GONE: u64 = 0;
+
 /// How much longer than IPVS we remember a session.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -51,7 +54,7 @@ impl Director {
 
     /// A packet from the queue.
     pub fn packet(&mut self, now: Time, packet: ControlPacket<'_>, actions: &mut Vec<Action>) -> Decision {
-        let ControlPacket { id, hook, mark, bytes, truncated } = packet;
+        let ControlPacket { hook, ref bytes, truncated, .. } = packet;
         let whole = wire::Packet::parse(bytes).ok();
         // Cannot be cut short below the queue's copy range of 64 KiB; what is missing cannot be read.
         let Some(parsed) = whole.filter(|parsed| !truncated || parsed.payload.end <= bytes.len()) else {
@@ -63,6 +66,33 @@ impl Director {
             self.snapshot.unreadable = self.snapshot.unreadable.saturating_add(1);
             return unmarked(hook);
         }
+        self.offer(now, packet, &parsed, actions)
+    }
+
+    /// A reply that has gone on already, and maybe a while ago: behind what its client said last nothing that the server may
+    /// answer has to be held (NAT). It opens nothing, whatever it says.
+    pub fn overheard(&mut self, now: Time, bytes: &mut [u8], actions: &mut Vec<Action>) {
+        let whole = wire::Packet::parse(bytes).ok().filter(|parsed| parsed.payload.end <= bytes.len());
+        // The checksum may have been left to the hardware that it leaves by.
+        let Some(parsed) = whole.filter(|parsed| parsed.is_intact(bytes) || parsed.is_unfinished(bytes)) else {
+            self.snapshot.unreadable = self.snapshot.unreadable.saturating_add(1);
+            return;
+        };
+        self.snapshot.replies_logged = self.snapshot.replies_logged.saturating_add(1);
+        let packet = ControlPacket { id: GONE, hook: Hook::Overheard, mark: 0, bytes, truncated: false };
+        // Nothing that is decided reaches it any more.
+        let _ = self.offer(now, packet, &parsed, actions);
+    }
+
+    /// Offers a packet to the session that it belongs to.
+    fn offer(
+        &mut self,
+        now: Time,
+        packet: ControlPacket<'_>,
+        parsed: &wire::Packet,
+        actions: &mut Vec<Action>,
+    ) -> Decision {
+        let ControlPacket { id, hook, mark, bytes, truncated } = packet;
         if parsed.tcp.flags.has(Flags::SYN) {
             // A connection's own first packet is not queued; beside FIN or RST it begins none (RFC 9293 §3.10.7.4).
             return unmarked(hook);
@@ -70,22 +100,22 @@ impl Director {
         let begun = hook == Hook::Postrouting && mark & Marks::BEGUN != 0;
         let syn = if begun { Syn::Seen } else { Syn::Unseen };
         let mark = mark & !Marks::BEGUN;
-        let Some((slot, direction)) = self.session_of(now, hook, mark, (&parsed, bytes), actions) else {
+        let Some((slot, direction)) = self.session_of(now, hook, mark, (parsed, bytes), actions) else {
             // The end of a connection that is not known asks for nothing.
             return match hook {
                 _ if parsed.payload.is_empty() => unmarked(hook),
-                Hook::Forward if !truncated => self.unasked(&parsed, bytes),
+                Hook::Forward if !truncated => self.unasked(parsed, bytes),
                 _ => unread(),
             };
         };
-        let slot = match self.whose(now, (slot, direction, syn), (&parsed, bytes), actions) {
+        let slot = match self.whose(now, (slot, direction, syn), (parsed, bytes), actions) {
             Owner::Session(slot) => slot,
             Owner::Nobody => return unread(),
             Owner::Later => return self.drop_held(),
         };
         let again = self.held.segments(slot) > 0;
         let packet = ControlPacket { id, hook, mark, bytes, truncated };
-        let decision = self.segment(now, (slot, direction, syn), packet, (&parsed, SoFar::default()), actions);
+        let decision = self.segment(now, (slot, direction, syn), packet, (parsed, SoFar::default()), actions);
         // Also when this packet waits for its row: what it completed may go with it.
         if again {
             self.offer_again(now, slot, actions);
@@ -103,12 +133,12 @@ impl Director {
         (packet, bytes): (&wire::Packet, &mut [u8]),
         actions: &mut Vec<Action>,
     ) -> Option<(Slot, Direction)> {
-        if hook == Hook::Forward {
+        if hook != Hook::Postrouting {
             let key = ConnectionKey::new(packet.destination, packet.source);
             // Of one that was at another director, the client's next word shows where the two streams are.
             let astray = |slot: &Slot| self.table.entry(*slot).is_some_and(|entry| entry.ftp.has_lost_track());
             let slot = self.table.find(&key).filter(|slot| !astray(slot));
-            if slot.is_none() {
+            if slot.is_none() && hook == Hook::Forward {
                 self.greetings.hear(now, key, packet, bytes);
             }
             return Some((slot?, Direction::ToClient));
@@ -312,7 +342,7 @@ impl Director {
 /// How a packet passes that opens nothing.
 const fn unmarked(hook: Hook) -> Decision {
     let mark = match hook {
-        Hook::Forward => None,
+        Hook::Forward | Hook::Overheard => None,
         Hook::Postrouting => Some(0),
     };
     Decision::Accept { mark, edited: false }

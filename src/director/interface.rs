@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::ftp::Policy;
+use crate::ftp::{Direction, Policy};
 use crate::lvs::PortRange;
 use crate::state::Marks;
 use crate::steer::{Placement, RowChange};
@@ -15,6 +15,19 @@ pub enum Hook {
     Forward,
     /// Client → real server, after IPVS chose.
     Postrouting,
+    /// As `Forward`, of a packet that has gone on already: see [`super::Director::overheard`].
+    Overheard,
+}
+
+impl Hook {
+    /// Which way packets go there.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Forward | Self::Overheard => Direction::ToClient,
+            Self::Postrouting => Direction::ToServer,
+        }
+    }
 }
 
 /// A packet that waits for its verdict.

@@ -3,6 +3,7 @@
 //! **Rows before verdict**: a packet whose lines made a row is held until the kernel has acknowledged it.
 
 mod advertised;
+mod calm;
 mod claims;
 mod counters;
 mod effects;

@@ -27,7 +27,8 @@ impl Director {
     ) -> Decision {
         // The row thread is a flood behind, or this session asks for more rows than are written. TCP repeats what is dropped
         // before anyone has read it; what the session knew already would get no row when it comes again.
-        if !parsed.payload.is_empty() && (self.held.shares.behind() || self.asks_too_much(slot)) {
+        let gone = packet.hook == Hook::Overheard;
+        if !gone && !parsed.payload.is_empty() && (self.held.shares.behind() || self.asks_too_much(slot)) {
             return self.drop_held();
         }
         if self.held.has_rest((slot, direction)) {
@@ -56,7 +57,7 @@ impl Director {
         let ControlPacket { id, hook, mark, bytes, truncated } = packet;
         let heard = self.overhear(slot, direction, parsed, bytes);
         self.table.touch(slot, now);
-        let Some(verdict) = self.inspect(now, (slot, direction, syn), parsed, bytes, actions) else { return unread() };
+        let Some(verdict) = self.inspect(now, (slot, hook, syn), parsed, bytes, actions) else { return unread() };
         self.note_events(slot, heard.as_ref());
         let effects = self.apply_events(now, slot);
         self.weigh(slot);
@@ -126,7 +127,7 @@ impl Director {
     fn inspect(
         &mut self,
         now: Time,
-        (slot, direction, syn): (Slot, Direction, Syn),
+        (slot, hook, syn): (Slot, Hook, Syn),
         parsed: &wire::Packet,
         bytes: &mut [u8],
         actions: &mut Vec<Action>,
@@ -136,6 +137,9 @@ impl Director {
         let (client, pinholes, mut undeclared) = (entry.key.client(), &mut self.pinholes, None);
         let place = PortChoice { marks: self.setup.marks, placement, reserved: &self.reserved };
         let mut ports = |port: u16| {
+            if hook == Hook::Overheard {
+                return Told::Refuse(UnparsedReason::Unasked);
+            }
             if !placement.declares(port) {
                 undeclared = Some(port);
                 return Told::Refuse(UnparsedReason::OutOfRange);
@@ -148,7 +152,7 @@ impl Director {
         let context = Context { now, policy: policies.of(entry.key.server().port()), client, syn };
         self.events.clear();
         let before = parsed.payload_sum(bytes);
-        let mut segment = segment_of(direction, parsed, bytes);
+        let mut segment = segment_of(hook.direction(), parsed, bytes);
         let verdict = entry.ftp.segment(&context, &mut segment, &mut ports, &mut self.events);
         if matches!(verdict, Verdict::Edited | Verdict::More) {
             parsed.amend(bytes, before);
@@ -261,13 +265,16 @@ impl Director {
         let mark = match hook {
             // The reply opens the pinhole (NAT).
             Hook::Forward => answer.map(|index| self.setup.marks.control(index).0),
-            Hook::Postrouting if keep_mark => None,
-            Hook::Postrouting => Some(0),
+            Hook::Postrouting => self.left_mark(now, slot, keep_mark),
+            Hook::Overheard => None,
         };
-        if mark != Some(0) && (hook == Hook::Postrouting || answer.is_some()) {
+        if (hook == Hook::Postrouting && keep_mark) || (hook == Hook::Forward && answer.is_some()) {
             self.note_pinhole(slot);
         }
         self.write_rows(now, slot, effects, actions);
+        if hook == Hook::Overheard {
+            return unread();
+        }
         let Some(ticket) = self.held.waits_for(slot) else { return Decision::Accept { mark, edited } };
         if !self.client(slot).is_some_and(|client| self.held.shares.may_wait(client)) {
             return self.drop_held();
@@ -321,9 +328,8 @@ impl Director {
         let held::HeldSegment { id, hook, mark, mut bytes, so_far, .. } = segment;
         let decision = match wire::Packet::parse(&bytes) {
             Ok(parsed) => {
-                let direction = if hook == Hook::Forward { Direction::ToClient } else { Direction::ToServer };
                 let packet = ControlPacket { id, hook, mark, bytes: &mut bytes, truncated: false };
-                self.segment(now, (slot, direction, Syn::Unseen), packet, (&parsed, so_far), actions)
+                self.segment(now, (slot, hook.direction(), Syn::Unseen), packet, (&parsed, so_far), actions)
             }
             Err(_) => unread(),
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::calm::Calm;
 use super::expectation::Expectation;
 use super::kept::{Kept, KeptPlacements};
 use super::key::{ConnectionKey, client_of};
@@ -57,6 +58,8 @@ pub struct SessionEntry {
     pub verb: Option<Verb>,
     /// When its last packet came, or IPVS was last seen to have it.
     pub seen: Time,
+    /// What the rules know of its replies.
+    pub calm: Calm,
     /// Bytes that the session owns outside of the table, when last looked at.
     pub heap: u32,
     /// The next session on the same pair of ports, or [`NOBODY`].
@@ -142,6 +145,7 @@ impl Table {
         let (older, newer, heap, paid) = (NOBODY, NOBODY, 0, Time::ZERO);
         let before = self.find(&key);
         let (born, seen, beside) = (now, now, before.unwrap_or(NOBODY));
+        let calm = Calm::default();
         let nth = self.ever;
         self.ever = self.ever.wrapping_add(1);
         let entry = SessionEntry {
@@ -154,6 +158,7 @@ impl Table {
             nth,
             verb,
             seen,
+            calm,
             heap,
             beside,
             paid,

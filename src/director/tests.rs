@@ -9,6 +9,7 @@ use crate::state::sets::Name;
 use crate::steer::{RowChange, range};
 use crate::wire;
 
+mod calm;
 mod claims;
 mod hostile;
 mod late;
@@ -105,11 +106,25 @@ struct Wire {
     sent: u32,
     answered: u32,
     id: u64,
+    /// The mark that the last packet left with which did not wait.
+    mark: Option<u32>,
+}
+
+/// The decision without what it says of the replies that follow: `calm.rs` tests that.
+fn without_calm(decision: Decision) -> Decision {
+    match decision {
+        Decision::Accept { mark: Some(mark), edited } => {
+            let mark = mark & !Marks::CALM;
+            let opens = MARKS.control_index(crate::lvs::FirewallMark(mark)).is_some();
+            Decision::Accept { mark: Some(if opens { mark } else { 0 }), edited }
+        }
+        other => other,
+    }
 }
 
 impl Wire {
     fn new(client: SocketAddr, index: u16, forwarding: ForwardingMethod) -> Self {
-        Self { client, index, forwarding, sent: 1000, answered: 5000, id: u64::from(client.port()) * 1000 }
+        Self { client, index, forwarding, sent: 1000, answered: 5000, id: u64::from(client.port()) * 1000, mark: None }
     }
 
     fn far_end(&self) -> SocketAddr {
@@ -147,7 +162,10 @@ impl Wire {
         let mark = if hook == Hook::Postrouting { MARKS.control(self.index).0 } else { 0 };
         let decision =
             director.packet(now, ControlPacket { id: self.id, hook, mark, bytes, truncated: false }, &mut actions);
-        (decision, bytes.to_vec(), actions)
+        if let Decision::Accept { mark, .. } = decision {
+            self.mark = mark;
+        }
+        (without_calm(decision), bytes.to_vec(), actions)
     }
 }
 

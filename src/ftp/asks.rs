@@ -127,6 +127,11 @@ impl Count {
         is_passive(code) && self.oldest().is_some_and(|(number, _)| self.uncertain || number == self.answered)
     }
 
+    /// Whether neither a PASV nor its like nor EPSV ALL is open.
+    pub(super) const fn is_calm(&self) -> bool {
+        self.open == 0 && self.epsv_all.is_none()
+    }
+
     /// The command that such a reply answers.
     pub(super) fn asker(&self) -> Verb {
         self.oldest().map_or(Verb::Other, |(_, verb)| verb)

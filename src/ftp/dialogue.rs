@@ -221,6 +221,11 @@ impl Dialogue {
         self.count.awaits_greeting()
     }
 
+    /// Whether the client waits for no reply that names a port, ends what can be read or forbids what follows.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.awaits_greeting() && self.multiline == 0 && !self.asks_for_encryption() && self.count.is_calm()
+    }
+
     /// Whether a reply of this code may name the port that the client asked for.
     pub(super) fn awaits_port(&self, code: u16) -> bool {
         self.count.awaits(code)
@@ -278,6 +283,12 @@ impl Dialogue {
     /// Commands and replies went by that nobody saw. A reply of several lines that was being read is over.
     pub(super) fn lose_track(&mut self) {
         self.count.forget();
+        self.count.doubt();
+        (self.told, self.multiline) = (None, 0);
+    }
+
+    /// Replies went by that nobody saw. One of several lines that was being read is over.
+    pub(super) const fn lose_replies(&mut self) {
         self.count.doubt();
         (self.told, self.multiline) = (None, 0);
     }

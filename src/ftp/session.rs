@@ -2,7 +2,7 @@
 
 use super::early::is_harmless;
 pub use super::state::Session;
-use super::state::{Heap, Turn, Unfinished};
+use super::state::{Heap, LineMode, Turn, Unfinished};
 use super::window::Belonging;
 use super::{BlindReason, Context, Direction, Event, Flags, Segment, Told, Verdict};
 use crate::time::Time;
@@ -111,6 +111,20 @@ impl Session {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.heap.as_ref().is_some_and(|heap| !heap.ahead.is_empty())
+    }
+
+    /// Whether no reply that may come now has to be changed, opens anything, or ends what can be read (NAT): none of them need be
+    /// held until it is read. What the server sends is read from its beginning, so that nothing is missed.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.heap.is_none()
+            && self.blind.is_none()
+            && !self.closed
+            && self.to_server.known
+            && self.to_server.mode == LineMode::Start
+            && self.to_client.known
+            && self.to_client.mode == LineMode::Start
+            && self.dialogue.is_calm()
     }
 
     /// Why the connection cannot be read at present.

@@ -96,6 +96,18 @@ impl Session {
         self.dialogue.lose_track();
     }
 
+    /// Replies went by that nobody read: the next that is seen is where reading goes on.
+    pub fn lose_replies(&mut self) {
+        if !self.closed && !self.ciphered {
+            self.to_client = Half { fin: self.to_client.fin, ..Half::default() };
+            self.dialogue.lose_replies();
+            if let Some(heap) = &mut self.heap {
+                (heap.reply, heap.held, heap.hold_until, heap.overdue) = (None, None, None, None);
+            }
+            self.tidy();
+        }
+    }
+
     /// Whether nothing was seen since then, or ever.
     #[must_use]
     pub const fn has_lost_track(&self) -> bool {

@@ -6,21 +6,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::abi::nfnetlink::{NFNL_SUBSYS_ULOG, NFPROTO_UNSPEC, NLM_F_REQUEST};
 use super::abi::nfnetlink_log::{
-    NFULA_CFG_CMD, NFULA_CFG_MODE, NFULA_CFG_NLBUFSIZ, NFULA_CFG_QTHRESH, NFULA_CFG_TIMEOUT, NFULA_MARK,
-    NFULA_PACKET_HDR, NFULA_PAYLOAD, NFULA_PREFIX, NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET, NFULNL_MSG_CONFIG,
-    NFULNL_MSG_PACKET,
+    NFULA_CFG_CMD, NFULA_CFG_MODE, NFULA_CFG_QTHRESH, NFULA_MARK, NFULA_PACKET_HDR, NFULA_PAYLOAD, NFULA_PREFIX,
+    NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET, NFULNL_MSG_CONFIG, NFULNL_MSG_PACKET,
 };
 use super::netlink::{NFGENMSG_LEN, Netfilter, Writer, attributes, be32, messages};
 use super::{Errno, KernelError};
 
-/// Bytes of each packet: IP (60 at most, outer and inner header in TUN) and the beginning of TCP.
-const COPY: u32 = 128;
-/// The kernel gathers this many bytes,
-const NLBUFSIZ: u32 = 16 * 1024;
-/// or this many packets,
+/// Enough of the first packet of a data connection: IP (60 bytes at most, outer and inner header in TUN) and the beginning of TCP.
+pub const HEADERS: u32 = 128;
+/// All of a packet.
+pub const WHOLE: u32 = 0xffff;
+/// The kernel gathers this many packets before it sends them: each goes into our socket before the packet goes on, so that what
+/// anyone answers to it is queued later.
 const QTHRESH: u32 = 1;
-/// or waits this long, in 1/100 s, before it wakes us.
-const TIMEOUT: u32 = 10;
+/// Bytes that wait in the socket, headers and all.
+const BUFFER: u32 = 8 << 20;
 /// Datagrams handled before `receive` returns, so that a flood does not keep the caller from its other work.
 const DATAGRAMS: usize = 64;
 
@@ -33,27 +33,27 @@ pub struct Logged<'a> {
     pub hook: u8,
     /// The rule's `prefix`, without its NUL.
     pub prefix: &'a [u8],
-    /// From the IP header on, at most 128 bytes.
+    /// From the IP header on, as many bytes as the group was opened for.
     pub payload: &'a [u8],
 }
 
 /// An NFLOG group that we own.
 #[derive(Debug)]
-pub struct LandingLog {
+pub struct PacketLog {
     netlink: Netfilter,
     overruns: u64,
 }
 
-impl LandingLog {
-    /// Takes NFLOG group `group` for this process.
+impl PacketLog {
+    /// Takes NFLOG group `group` for this process; of each packet it sees the first `copy` bytes.
     ///
     /// # Errors
     /// `Conflict` when another process (ulogd, tcpdump) has it.
-    pub fn open(group: u16) -> Result<Self, KernelError> {
-        let mut netlink = Netfilter::open(1 << 20)?;
+    pub fn open(group: u16, copy: u32) -> Result<Self, KernelError> {
+        let mut netlink = Netfilter::open(BUFFER)?;
         let tried = format!("listening on NFLOG group {group}");
         // EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart.
-        netlink.configure(configuration(group).as_bytes()).map_err(|answer| match (answer.errno, owner(group)) {
+        netlink.configure(configuration(group, copy).as_bytes()).map_err(|answer| match (answer.errno, owner(group)) {
             (Errno::EPERM | Errno::EBUSY, Some(portid)) => KernelError::Conflict {
                 tried: tried.clone(),
                 holder: format!("group {group} is taken by another process (portid {portid})"),
@@ -90,7 +90,7 @@ impl LandingLog {
     }
 }
 
-impl AsFd for LandingLog {
+impl AsFd for PacketLog {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.netlink.as_fd()
     }
@@ -106,14 +106,12 @@ fn owner(group: u16) -> Option<u32> {
     })
 }
 
-fn configuration(group: u16) -> Writer {
+fn configuration(group: u16, copy: u32) -> Writer {
     let mut out = Writer::default();
     let message = out.begin(NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG, NLM_F_REQUEST, 1);
     out.nfgenmsg(NFPROTO_UNSPEC, group);
     out.attribute(NFULA_CFG_CMD, &[NFULNL_CFG_CMD_BIND]);
-    out.attribute_of(NFULA_CFG_MODE, &[&COPY.to_be_bytes(), &[NFULNL_COPY_PACKET, 0]]);
-    out.attribute(NFULA_CFG_NLBUFSIZ, &NLBUFSIZ.to_be_bytes());
-    out.attribute(NFULA_CFG_TIMEOUT, &TIMEOUT.to_be_bytes());
+    out.attribute_of(NFULA_CFG_MODE, &[&copy.to_be_bytes(), &[NFULNL_COPY_PACKET, 0]]);
     out.attribute(NFULA_CFG_QTHRESH, &QTHRESH.to_be_bytes());
     out.end(message);
     out

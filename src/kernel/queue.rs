@@ -108,6 +108,24 @@ impl Verdicts {
     }
 }
 
+/// The lengths of the datagrams that were taken, each with one packet.
+#[derive(Debug)]
+pub struct Taken([Option<usize>; BATCH]);
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self([None; BATCH])
+    }
+}
+
+impl Taken {
+    /// How many datagrams there were; 0 when there was nothing to read.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+}
+
 /// A queue that we own.
 #[derive(Debug)]
 pub struct Queue {
@@ -172,26 +190,34 @@ impl Queue {
         self.flush()
     }
 
-    /// Hands every packet that is there, at most 64, to `on`; returns how many datagrams there were, 0 when there is
-    /// nothing to read. Does not wait.
+    /// Takes the packets that are there, at most 64; does not wait. [`Queue::hand_on`] comes next.
     ///
     /// # Errors
     /// Those of recvmmsg(2) other than EAGAIN and EINTR.
-    pub fn receive(&mut self, on: &mut dyn FnMut(QueuedPacket<'_>, &mut Verdicts)) -> io::Result<usize> {
-        let lengths = match receive_many(&self.netlink, &mut self.buffers) {
-            Ok(lengths) => lengths,
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => return Ok(0),
-            Err(e) => return Err(e),
-        };
-        let count = lengths.iter().flatten().count();
-        for (buffer, length) in self.buffers.iter_mut().zip(lengths.into_iter().flatten()) {
+    pub fn take(&mut self) -> io::Result<Taken> {
+        match receive_many(&self.netlink, &mut self.buffers) {
+            Ok(lengths) => Ok(Taken(lengths)),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => {
+                Ok(Taken::default())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Hands the packets that were taken to `on`.
+    pub fn hand_on(&mut self, taken: Taken, on: &mut dyn FnMut(QueuedPacket<'_>, &mut Verdicts)) {
+        for (buffer, length) in self.buffers.iter_mut().zip(taken.0.into_iter().flatten()) {
             let Some(datagram) = buffer.get_mut(..length) else { continue };
             self.late += parse(datagram, &mut |packet| on(packet, &mut self.verdicts));
         }
-        if self.verdicts.as_bytes().len() >= FLUSH {
-            self.flush()?;
-        }
-        Ok(count)
+    }
+
+    /// Sends the verdicts, if they are many.
+    ///
+    /// # Errors
+    /// As [`Queue::flush`].
+    pub fn flush_much(&mut self) -> io::Result<()> {
+        if self.verdicts.as_bytes().len() >= FLUSH { self.flush() } else { Ok(()) }
     }
 
     /// Where verdicts are given outside `receive`.

@@ -29,6 +29,8 @@ impl Marks {
     pub const MAX_INDEX: u16 = 0x3fff;
     /// The bit of a queued packet whose connection's SYN came within the last minute.
     pub const BEGUN: u32 = 0x4000;
+    /// The bit of a client's packet (NAT) behind which replies need not be held: see [`Marks::read`].
+    pub const CALM: u32 = 0x8000;
     const TAG: u32 = 0x1_0000;
     const PERSISTENCE: u32 = 0x2_0000;
     const CONTROL: u32 = 0x3_0000;
@@ -55,6 +57,14 @@ impl Marks {
     #[must_use]
     pub fn persistence(self, index: u16) -> FirewallMark {
         FirewallMark(self.base | Self::PERSISTENCE | u32::from(index))
+    }
+
+    /// The mark that the daemon leaves on a client's packet for the rules behind the queue (NAT). `opens`: it opens the client's
+    /// pinhole. `calm`: the replies that follow are told of and not held; otherwise they are held again.
+    #[must_use]
+    pub fn read(self, index: u16, opens: bool, calm: bool) -> FirewallMark {
+        let FirewallMark(mark) = if opens { self.control(index) } else { self.tag(index) };
+        FirewallMark(mark | if calm { Self::CALM } else { 0 })
     }
 
     /// The index of a control mark.
@@ -92,7 +102,7 @@ impl Marks {
 pub struct Rules {
     /// The ranges of firewall marks: `kernel.fwmark_base` and the four classes.
     pub marks: Marks,
-    /// The NFQUEUE number; also the NFLOG group.
+    /// The NFQUEUE number; also the NFLOG group of landings.
     pub queue: u16,
     /// Whether any cluster is NAT.
     pub nat: bool,
@@ -175,7 +185,10 @@ impl Rules {
             .replace("$begun", &FirewallMark(Marks::BEGUN).to_string())
             .replace("$not_begun", &FirewallMark(!Marks::BEGUN).to_string())
             .replace("$idle", &format!("{}s", self.idle.as_secs().max(1)))
+            .replace("$calm", &FirewallMark(Marks::CALM).to_string())
+            .replace("$bare", &FirewallMark(!(Marks::BEGUN | Marks::CALM)).to_string())
             .replace("$queue", &self.queue.to_string())
+            .replace("$replies_log", &reply_group(self.queue).to_string())
             .replace("$log", &self.queue.to_string())
             .replace("$class", &FirewallMark(Marks::CLASS).to_string())
             .replace("$tag", &class(Marks::TAG))
@@ -186,6 +199,12 @@ impl Rules {
             // CONTROL's two bits off: a control mark becomes the data mark of the same index.
             .replace("$to_data", &FirewallMark(!Marks::CONTROL).to_string())
     }
+}
+
+/// The NFLOG group of replies that are not held, beside that of landings: the other of a pair of numbers.
+#[must_use]
+pub const fn reply_group(queue: u16) -> u16 {
+    queue ^ 1
 }
 
 fn of_family(template: &str, family: Family) -> String {

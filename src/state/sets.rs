@@ -155,6 +155,8 @@ pub enum Name {
     ActiveNat,
     /// client . client port . server's end . its port: control connections under TLS, which need not be queued.
     Blind,
+    /// client . client port . server . its port: control connections whose replies need not be held (NAT).
+    Calm,
     /// client . VIP . active port → data mark: active data connections of a TLS session, or after a VIP came (DR, TUN).
     ActiveTls,
     /// server . active port . client → VIP: active data connections of a TLS session, or after a VIP came (NAT).
@@ -268,6 +270,7 @@ pub const SETS: &[Spec] = &[
     both!(Blind, "blind", &[Address, Port, Address, Port], &[], Dynamic),
     both!(ActiveTls, "active_tls", &[Address, Address, Port], &[Mark], Timeout),
     both!(ActiveTlsNat, "active_tls_nat", &[Address, Port, Address], &[Address], Timeout),
+    both!(Calm, "calm", &[Address, Port, Address, Port], &[], Bucket),
     both!(Begun, "begun", &[Address, Port, Address, Port], &[], Bucket),
     both!(ConnectionPackets, "connection_packets", &[Address, Port, Address, Port], &[], Bucket),
     both!(TunnelConnectionPackets, "tunnel_connection_packets", &[Address, Mark], &[], Bucket),
@@ -379,7 +382,7 @@ impl Set {
             Counted => " counter;",
             Timeout => " size 1048576; flags timeout;",
             // Only what stays for a minute needs so many.
-            Bucket if spec.name != Name::Begun => " size 262144; flags timeout,dynamic;",
+            Bucket if !matches!(spec.name, Name::Begun | Name::Calm) => " size 262144; flags timeout,dynamic;",
             Dynamic | Bucket => " size 1048576; flags timeout,dynamic;",
         };
         format!("{noun} {self} {{ {key}{value};{flags} }}")

@@ -117,6 +117,15 @@ impl Packet {
         checksum::add(ends, checksum::sum(segment)) == u16::MAX
     }
 
+    /// Whether the checksum is left to the hardware: the field holds the sum of the pseudo header alone (`CHECKSUM_PARTIAL`).
+    #[must_use]
+    pub fn is_unfinished(&self, bytes: &[u8]) -> bool {
+        let segment = bytes.get(self.tcp_at..self.payload.end).unwrap_or(&[]);
+        let field = segment.get(tcp::CHECKSUM).and_then(|field| field.first_chunk::<2>());
+        let ends = checksum::pseudo_header(&self.source, &self.destination, segment.len());
+        field.is_some_and(|field| u16::from_be_bytes(*field) == ends)
+    }
+
     /// Writes the TCP checksum anew, for a packet whose checksum was left to the hardware (`CHECKSUM_PARTIAL`,
     /// `NFQA_SKB_CSUMNOTREADY`): there the field holds no sum that could be amended.
     pub fn complete(&self, bytes: &mut [u8]) {

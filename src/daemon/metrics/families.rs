@@ -45,6 +45,8 @@ metrics! {
         "Fragments to a control port: dropped, since they cannot be read.";
     LANDINGS_LOGGED = "ftpdirector_landings_logged_total" []
         "First packets of data connections that the kernel reported to the daemon; of many to one port it reports only some.";
+    REPLIES_LOGGED = "ftpdirector_replies_logged_total" []
+        "Replies (NAT) that nothing had to be done with: they went on at once, and the kernel reported them to the daemon.";
     VERDICT_SECONDS = "ftpdirector_verdict_seconds" []
         "From a control packet's arrival in the daemon to its verdict, the kernel's acknowledgement of its rows included.";
     QUEUE_DROPPED = "ftpdirector_queue_dropped_total" ["queue"]
@@ -59,7 +61,7 @@ metrics! {
     LATE_VERDICTS = "ftpdirector_late_verdicts_total" []
         "Verdicts for packets that the kernel had already dropped, because their interface or a base chain was removed.";
     LOG_OVERRUNS = "ftpdirector_log_overruns_total" []
-        "Times that the kernel's log of landed data connections overflowed: some of them then count as expired.";
+        "Times that the kernel's log of landed data connections or of replies overflowed: some data connections then count as expired, and transfers as unfinished.";
     ROWS_FAILED = "ftpdirector_rows_failed_total" [] "Pinholes that the kernel refused.";
     OVER_LIMIT = "ftpdirector_over_limit_total" [] "Control packets passed unread: limits.sessions was reached.";
     UNREADABLE_PACKETS = "ftpdirector_unreadable_packets_total" []

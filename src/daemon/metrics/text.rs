@@ -108,6 +108,7 @@ impl Scrape<'_> {
             (metric::LATE_VERDICTS, snapshot.late_verdicts),
             (metric::LOG_OVERRUNS, snapshot.log_overruns),
             (metric::LANDINGS_LOGGED, snapshot.landings_logged),
+            (metric::REPLIES_LOGGED, snapshot.replies_logged),
             (metric::DOORS_FULL, self.kernel.doors_full),
         ] {
             metric.counters(registry)?.with_label_values(&NONE).inc_by(count);

@@ -9,7 +9,7 @@ fn forged(director: &mut Director, now: Time, wire: &Wire, seq: u32, text: &str)
     let mut bytes = tcp(wire.client, wire.far_end(), seq, 0x18, text.as_bytes());
     let (mark, mut actions) = (MARKS.control(wire.index).0 | Marks::BEGUN, Vec::new());
     let packet = ControlPacket { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
-    let decision = director.packet(now, packet, &mut actions);
+    let decision = without_calm(director.packet(now, packet, &mut actions));
     (decision, actions)
 }
 
@@ -25,7 +25,7 @@ fn numbered(seq: u32, ack: u32, wire: &Wire, text: &str) -> Vec<u8> {
 fn claims(director: &mut Director, now: Time, wire: &Wire, mut bytes: Vec<u8>) -> (Decision, String, Vec<Action>) {
     let (mark, mut actions) = (MARKS.control(wire.index).0 | Marks::BEGUN, Vec::new());
     let packet = ControlPacket { id: 1, hook: Hook::Postrouting, mark, bytes: &mut bytes, truncated: false };
-    let decision = director.packet(now, packet, &mut actions);
+    let decision = without_calm(director.packet(now, packet, &mut actions));
     (decision, payload(&bytes), actions)
 }
 

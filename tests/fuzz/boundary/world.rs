@@ -1,5 +1,7 @@
 //! The director between its clients, its servers and the kernel.
 
+mod calm;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -66,6 +68,8 @@ pub(super) struct World {
     pub claimed_again: bool,
     /// Whether a packet was dropped while one of theirs waited for the kernel.
     pub squeezed: bool,
+    /// The connections whose replies go on at once (NAT), by their ends.
+    calm: calm::Calm,
     /// Whether they made the kernel remember a session under TLS for longer.
     pub kept_alive: bool,
     /// What came of everything but those: a sum, because rows are written again in no order.
@@ -96,6 +100,7 @@ impl World {
             claimed: vec![],
             claimed_again: false,
             squeezed: false,
+            calm: calm::Calm::default(),
             kept_alive: false,
             sum: 0,
             bytes: 0,
@@ -198,7 +203,9 @@ impl World {
             let text = payload.escape_ascii();
             format!("{:?} {cause:?} seq {seq:#x} flags {flags:#x} \"{text}\"", self.now)
         });
-        let decision = self.offer(cause, hook, &mut buffer);
+        let told = hook == Hook::Forward && flags & (FIN | RST) == 0 && self.calm.has(to, from);
+        let decision =
+            if told { self.tell(cause, &mut buffer) } else { self.offer(cause, hook, &mut buffer) };
         self.buffer = buffer;
         Some(decision)
     }
@@ -239,7 +246,7 @@ impl World {
         if asks && !waited && matches!(decision, Decision::Accept { .. }) {
             complain(Complaint::Early, || "a packet left before its rows stood".to_owned());
         }
-        if !forged {
+        if !forged && (hook == Hook::Postrouting || calm::does_something(decision)) {
             self.add((number, decision_kind(decision)));
         }
         self.notes.happen((forged, hook == Hook::Forward, decision_kind(decision)));
@@ -270,9 +277,12 @@ impl World {
         let talk = &self.talks[id];
         let control = MARKS.control(u16::try_from(talk.server).expect("few servers")).0;
         let opens = match side {
-            Side::Client => mark.unwrap_or(control) == control,
+            Side::Client => mark.unwrap_or(control) & !Marks::CALM == control,
             Side::Server => mark == Some(control),
         };
+        if side == Side::Client {
+            self.calm.leaves(talk.client_end, talk.far_end, mark);
+        }
         if opens {
             let pinhole = oracle::pinhole(&self.ground, talk);
             // Behind a forged SYN it is a connection of its own, and one that cannot be read opens what is its address's: a gap
@@ -331,11 +341,12 @@ impl World {
                     self.tickets.push_back((ticket, rows.collect()));
                 }
             }
-            Action::Release { id, mark, .. } => {
+            Action::Release { id, mark, bytes } => {
                 if let Some(of) = self.take_held(id) {
                     self.released(of, mark);
-                    if matches!(of, Cause::Own(..)) {
-                        self.add((id, mark));
+                    let changed = mark.is_some() || bytes.is_some();
+                    if matches!(of, Cause::Own(_, side) if side == Side::Client || changed) {
+                        self.add((id, calm::opens(mark)));
                     }
                     self.notes.happen((10, mark.is_some()));
                 }

@@ -1,0 +1,62 @@
+//! Replies that are told of and not held: what the rules do by the marks that clients' packets leave with.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use ftpdirector::facade::director::{Action, Decision};
+use ftpdirector::facade::state::Marks;
+
+use super::super::memory;
+use super::super::oracle::{Complaint, complain};
+use super::{Cause, WORK, World};
+
+/// The bit in which a control mark differs from a tag and from none.
+const CONTROL: u32 = 0x2_0000;
+
+/// The set `calm4`: the ends of connections, the client's first.
+#[derive(Default)]
+pub(super) struct Calm(HashSet<(SocketAddr, SocketAddr)>);
+
+impl Calm {
+    pub(super) fn has(&self, client: SocketAddr, server: SocketAddr) -> bool {
+        self.0.contains(&(client, server))
+    }
+
+    /// A client's packet leaves.
+    pub(super) fn leaves(&mut self, client: SocketAddr, server: SocketAddr, mark: Option<u32>) {
+        match mark {
+            Some(0) => {}
+            Some(mark) if mark & Marks::CALM != 0 => _ = self.0.insert((client, server)),
+            _ => _ = self.0.remove(&(client, server)),
+        }
+    }
+}
+
+/// Whether a packet leaves with a mark that opens. The rest of it says what the rules knew before, and whoever forges an address
+/// may have told them.
+pub(super) fn opens(mark: Option<u32>) -> bool {
+    mark.is_none_or(|mark| mark & CONTROL != 0)
+}
+
+/// Whether a reply is changed, opens something or is lost. Whether it goes on at once or is held a while may be somebody else's
+/// doing.
+pub(super) const fn does_something(decision: Decision) -> bool {
+    !matches!(decision, Decision::Accept { mark: None, edited: false } | Decision::Held)
+}
+
+impl World {
+    /// A reply goes on at once, and the director is told of it.
+    pub(super) fn tell(&mut self, cause: Cause, bytes: &mut [u8]) -> Decision {
+        let ((), cost) = memory::allocated(|| self.director.overheard(self.now, bytes, &mut self.actions));
+        if cost > WORK {
+            complain(Complaint::Work, || format!("{cost} bytes allocated for one reply"));
+        }
+        if self.actions.iter().any(|action| matches!(action, Action::Rows { ticket: Some(_), .. })) {
+            complain(Complaint::Early, || "a reply that nobody held opens something".to_owned());
+        }
+        self.act(cause);
+        self.read_on(cause);
+        self.tick();
+        Decision::Accept { mark: None, edited: false }
+    }
+}
