@@ -18,7 +18,7 @@ use super::trace_subscribers::Listeners;
 use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
 use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::PacketLog;
-use crate::kernel::queue::{PacketId, Queue, Verdicts};
+use crate::kernel::queue::{PacketId, Queue, Taken, Verdicts};
 use crate::kernel::wait::{Wake, wait};
 use crate::time::Time;
 
@@ -51,7 +51,20 @@ impl Thread {
         let Self { queue, landings, replies, director, inbox, wake, rows, verdicts } = self;
         let (waiting, listeners) = (HashMap::new(), Listeners::default());
         let (origin, lost) = (Instant::now(), (0, 0));
-        let core = Core { director, rows, verdicts, origin, waiting, next: 0, listeners, rows_gone: false, lost };
+        let (round, decided) = (origin, 0);
+        let core = Core {
+            director,
+            rows,
+            verdicts,
+            origin,
+            round,
+            decided,
+            waiting,
+            next: 0,
+            listeners,
+            rows_gone: false,
+            lost,
+        };
         thread::Builder::new().name("packets".into()).spawn(move || {
             let logs = Logs { landings, replies, read: origin, lost: 0 };
             if let Err(error) = run(core, queue, logs, &inbox, &wake) {
@@ -67,6 +80,10 @@ struct Core {
     rows: Sender<Job>,
     verdicts: Histogram,
     origin: Instant,
+    /// When this round began: the clock is read once for all that is done in it.
+    round: Instant,
+    /// How many packets have had their verdict in it, at once.
+    decided: u32,
     waiting: HashMap<u64, (PacketId, Instant)>,
     next: u64,
     listeners: Listeners,
@@ -90,20 +107,21 @@ struct Logs {
 }
 
 impl Logs {
-    /// How long from now until something that they tell wakes the thread.
-    fn rest(&self) -> Duration {
-        LATE.saturating_sub(self.read.elapsed())
-    }
-
     fn overruns(&self) -> u64 {
         self.landings.overruns().saturating_add(self.replies.overruns())
     }
 
     /// Hands everything that was told to the director.
     fn pass_on(&mut self, core: &mut Core, actions: &mut Vec<Action>) -> io::Result<()> {
-        self.read = Instant::now();
+        self.read = core.round;
         let now = core.now();
-        self.landings.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload))?;
+        let [landings, replies] = wait([self.landings.as_fd(), self.replies.as_fd()], Some(Duration::ZERO))?;
+        if landings {
+            self.landings.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload))?;
+        }
+        if !replies {
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         self.replies.receive(&mut |logged| {
             bytes.clear();
@@ -118,23 +136,29 @@ impl Logs {
     }
 }
 
-/// Waits for a packet, a message, or something that is due.
-fn rest(core: &Core, queue: &Queue, logs: &Logs, wake: &Wake) -> io::Result<()> {
-    let due = core.director.due().map(|due| due.since(core.now())).unwrap_or(Duration::from_secs(1));
-    match logs.rest() {
+/// Waits for a packet, a message, or something that is due. Says whether a packet waits.
+fn rest(core: &mut Core, queue: &Queue, logs: &Logs, wake: &Wake) -> io::Result<bool> {
+    let due = core.director.due().map_or(Duration::from_secs(1), |due| due.since(core.now()));
+    let (queue, woken) = (queue.as_fd(), wake.as_fd());
+    let [packets, woken] = match LATE.saturating_sub(core.round.duration_since(logs.read)) {
         Duration::ZERO => {
-            wait(&[queue.as_fd(), wake.as_fd(), logs.landings.as_fd(), logs.replies.as_fd()], Some(due))
+            let [packets, woken, ..] = wait([queue, woken, logs.landings.as_fd(), logs.replies.as_fd()], Some(due))?;
+            [packets, woken]
         }
-        early => wait(&[queue.as_fd(), wake.as_fd()], Some(due.min(early))),
+        early => wait([queue, woken], Some(due.min(early)))?,
+    };
+    if woken {
+        wake.clear();
     }
+    core.round = Instant::now();
+    Ok(packets)
 }
 
 fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
     let (mut actions, mut trouble) = (Vec::new(), Repeated::default());
     loop {
         core.lost = (queue.late(), logs.overruns());
-        rest(&core, &queue, &logs, wake)?;
-        wake.clear();
+        let packets = rest(&mut core, &queue, &logs, wake)?;
         loop {
             match inbox.try_recv() {
                 Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
@@ -147,14 +171,18 @@ fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Receiver<Messag
         }
         core.act(&mut actions, queue.verdicts());
         // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
-        for _ in 0..16 {
-            let taken = passing(queue.take(), &mut trouble)?.unwrap_or_default();
+        for round in 0..16 {
+            if round > 0 {
+                core.round = Instant::now();
+            }
+            let taken =
+                if packets { passing(queue.take(), &mut trouble)?.unwrap_or_default() } else { Taken::default() };
             // Everything that these packets are an answer to has been told by now: a reply that the client has read, a data
             // connection that came before the command which supersedes its expectation.
             let told = logs.pass_on(&mut core, &mut actions);
             passing(told, &mut trouble)?;
             core.act(&mut actions, queue.verdicts());
-            let count = taken.count();
+            let more = taken.is_full();
             queue.hand_on(taken, &mut |packet, verdicts| {
                 core.packet(packet, &mut actions, verdicts);
                 core.act(&mut actions, verdicts);
@@ -166,7 +194,8 @@ fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Receiver<Messag
             core.director.resume(now, &mut actions);
             core.act(&mut actions, queue.verdicts());
             passing(queue.flush(), &mut trouble)?;
-            if count == 0 && !resumed {
+            core.observe();
+            if !more && !resumed {
                 break;
             }
         }
@@ -199,8 +228,17 @@ fn passing<T>(result: io::Result<T>, trouble: &mut Repeated) -> io::Result<Optio
 }
 
 impl Core {
+    /// When this round began.
     fn now(&self) -> Time {
-        Time::ZERO + self.origin.elapsed()
+        Time::ZERO + self.round.duration_since(self.origin)
+    }
+
+    /// The verdicts of this round are sent.
+    fn observe(&mut self) {
+        if self.decided > 0 {
+            let took = self.round.elapsed().as_secs_f64();
+            (0..std::mem::take(&mut self.decided)).for_each(|_| self.verdicts.observe(took));
+        }
     }
 
     /// Drops what waits, so that TCP repeats it: the queue may outlive us, and a packet without a verdict with it.
@@ -251,7 +289,6 @@ impl Core {
         actions: &mut Vec<Action>,
         verdicts: &mut Verdicts,
     ) {
-        let received = Instant::now();
         let crate::kernel::queue::QueuedPacket { id, hook, mark, payload, truncated, .. } = packet;
         self.next = self.next.wrapping_add(1);
         // The other hook that queues is POSTROUTING.
@@ -261,11 +298,11 @@ impl Core {
             Decision::Accept { mark, edited } => verdicts.accept(id, mark, edited.then_some(&*payload)),
             Decision::Drop => verdicts.drop(id),
             Decision::Held => {
-                self.waiting.insert(self.next, (id, received));
+                self.waiting.insert(self.next, (id, self.round));
                 return;
             }
         }
-        self.verdicts.observe(received.elapsed().as_secs_f64());
+        self.decided = self.decided.saturating_add(1);
     }
 
     fn act(&mut self, actions: &mut Vec<Action>, verdicts: &mut Verdicts) {

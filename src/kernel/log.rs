@@ -53,15 +53,17 @@ impl PacketLog {
         let mut netlink = Netfilter::open(BUFFER)?;
         let tried = format!("listening on NFLOG group {group}");
         // EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart.
-        netlink.configure(configuration(group, copy).as_bytes()).map_err(|answer| match (answer.errno, owner(group)) {
-            (Errno::EPERM | Errno::EBUSY, Some(portid)) => KernelError::Conflict {
-                tried: tried.clone(),
-                holder: format!("group {group} is taken by another process (portid {portid})"),
-                cure: "stop that process (ulogd, tcpdump -i nflog), or choose another number with kernel.queue"
-                    .to_owned(),
-            },
-            (Errno(libc::EINVAL | libc::EOPNOTSUPP), _) => KernelError::NoModule("nfnetlink_log"),
-            (errno, _) => KernelError::refused(tried.clone(), errno, answer.said),
+        netlink.configure(configuration(group, copy).as_bytes()).map_err(|answer| {
+            match (answer.errno, owner(group)) {
+                (Errno::EPERM | Errno::EBUSY, Some(portid)) => KernelError::Conflict {
+                    tried: tried.clone(),
+                    holder: format!("group {group} is taken by another process (portid {portid})"),
+                    cure: "stop that process (ulogd, tcpdump -i nflog), or choose another number with kernel.queue"
+                        .to_owned(),
+                },
+                (Errno(libc::EINVAL | libc::EOPNOTSUPP), _) => KernelError::NoModule("nfnetlink_log"),
+                (errno, _) => KernelError::refused(tried.clone(), errno, answer.said),
+            }
         })?;
         Ok(Self { netlink, overruns: 0 })
     }

@@ -119,10 +119,10 @@ impl Default for Taken {
 }
 
 impl Taken {
-    /// How many datagrams there were; 0 when there was nothing to read.
+    /// Whether more may wait.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.0.iter().flatten().count()
+    pub const fn is_full(&self) -> bool {
+        matches!(self.0, [.., Some(_)])
     }
 }
 

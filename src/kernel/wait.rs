@@ -39,16 +39,21 @@ impl AsFd for Wake {
     }
 }
 
-/// Waits until one of `descriptors` can be read, or `timeout` is over (`None`: no limit).
+/// Waits until one of `descriptors` can be read, or `timeout` is over (`None`: no limit); says which can (or are in error, which a
+/// read tells).
 ///
 /// # Errors
 /// What poll(2) says; not EINTR.
-pub fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
-    let mut polled: Vec<_> = descriptors.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    // One millisecond more than asked for: never too early.
-    let ms = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX));
+pub fn wait<const N: usize>(descriptors: [BorrowedFd<'_>; N], timeout: Option<Duration>) -> io::Result<[bool; N]> {
+    let mut polled = descriptors.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let ms = timeout.map_or(-1, |timeout| match timeout {
+        Duration::ZERO => 0,
+        // One millisecond more than asked for: never too early.
+        timeout => i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX),
+    });
     match poll(&mut polled, ms) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Ok(polled.map(|fd| !fd.revents().is_empty())),
+        Err(Errno::INTR) => Ok([false; N]),
         Err(error) => Err(error.into()),
     }
 }
@@ -62,10 +67,10 @@ mod tests {
         let wake = Wake::new().expect("an eventfd");
         wake.clone().wake();
         wake.wake();
-        wait(&[wake.as_fd()], None).expect("poll");
+        assert_eq!(wait([wake.as_fd()], None).expect("poll"), [true]);
         wake.clear();
         // It would block, had the descriptor not been opened so.
         wake.clear();
-        wait(&[wake.as_fd()], Some(Duration::ZERO)).expect("poll");
+        assert_eq!(wait([wake.as_fd()], Some(Duration::ZERO)).expect("poll"), [false]);
     }
 }
