@@ -51,6 +51,7 @@ impl Director {
 
     /// A packet from the queue.
     pub fn packet(&mut self, now: Time, packet: ControlPacket<'_>, actions: &mut Vec<Action>) -> Decision {
+        self.clock(now);
         let ControlPacket { id, hook, mark, bytes, truncated } = packet;
         let whole = wire::Packet::parse(bytes).ok();
         // Cannot be cut short below the queue's copy range of 64 KiB; what is missing cannot be read.
@@ -147,9 +148,10 @@ impl Director {
         actions: &mut Vec<Action>,
     ) -> bool {
         let Some((placement, _)) = self.setup.placements.get(placement) else { return false };
+        let (cluster, index) = (placement.cluster, placement.index);
         if self.table.of_client(key) >= self.setup.limits.client_sessions {
-            let cluster = placement.cluster;
             self.count_limited(cluster, "client_sessions");
+            self.history.push_limit(key.client(), None, index, "client_sessions");
             return false;
         }
         if self.table.len() < self.setup.limits.sessions {
@@ -160,6 +162,7 @@ impl Director {
             return true;
         }
         self.snapshot.over_limit = self.snapshot.over_limit.saturating_add(1);
+        self.history.push_limit(key.client(), None, index, "sessions");
         false
     }
 
@@ -206,6 +209,7 @@ impl Director {
 
     /// A data connection was seen on its way to the right server.
     pub fn landed(&mut self, now: Time, mark: u32, packet: &[u8]) {
+        self.clock(now);
         let Some(index) = self.setup.marks.data_index(FirewallMark(mark)) else { return };
         let Ok(packet) = wire::Packet::parse(packet) else { return };
         let Some(&at) = self.placements.get(&index) else { return };
@@ -226,11 +230,15 @@ impl Director {
         let exactly = self.waiting.first((index, mode, client, port));
         if let Some(slot) = exactly.or_else(|| self.waiting.first((index, mode, client, 0))) {
             self.used(now, slot);
+        } else {
+            let end = if mode == Mode::Passive { packet.source.ip() } else { client };
+            self.remember_landing(end, index, mode, port);
         }
     }
 
     /// Time has passed. To be called at [`Director::due`], or any time.
     pub fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.clock(now);
         while let Some(slot) = self.table.next_due(now) {
             self.events.clear();
             let Some(index) = self.table.entry(slot).map(|entry| entry.index) else { continue };
@@ -247,6 +255,7 @@ impl Director {
                 entry.ftp.timeout(&context, &mut self.events);
             }
             self.note_events(slot, None);
+            self.remember_events(slot, &[]);
             let effects = self.apply_events(now, slot);
             self.weigh(slot);
             self.write_rows(now, slot, effects, actions);

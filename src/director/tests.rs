@@ -10,6 +10,7 @@ use crate::steer::{RowChange, range};
 use crate::wire;
 
 mod claims;
+mod history;
 mod hostile;
 mod late;
 mod patience;
