@@ -20,6 +20,7 @@ use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::LandingLog;
 use crate::kernel::queue::{PacketId, Queue, Verdicts};
 use crate::kernel::wait::{Wake, wait};
+use crate::state::UNEXPECTED;
 use crate::time::Time;
 
 /// What the thread works with.
@@ -101,7 +102,10 @@ fn run(
         for _ in 0..16 {
             // Before the control packets, which may supersede an expectation whose data connection came first.
             let now = core.now();
-            let landed = log.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload));
+            let landed = log.receive(&mut |logged| match logged.prefix {
+                UNEXPECTED => core.director.unexpected(now, logged.payload),
+                _ => core.director.landed(now, logged.mark, logged.payload),
+            });
             passing(landed, &mut trouble)?;
             let count = queue.receive(&mut |packet, verdicts| {
                 core.packet(packet, &mut actions, verdicts);
@@ -182,6 +186,7 @@ impl Core {
                 sessions.into_iter().for_each(each);
             }
             Message::WantsConfirmation(answer) => drop(answer.send(self.director.wants_confirmation())),
+            Message::Explain(whom, answer) => drop(answer.send(self.director.account(self.now(), whom))),
             Message::Listen(listener) => self.listeners.add(listener, &mut self.director),
             Message::Ping(answer) => drop(answer.send(())),
             Message::Configure(setup) => self.director.configure(*setup),
