@@ -240,6 +240,44 @@ pub struct Reloaded {
     pub file: String,
 }
 
+/// `GET /explain?client=…`: what is remembered of a client, and why its last data connection failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What was asked for: an address, an address with its port, or `last`.
+    pub asked: String,
+    /// The client's end of the control connection that it is about; `null`: none of the client is remembered.
+    pub session: Option<SocketAddr>,
+    /// Name of its cluster; `null`: none is known.
+    pub cluster: Option<String>,
+    /// Name of its real server; `null`: none is known.
+    pub server: Option<String>,
+    /// How many sessions of the client are remembered.
+    pub sessions: u64,
+    /// What happened, in order.
+    pub events: Vec<ExplainedEvent>,
+    /// The data connection that was expected; `null`: none that the verdict is about.
+    pub expected: Option<String>,
+    /// What came instead; `null` as above.
+    pub came: Option<String>,
+    /// `fine`, `no_syn`, `other_address`, …: the manual lists them.
+    pub verdict: String,
+    /// Whether something failed.
+    pub failed: bool,
+    /// The verdict in a sentence.
+    pub sentence: String,
+    /// What to do; `null`: nothing.
+    pub cure: Option<String>,
+}
+
+/// One line of `Explanation`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedEvent {
+    /// Seconds since the epoch.
+    pub at: f64,
+    /// What happened: printable ASCII, the server's words in quotation marks.
+    pub text: String,
+}
+
 /// Every answer with a status of 400 or more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

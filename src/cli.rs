@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 use crate::client::top::Order;
+use crate::director::Whom;
 use crate::lvs::ForwardingMethod;
 
 /// Makes FTP work on Linux Virtual Server: every data connection, active or passive, lands on the real server of its
@@ -129,6 +130,18 @@ pub enum Command {
         #[command(flatten)]
         shown: Shown,
     },
+    /// Explain why a client's transfer failed: what the client did, which data connection was expected, what came instead, a
+    /// verdict, and the remedy. Of the last session that failed, or of the last one at all. What happened is remembered for a
+    /// day at most, also of sessions that have ended. Times are UTC.
+    Explain {
+        /// The client's address, its address and port (192.0.2.7:40000, [2001:db8::7]:40000), or `last` for the last session
+        /// with a failure.
+        #[arg(value_name = "CLIENT", value_parser = whom)]
+        client: String,
+        /// The running daemon and the format of its answer.
+        #[command(flatten)]
+        shown: Shown,
+    },
     /// Drain a real server: it gets no new sessions, and its live sessions go on. Holds across restarts and reloads.
     Drain {
         /// The real server, as `ftpdirector status` shows it.
@@ -205,6 +218,10 @@ pub struct Shown {
 fn cluster_and_server(text: &str) -> Result<String, &'static str> {
     let named = text.split_once('/').is_some_and(|(cluster, server)| !cluster.is_empty() && !server.is_empty());
     if named { Ok(text.to_owned()) } else { Err("write CLUSTER/SERVER, as `ftpdirector status` shows them") }
+}
+
+fn whom(text: &str) -> Result<String, &'static str> {
+    text.parse::<Whom>().map(|_| text.to_owned())
 }
 
 fn network(text: &str) -> Result<IpNet, &'static str> {

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             ask(&shown, &Ask::Pinholes(narrowed(wanted, Some(limit))))
         }
         Command::Trace { wanted, limit, shown } => ask(&shown, &Ask::Trace(narrowed(wanted, limit))),
+        Command::Explain { client, shown } => ask(&shown, &Ask::Explain(client)),
         Command::Drain { server, shown } => ask(&shown, &Ask::Drain(server)),
         Command::Undrain { server, shown } => ask(&shown, &Ask::Undrain(server)),
         Command::Reload(shown) => ask(&shown, &Ask::Reload),

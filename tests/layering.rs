@@ -26,6 +26,7 @@ const ROOMS: &[&str] = &[
     "steer",
     "keepalive",
     "director",
+    "explain",
     "config",
     "plan",
     "health",

@@ -1,5 +1,6 @@
 //! The commands that ask the running daemon: from what was typed to lines of text.
 
+mod explained;
 pub mod request;
 mod text;
 pub mod top;
@@ -53,6 +54,7 @@ fn text(socket: &Path, ask: &Ask, line: &str) -> Result<String, ClientError> {
         Ask::Sessions(_) => text::sessions(&request::read(socket, line)?),
         Ask::Pinholes(_) => text::pinholes(&request::read(socket, line)?),
         Ask::Trace(_) => format!("{}\n", text::trace(&request::read(socket, line)?)),
+        Ask::Explain(_) => explained::explanation(&request::read(socket, line)?),
         Ask::Drain(_) | Ask::Undrain(_) => text::drained(&request::read(socket, line)?),
         Ask::Reload => {
             let api::Reloaded { file } = request::read(socket, line)?;

@@ -117,6 +117,8 @@ pub enum Ask {
     Pinholes(Wanted),
     /// `GET /trace`, until there were as many events as are wanted
     Trace(Wanted),
+    /// `GET /explain`, of a client: address, address and port, or `last`
+    Explain(String),
     /// `POST /drain`
     Drain(String),
     /// `POST /undrain`
@@ -132,6 +134,7 @@ impl Ask {
             Self::Sessions(wanted) => (Method::GET, format!("/sessions?{}", wanted.query(wanted.limit))),
             Self::Pinholes(wanted) => (Method::GET, format!("/pinholes?{}", wanted.query(wanted.limit))),
             Self::Trace(wanted) => (Method::GET, format!("/trace?{}", wanted.query(None))),
+            Self::Explain(client) => (Method::GET, format!("/explain?client={}", escape(client))),
             Self::Drain(server) => (Method::POST, format!("/drain?server={}", escape(server))),
             Self::Undrain(server) => (Method::POST, format!("/undrain?server={}", escape(server))),
             Self::Reload => (Method::POST, "/reload".into()),

@@ -198,7 +198,7 @@ pub fn trace(trace: &Trace) -> String {
     format!("{} {client} {cluster}/{server} {event}{fields}", time_of_day(trace.at))
 }
 
-fn time_of_day(at: f64) -> String {
+pub(super) fn time_of_day(at: f64) -> String {
     let at = Duration::try_from_secs_f64(at).unwrap_or_default();
     let (seconds, ms) = (at.as_secs() % 86_400, at.subsec_millis());
     format!("{:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use super::trace_subscribers::Listener;
-use crate::director::{Filter, Holder, Listed, Page, Setup, Snapshot};
+use crate::director::{Account, Filter, Holder, Listed, Page, Setup, Snapshot, Whom};
 use crate::kernel::wait::Wake;
 
 /// What the packet thread is told.
@@ -35,6 +35,8 @@ pub enum Message {
     Confirmed(Vec<(SocketAddr, SocketAddr)>),
     /// Asks whether a session waits for such a confirmation.
     WantsConfirmation(oneshot::Sender<bool>),
+    /// Asks what is remembered of a client.
+    Explain(Whom, oneshot::Sender<Account>),
     /// Adds a trace.
     Listen(Listener),
     /// Asks whether the thread still runs.

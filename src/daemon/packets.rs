@@ -20,6 +20,7 @@ use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::PacketLog;
 use crate::kernel::queue::{PacketId, Queue, Taken, Verdicts};
 use crate::kernel::wait::{Wake, wait};
+use crate::state::UNEXPECTED;
 use crate::time::Time;
 
 /// What the thread works with.
@@ -117,7 +118,10 @@ impl Logs {
         let now = core.now();
         let [landings, replies] = wait([self.landings.as_fd(), self.replies.as_fd()], Some(Duration::ZERO))?;
         if landings {
-            self.landings.receive(&mut |logged| core.director.landed(now, logged.mark, logged.payload))?;
+            self.landings.receive(&mut |logged| match logged.prefix {
+                UNEXPECTED => core.director.unexpected(now, logged.payload),
+                _ => core.director.landed(now, logged.mark, logged.payload),
+            })?;
         }
         if !replies {
             return Ok(());
@@ -272,6 +276,7 @@ impl Core {
                 sessions.into_iter().for_each(each);
             }
             Message::WantsConfirmation(answer) => drop(answer.send(self.director.wants_confirmation())),
+            Message::Explain(whom, answer) => drop(answer.send(self.director.account(self.now(), whom))),
             Message::Listen(listener) => self.listeners.add(listener, &mut self.director),
             Message::Ping(answer) => drop(answer.send(())),
             Message::Configure(setup) => self.director.configure(*setup),

@@ -54,6 +54,7 @@ impl Director {
 
     /// A packet from the queue.
     pub fn packet(&mut self, now: Time, packet: ControlPacket<'_>, actions: &mut Vec<Action>) -> Decision {
+        self.clock(now);
         let ControlPacket { hook, ref bytes, truncated, .. } = packet;
         let whole = wire::Packet::parse(bytes).ok();
         // Cannot be cut short below the queue's copy range of 64 KiB; what is missing cannot be read.
@@ -72,6 +73,7 @@ impl Director {
     /// A reply that has gone on already, and maybe a while ago: behind what its client said last nothing that the server may
     /// answer has to be held (NAT). It opens nothing, whatever it says.
     pub fn overheard(&mut self, now: Time, bytes: &mut [u8], actions: &mut Vec<Action>) {
+        self.clock(now);
         let whole = wire::Packet::parse(bytes).ok().filter(|parsed| parsed.payload.end <= bytes.len());
         // The checksum may have been left to the hardware that it leaves by.
         let Some(parsed) = whole.filter(|parsed| parsed.is_intact(bytes) || parsed.is_unfinished(bytes)) else {
@@ -177,9 +179,10 @@ impl Director {
         actions: &mut Vec<Action>,
     ) -> bool {
         let Some((placement, _)) = self.setup.placements.get(placement) else { return false };
+        let (cluster, index) = (placement.cluster, placement.index);
         if self.table.of_client(key) >= self.setup.limits.client_sessions {
-            let cluster = placement.cluster;
             self.count_limited(cluster, "client_sessions");
+            self.history.push_limit(key.client(), None, index, "client_sessions");
             return false;
         }
         if self.table.len() < self.setup.limits.sessions {
@@ -190,6 +193,7 @@ impl Director {
             return true;
         }
         self.snapshot.over_limit = self.snapshot.over_limit.saturating_add(1);
+        self.history.push_limit(key.client(), None, index, "sessions");
         false
     }
 
@@ -236,6 +240,7 @@ impl Director {
 
     /// A data connection was seen on its way to the right server.
     pub fn landed(&mut self, now: Time, mark: u32, packet: &[u8]) {
+        self.clock(now);
         let Some(index) = self.setup.marks.data_index(FirewallMark(mark)) else { return };
         let Ok(packet) = wire::Packet::parse(packet) else { return };
         let Some(&at) = self.placements.get(&index) else { return };
@@ -256,11 +261,15 @@ impl Director {
         let exactly = self.waiting.first((index, mode, client, port));
         if let Some(slot) = exactly.or_else(|| self.waiting.first((index, mode, client, 0))) {
             self.used(now, slot);
+        } else {
+            let end = if mode == Mode::Passive { packet.source.ip() } else { client };
+            self.remember_landing(end, index, mode, port);
         }
     }
 
     /// Time has passed. To be called at [`Director::due`], or any time.
     pub fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.clock(now);
         while let Some(slot) = self.table.next_due(now) {
             self.events.clear();
             let Some(index) = self.table.entry(slot).map(|entry| entry.index) else { continue };
@@ -277,6 +286,7 @@ impl Director {
                 entry.ftp.timeout(&context, &mut self.events);
             }
             self.note_events(slot, None);
+            self.remember_events(slot, &[]);
             let effects = self.apply_events(now, slot);
             self.weigh(slot);
             self.write_rows(now, slot, effects, actions);

@@ -55,6 +55,10 @@ impl ConnectionKey {
 
 /// What counts as one client: an IPv4 address, an IPv6 /64 (a host with one of its addresses has them all).
 pub fn client_of(key: &ConnectionKey) -> IpAddr {
-    let address = key.client().ip();
+    one_client(key.client().ip())
+}
+
+/// The client that an address belongs to.
+pub fn one_client(address: IpAddr) -> IpAddr {
     if address.is_ipv4() { address } else { network(address, 64) }
 }

@@ -12,16 +12,20 @@ mod expectation;
 mod filter;
 mod greeting;
 mod held;
+mod history;
 mod inputs;
 mod interface;
 mod kept;
 mod key;
 mod listing;
+mod moment;
 mod pinholes;
 mod reading;
+mod remembered;
 mod reserved;
 mod shares;
 mod silent;
+mod strangers;
 mod table;
 mod takeover;
 mod trace;
@@ -35,8 +39,14 @@ use std::collections::{BTreeSet, HashMap};
 pub use counters::Snapshot;
 pub use expectation::{Mode, Outcome};
 pub use filter::Filter;
+pub use history::Happening;
 pub use interface::{Action, ClusterSetup, ControlPacket, Decision, Hook, OutOfRange, Policies, SessionLimits, Setup};
 pub use listing::{Expected, Holder, Listed, Page};
+#[cfg(test)]
+pub use moment::Words;
+pub use moment::{Moment, concerns_data};
+pub use remembered::{Account, Whom};
+pub use strangers::{Stranger, StrangerKind, concerns, ran_dry};
 pub use trace::{TraceEvent, What};
 
 use crate::ftp::Event;
@@ -46,9 +56,11 @@ use advertised::Advertised;
 use counters::count;
 use greeting::Greetings;
 use held::Held;
+use history::History;
 use kept::KeptPlacements;
 use pinholes::Pinholes;
 use reserved::Reserved;
+use strangers::Strangers;
 use table::{Slot, Table};
 use waiting::Waiting;
 
@@ -75,6 +87,10 @@ pub struct Director {
     swept: Time,
     /// Keeps events while a `ftpdirector trace` runs; `None` otherwise.
     tracer: Option<Box<trace::Tracer>>,
+    /// What happened lately.
+    history: History,
+    /// Data connections that nobody expected.
+    strangers: Strangers,
 }
 
 impl Director {
@@ -99,6 +115,8 @@ impl Director {
             next: 1,
             swept: Time::ZERO,
             tracer: None,
+            history: History::default(),
+            strangers: Strangers::default(),
         };
         director.configure(setup);
         director

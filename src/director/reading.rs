@@ -59,6 +59,7 @@ impl Director {
         self.table.touch(slot, now);
         let Some(verdict) = self.inspect(now, (slot, hook, syn), parsed, bytes, actions) else { return unread() };
         self.note_events(slot, heard.as_ref());
+        self.remember_events(slot, bytes.get(parsed.payload.clone()).unwrap_or_default());
         let effects = self.apply_events(now, slot);
         self.weigh(slot);
         let so_far = SoFar {
@@ -116,7 +117,9 @@ impl Director {
             so_far.edited |= !truncated;
         }
         self.count_limited(cluster, "memory");
+        self.remember_limit(slot, "memory");
         self.note_events(slot, None);
+        self.remember_events(slot, &[]);
         let effects = self.apply_events(now, slot);
         self.weigh(slot);
         so_far.keep_mark |= effects.keep_mark;
@@ -159,6 +162,7 @@ impl Director {
         }
         if let Some(port) = undeclared {
             let placement = *placement;
+            self.remember_undeclared(slot, port);
             actions.extend(self.complain(&placement, port));
         }
         Some(verdict)
@@ -191,7 +195,9 @@ impl Director {
         let index = entry.index;
         if over && let Some(placement) = self.placement(index).copied() {
             self.count_limited(placement.cluster, "memory");
+            self.remember_limit(slot, "memory");
             self.note_events(slot, None);
+            self.remember_events(slot, &[]);
             let events = std::mem::take(&mut self.events);
             events.iter().for_each(|event| self.count_event(&placement, event));
             self.events = events;
@@ -211,6 +217,7 @@ impl Director {
     /// Reads on in a packet that holds more lines than are read in one go. One go; to be called while
     /// [`Director::has_turn`]. Between two calls others have theirs.
     pub fn resume(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.clock(now);
         let Some((way, segment)) = self.held.take_rest(now) else { return };
         let (slot, direction) = way;
         let held::HeldSegment { id, hook, mark, mut bytes, so_far, .. } = segment;

@@ -11,6 +11,7 @@ use crate::wire;
 
 mod calm;
 mod claims;
+mod history;
 mod hostile;
 mod late;
 mod patience;

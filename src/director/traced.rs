@@ -33,6 +33,7 @@ impl Director {
 
     /// Keeps one event of a session.
     pub(super) fn note(&mut self, slot: Slot, what: What) {
+        self.remember_what(slot, &what);
         let Some(tracer) = &self.tracer else { return };
         let Some(entry) = self.table.entry(slot) else { return };
         let (client, far_end) = (entry.key.client(), entry.key.server());
@@ -123,8 +124,8 @@ impl Director {
     pub(super) fn note_open(&mut self, slot: Slot) {
         if let Some(tracer) = &mut self.tracer {
             tracer.talks.insert(slot, Talk { secret: 0 });
-            self.note(slot, What::Open);
         }
+        self.note(slot, What::Open);
     }
 
     /// Keeps that a session is forgotten.

@@ -228,6 +228,12 @@ impl Verb {
         self.role() == Role::Transfer
     }
 
+    /// Whether the command asks for a port that the client will connect to.
+    #[must_use]
+    pub fn asks_for_port(self) -> bool {
+        self.role() == Role::Passive
+    }
+
     pub(crate) fn role(self) -> Role {
         self.row().map_or(Role::Plain, |(_, _, role)| *role)
     }

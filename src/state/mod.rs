@@ -15,4 +15,4 @@ pub use change::Change;
 pub use diff::diff;
 pub use exchange::{Exchange, Kept, is_name};
 pub use rows::{DestinationState, Service, State};
-pub use ruleset::{FULL, Marks, Network, Rules, TABLE, reply_group};
+pub use ruleset::{FULL, Marks, Network, Rules, TABLE, UNEXPECTED, reply_group};

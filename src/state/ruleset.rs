@@ -11,6 +11,9 @@ use crate::lvs::FirewallMark;
 /// The table, as nft names it.
 pub const TABLE: &str = "inet ftpdirector";
 
+/// The prefix of what the rules log of data connections that nobody expected; that of those that landed is empty.
+pub const UNEXPECTED: &[u8] = b"unexpected";
+
 /// The counter of control packets that could not open their pinhole because `open4` or its like was full.
 pub const FULL: &str = "doors_full";
 
@@ -178,6 +181,9 @@ impl Rules {
             // A client that opens one port again and again, and one that opens all of a range: see `landed`.
             .replace("$over_port", "limit rate over 10/second burst 50 packets")
             .replace("$over_landings", "limit rate over 1000/second burst 2000 packets")
+            // What nobody expected, of one source and of all: see `tell_unexpected`.
+            .replace("$over_stranger", "limit rate over 5/second burst 20 packets")
+            .replace("$over_told", "limit rate over 100/second burst 200 packets")
             .replace("$over_connection", &over(self.connection_packets))
             .replace("$over_client", &over(self.client_packets))
             .replace("$over_begins", &over(self.client_connections))
@@ -250,6 +256,12 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in() {
         assert!(!rules().table().contains('$'), "{}", rules().table());
+    }
+
+    #[test]
+    fn what_is_unexpected_is_logged_under_its_prefix() {
+        let prefix = std::str::from_utf8(UNEXPECTED).expect("text");
+        assert!(rules().table().contains(&format!("log prefix \"{prefix}\" group 2100 snaplen 128")));
     }
 
     #[test]

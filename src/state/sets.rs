@@ -185,6 +185,8 @@ pub enum Name {
     ClientLandings,
     /// As [`Name::ClientLandings`], for tunnelled packets.
     TunnelLandings,
+    /// source (IPv6: its /64): a token bucket for the log of data connections that nobody expected.
+    Strangers,
 }
 
 /// What a set is made of.
@@ -283,6 +285,7 @@ pub const SETS: &[Spec] = &[
     both!(Landings, "landings", &[Address, Port], &[], Bucket),
     both!(ClientLandings, "client_landings", &[Address], &[], Bucket),
     both!(TunnelLandings, "tunnel_landings", &[Address], &[], Bucket),
+    both!(Strangers, "strangers", &[Address], &[], Bucket),
 ];
 
 impl Name {
@@ -381,6 +384,8 @@ impl Set {
             Interval => " flags interval;",
             Counted => " counter;",
             Timeout => " size 1048576; flags timeout;",
+            // Anyone can forge the sources, and one bucket for all stands behind it.
+            Bucket if spec.name == Name::Strangers => " size 4096; flags timeout,dynamic;",
             // Only what stays for a minute needs so many.
             Bucket if !matches!(spec.name, Name::Begun | Name::Calm) => " size 262144; flags timeout,dynamic;",
             Dynamic | Bucket => " size 1048576; flags timeout,dynamic;",

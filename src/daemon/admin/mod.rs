@@ -5,6 +5,7 @@
 //! | `GET /status` | [`api::Status`] |
 //! | `GET /sessions?WANTED&limit=COUNT` | [`api::Sessions`] |
 //! | `GET /pinholes?WANTED&limit=COUNT` | [`api::PinholeList`]: the dynamic rows of the kernel |
+//! | `GET /explain?client=CLIENT` | [`api::Explanation`]; CLIENT is an address, an address with its port, or `last` |
 //! | `GET /trace?WANTED` | [`api::Trace`], one JSON object a line, until the client leaves |
 //! | `POST /drain?server=CLUSTER/SERVER` | [`api::Drained`] |
 //! | `POST /undrain?server=CLUSTER/SERVER` | [`api::Drained`] |
@@ -23,6 +24,7 @@
 //! curl --unix-socket /run/ftpdirector/admin.sock -X POST 'http://ftpdirector/drain?server=downloads/ftp1'
 //! ```
 
+mod explained;
 mod facts;
 mod lines;
 mod query;
@@ -39,7 +41,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
@@ -225,6 +227,7 @@ impl<F: DaemonFacts> AdminState<F> {
                 let query = query(&[CLIENT, CLUSTER, SERVER, LIMIT])?;
                 self.pinholes(query.filter().map_err(bad)?, query.limit().map_err(bad)?).await
             }
+            (&Method::GET, "/explain") => self.explain(&query(&[CLIENT])?).await,
             (&Method::GET, "/trace") => self.trace(query(&[CLIENT, CLUSTER, SERVER])?.filter().map_err(bad)?),
             (&Method::POST, "/drain") => self.drain(&query(&[SERVER])?, true).await,
             (&Method::POST, "/undrain") => self.drain(&query(&[SERVER])?, false).await,
@@ -233,7 +236,7 @@ impl<F: DaemonFacts> AdminState<F> {
                 self.command(DaemonCommand::Reload).await?;
                 Ok(good(&api::Reloaded { file: self.file.to_string() }))
             }
-            (_, "/ping" | "/status" | "/sessions" | "/pinholes" | "/trace") => {
+            (_, "/ping" | "/status" | "/sessions" | "/pinholes" | "/explain" | "/trace") => {
                 Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use GET".into()))
             }
             (_, "/drain" | "/undrain" | "/reload") => Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST".into())),
@@ -279,6 +282,15 @@ impl<F: DaemonFacts> AdminState<F> {
         });
         let failed = |error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error);
         Ok(good(&pinholes.await?.map_err(failed)?))
+    }
+
+    async fn explain(&self, query: &Query) -> Result<HttpAnswer, Refusal> {
+        let (asked, whom) = query.whom().map_err(|error| Refusal(StatusCode::BAD_REQUEST, error))?;
+        let account = self.ask(|answer| Message::Explain(whom, answer)).await?;
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let facts = Arc::clone(&self.facts);
+        let explain = move || explained::explanation(asked, &account, &facts.belief(), wall);
+        Ok(good(&blocking(explain).await?))
     }
 
     fn trace(&self, filter: Filter) -> Result<HttpAnswer, Refusal> {

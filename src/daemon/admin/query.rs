@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::director::Filter;
+use crate::director::{Filter, Whom};
 use crate::plan::availability::ServerName;
 
 /// The clients' addresses: one, or a network.
@@ -66,6 +66,16 @@ impl Query {
             cluster: owned(CLUSTER),
             server: owned(SERVER),
         })
+    }
+
+    /// Whose failures are to be explained, as it was written and what it means.
+    ///
+    /// # Errors
+    /// When `client` is missing, or no client.
+    pub fn whom(&self) -> Result<(String, Whom), String> {
+        let text = self.get(CLIENT).ok_or("client=CLIENT is missing")?;
+        let whom = text.parse().map_err(|error| format!("client: {text:?}: {error}"))?;
+        Ok((text.to_owned(), whom))
     }
 
     /// How many rows or sessions are asked for.

@@ -103,6 +103,7 @@ fn packets(mut director: Director, inbox: &Receiver<Message>) {
                 drop(answer.send(director.sessions(Time::from_millis(2000), from, &wanted)));
             }
             Message::Holders(from, answer) => drop(answer.send(director.holders(from))),
+            Message::Explain(whom, answer) => drop(answer.send(director.account(Time::from_millis(2000), whom))),
             Message::Listen(listener) => {
                 listeners.add(listener, &mut director);
                 says(&mut director, seq, "EPSV\r\n");
@@ -273,6 +274,33 @@ fn lists_can_be_narrowed() {
         assert!(text.ends_with("\n1 of 2 pinholes\n"), "{text}");
         let many = asked(socket, &Ask::Sessions(Wanted { limit: Some(100_001), ..Wanted::default() }), Format::Text);
         assert!(many.expect_err("too many").to_string().contains("1 to 100000"));
+    });
+}
+
+#[test]
+fn a_client_is_explained_and_what_is_no_client_is_said() {
+    served("explain", |socket| {
+        for client in ["203.0.113.5", "203.0.113.5:40000"] {
+            let json = asked(socket, &Ask::Explain(client.into()), Format::Json).expect("an explanation");
+            let told: api::Explanation = serde_json::from_str(&json).expect("its shape");
+            assert_eq!((told.asked.as_str(), told.server.as_deref(), told.sessions), (client, Some("rs1"), 1));
+            assert_eq!(told.session.map(|end| end.to_string()).as_deref(), Some("203.0.113.5:40000"));
+            assert_eq!((told.verdict.as_str(), told.failed), ("waiting", false), "{told:?}");
+            assert!(told.expected.is_some_and(|expected| expected.ends_with("203.0.113.5:51210")));
+            let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs_f64();
+            assert!(told.events.iter().all(|event| (event.at - now + 2.0).abs() < 60.0), "{:?}", told.events);
+        }
+        let text = asked(socket, &Ask::Explain("203.0.113.5".into()), Format::Text).expect("a page");
+        assert!(text.starts_with("203.0.113.5:40000 at downloads/rs1\n"), "{text}");
+        for (client, verdict) in
+            [("last", "no_failure"), ("203.0.113.6", "never_seen"), ("203.0.113.5:1", "never_seen")]
+        {
+            let json = asked(socket, &Ask::Explain(client.into()), Format::Json).expect("an explanation");
+            let told: api::Explanation = serde_json::from_str(&json).expect("its shape");
+            assert_eq!((told.verdict.as_str(), told.session), (verdict, None), "{client}");
+        }
+        let wrong = asked(socket, &Ask::Explain("rs1".into()), Format::Text).expect_err("no client");
+        assert!(wrong.exit_code() == 1 && wrong.to_string().contains("write a client's address"), "{wrong}");
     });
 }
 

@@ -1,0 +1,79 @@
+//! `explain`: what the packet thread remembers, beside what the configuration and the health checks say.
+
+use std::time::Duration;
+
+use super::facts::Belief;
+use crate::api::{ExplainedEvent, Explanation};
+use crate::config::Cluster;
+use crate::director::Account;
+use crate::explain::{Place, Standing, explain};
+use crate::time::Time;
+
+/// The answer to `GET /explain`; `wall` is the time of the answer since the epoch.
+#[must_use]
+pub fn explanation(asked: String, account: &Account, belief: &Belief, wall: Duration) -> Explanation {
+    let found = explain(account, |index| place(belief, index), &closed(belief));
+    let at = |at: Time| wall.saturating_sub(account.now.since(at)).as_secs_f64();
+    let names = found.index.and_then(|index| place(belief, index)).map(|place| (place.cluster, place.server));
+    let (cluster, server) = names.unzip();
+    Explanation {
+        asked,
+        session: found.session,
+        cluster,
+        server,
+        sessions: u64::try_from(found.sessions).unwrap_or(u64::MAX),
+        events: found.lines.into_iter().map(|line| ExplainedEvent { at: at(line.at), text: line.text }).collect(),
+        expected: found.expected,
+        came: found.came,
+        verdict: found.verdict.name().to_owned(),
+        failed: found.verdict.is_failure(),
+        sentence: found.sentence,
+        cure: found.cure,
+    }
+}
+
+/// What an index stands for; `None`: the configuration no longer has it.
+fn place(belief: &Belief, index: u16) -> Option<Place> {
+    let placement = belief.indexes.placements.iter().find(|placement| placement.index == index)?;
+    let (cluster, server) = belief.config.at(placement)?;
+    let control = server.port.or_else(|| cluster.ports.first().copied()).unwrap_or(21);
+    let standing = if belief.availability.is_down(cluster, server) {
+        let names = (&cluster.name, &server.name);
+        let health = belief.health.iter().find(|health| (&health.cluster, &health.server) == names);
+        Standing::Down(health.map_or_else(String::new, |health| {
+            let step = health.last_step.map_or("its health check", |step| step.name());
+            format!("{step}: {}", health.last_error.as_deref().unwrap_or("no answer"))
+        }))
+    } else if belief.availability.is_drained(cluster, server) || server.weight == 0 {
+        Standing::Drained
+    } else {
+        Standing::Up
+    };
+    Some(Place {
+        cluster: cluster.name.clone(),
+        server: server.name.clone(),
+        vip: placement.vip,
+        address: placement.address,
+        forwarding: placement.forwarding,
+        passive_ports: placement.passive_ports,
+        active_port: placement.calls_from(control),
+        active_ports: placement.active_ports,
+        client_prefix: placement.client_prefix,
+        timeout: cluster.pinhole_timeout,
+        standing,
+    })
+}
+
+/// The clusters of which no server takes new sessions, with the reason.
+fn closed(belief: &Belief) -> Vec<(String, String)> {
+    let out = |cluster: &Cluster| {
+        let down = cluster.real_servers.iter().filter(|server| belief.availability.is_down(cluster, server)).count();
+        let willing = cluster.real_servers.iter().filter(|server| {
+            let drained = belief.availability.is_drained(cluster, server) || server.weight == 0;
+            !drained && !belief.availability.is_down(cluster, server)
+        });
+        let drained = cluster.real_servers.len().saturating_sub(down);
+        (willing.count() == 0).then(|| (cluster.name.clone(), format!("{down} down, {drained} drained")))
+    };
+    belief.config.clusters.iter().filter_map(out).collect()
+}
