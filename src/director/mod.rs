@@ -16,6 +16,7 @@ mod inputs;
 mod interface;
 mod kept;
 mod key;
+mod leaving;
 mod listing;
 mod pinholes;
 mod reading;
@@ -73,6 +74,8 @@ pub struct Director {
     events: Vec<Event>,
     next: u64,
     swept: Time,
+    /// When replies were lost last that were not held.
+    lost: Option<Time>,
     /// Keeps events while a `ftpdirector trace` runs; `None` otherwise.
     tracer: Option<Box<trace::Tracer>>,
 }
@@ -98,6 +101,7 @@ impl Director {
             events: Vec::new(),
             next: 1,
             swept: Time::ZERO,
+            lost: None,
             tracer: None,
         };
         director.configure(setup);
