@@ -32,7 +32,7 @@ use super::view::{History, View, hash};
 use crate::config::Config;
 use crate::director::Director;
 use crate::kernel::KernelError;
-use crate::kernel::log::{HEADERS, PacketLog, WHOLE};
+use crate::kernel::log::{HEADERS, PacketLog, SHORT};
 use crate::kernel::netlink::Netfilter;
 use crate::kernel::nftables::Elements;
 use crate::kernel::queue::Queue;
@@ -102,7 +102,7 @@ impl Daemon {
         let queue = take_queue(config.kernel.queue, kept).map_err(kernel_error)?;
         let socket_of_queue = queue.as_fd().try_clone_to_owned().map_err(system("the queue's socket"))?;
         let landings = PacketLog::open(config.kernel.queue, HEADERS).map_err(kernel_error)?;
-        let replies = PacketLog::open(reply_group(config.kernel.queue), WHOLE).map_err(kernel_error)?;
+        let replies = PacketLog::open(reply_group(config.kernel.queue), SHORT).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
         let found = read_state::dynamic(&mut elements).map_err(kernel_error)?;

@@ -114,9 +114,11 @@ impl Logs {
 
     /// Hands everything that was told to the director.
     fn pass_on(&mut self, core: &mut Core, actions: &mut Vec<Action>) -> io::Result<()> {
-        self.read = core.round;
         let now = core.now();
         let [landings, replies] = wait([self.landings.as_fd(), self.replies.as_fd()], Some(Duration::ZERO))?;
+        if landings || replies {
+            self.read = core.round;
+        }
         if landings {
             self.landings.receive(&mut |logged| match logged.prefix {
                 UNEXPECTED => core.director.unexpected(now, logged.payload),
@@ -132,9 +134,10 @@ impl Logs {
             bytes.extend_from_slice(logged.payload);
             core.director.overheard(now, &mut bytes, actions);
         })?;
+        // All that came before is read by now.
         let lost = self.replies.overruns();
         if std::mem::replace(&mut self.lost, lost) != lost {
-            core.director.lost_replies();
+            core.director.lost_replies(now);
         }
         Ok(())
     }

@@ -23,6 +23,9 @@ use crate::wire::{self, Flags};
 /// In place of the caller's number, of a packet that waits for nothing.
 const GONE: u64 = 0;
 
+/// In how many goes a reply that has gone on is read.
+const GOES: usize = 32;
+
 /// How much longer than IPVS we remember a session.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -81,9 +84,14 @@ impl Director {
             return;
         };
         self.snapshot.replies_logged = self.snapshot.replies_logged.saturating_add(1);
-        let packet = ControlPacket { id: GONE, hook: Hook::Overheard, mark: 0, bytes, truncated: false };
-        // Nothing that is decided reaches it any more.
-        let _ = self.offer(now, packet, &parsed, actions);
+        // It is short, so that this ends soon. Nothing that is decided reaches it any more.
+        for _ in 0..GOES {
+            let packet =
+                ControlPacket { id: GONE, hook: Hook::Overheard, mark: 0, bytes: &mut *bytes, truncated: false };
+            if self.offer(now, packet, &parsed, actions) != Decision::Held {
+                break;
+            }
+        }
     }
 
     /// Offers a packet to the session that it belongs to.
@@ -140,7 +148,7 @@ impl Director {
             // Of one that was at another director, the client's next word shows where the two streams are.
             let astray = |slot: &Slot| self.table.entry(*slot).is_some_and(|entry| entry.ftp.has_lost_track());
             let slot = self.table.find(&key).filter(|slot| !astray(slot));
-            if slot.is_none() && hook == Hook::Forward {
+            if slot.is_none() {
                 self.greetings.hear(now, key, packet, bytes);
             }
             return Some((slot?, Direction::ToClient));

@@ -17,6 +17,7 @@ mod inputs;
 mod interface;
 mod kept;
 mod key;
+mod leaving;
 mod listing;
 mod moment;
 mod pinholes;
@@ -85,6 +86,8 @@ pub struct Director {
     events: Vec<Event>,
     next: u64,
     swept: Time,
+    /// When replies were lost last that were not held.
+    lost: Option<Time>,
     /// Keeps events while a `ftpdirector trace` runs; `None` otherwise.
     tracer: Option<Box<trace::Tracer>>,
     /// What happened lately.
@@ -114,6 +117,7 @@ impl Director {
             events: Vec::new(),
             next: 1,
             swept: Time::ZERO,
+            lost: None,
             tracer: None,
             history: History::default(),
             strangers: Strangers::default(),

@@ -32,6 +32,9 @@ impl Director {
             return self.drop_held();
         }
         if self.held.has_rest((slot, direction)) {
+            if gone {
+                return self.miss(slot);
+            }
             let ControlPacket { id, hook, mark, bytes, .. } = packet;
             let Some(client) = self.client(slot).filter(|client| self.may_come_later(*client, bytes)) else {
                 return self.drop_held();
@@ -42,6 +45,7 @@ impl Director {
                 Err(_) => self.drop_held(),
             };
         }
+        self.find_lost_replies(slot);
         self.read(now, (slot, direction, syn), packet, (parsed, so_far), actions)
     }
 
@@ -70,10 +74,17 @@ impl Director {
         match verdict {
             Verdict::Drop => self.drop_held(),
             Verdict::Pass | Verdict::Edited => self.accept(now, slot, (id, hook, bytes), (so_far, effects), actions),
+            Verdict::More if hook == Hook::Overheard => {
+                self.write_rows(now, slot, effects, actions);
+                Decision::Held
+            }
             Verdict::Hold | Verdict::More => {
                 // What was read is not read again.
                 self.write_rows(now, slot, effects, actions);
                 let Some(client) = self.client(slot).filter(|client| self.may_come_later(*client, bytes)) else {
+                    if hook == Hook::Overheard {
+                        return self.miss(slot);
+                    }
                     let packet = ControlPacket { id, hook, mark, bytes, truncated };
                     return self.read_no_further(now, (slot, direction), packet, (parsed, so_far), actions);
                 };
@@ -85,9 +96,17 @@ impl Director {
                     let turn = (!self.held.has_rest(way)).then(|| self.turn(now, slot));
                     self.held.hold_rest(way, segment, turn);
                 }
-                Decision::Held
+                if hook == Hook::Overheard { unread() } else { Decision::Held }
             }
         }
+    }
+
+    /// A reply that has gone on cannot be read, and does not come again: reading goes on with the next.
+    fn miss(&mut self, slot: Slot) -> Decision {
+        if let Some(entry) = self.table.entry_mut(slot) {
+            entry.ftp.lose_replies();
+        }
+        unread()
     }
 
     /// There is no room to keep a packet until it can be read: the rest of it goes unread, if it may.

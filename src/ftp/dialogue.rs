@@ -287,12 +287,6 @@ impl Dialogue {
         (self.told, self.multiline) = (None, 0);
     }
 
-    /// Replies went by that nobody saw. One of several lines that was being read is over.
-    pub(super) const fn lose_replies(&mut self) {
-        self.count.doubt();
-        (self.told, self.multiline) = (None, 0);
-    }
-
     /// What follows is encrypted: no reply can be matched to a command any more. What is expected stays expected.
     pub(super) fn end_in_the_dark(&mut self) {
         self.count.forget();

@@ -121,6 +121,7 @@ impl Session {
             && self.blind.is_none()
             && !self.closed
             && self.to_server.known
+            && !self.to_server.fin
             && self.to_server.mode == LineMode::Start
             && self.to_client.known
             && self.to_client.mode == LineMode::Start

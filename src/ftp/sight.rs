@@ -100,7 +100,7 @@ impl Session {
     pub fn lose_replies(&mut self) {
         if !self.closed && !self.ciphered {
             self.to_client = Half { fin: self.to_client.fin, ..Half::default() };
-            self.dialogue.lose_replies();
+            self.dialogue.lose_track();
             if let Some(heap) = &mut self.heap {
                 (heap.reply, heap.held, heap.hold_until, heap.overdue) = (None, None, None, None);
             }

@@ -14,15 +14,16 @@ use super::{Errno, KernelError};
 
 /// Enough of the first packet of a data connection: IP (60 bytes at most, outer and inner header in TUN) and the beginning of TCP.
 pub const HEADERS: u32 = 128;
-/// All of a packet.
-pub const WHOLE: u32 = 0xffff;
+/// All of a short packet: longer ones are not logged.
+pub const SHORT: u32 = 1024;
 /// The kernel gathers this many packets before it sends them: each goes into our socket before the packet goes on, so that what
 /// anyone answers to it is queued later.
 const QTHRESH: u32 = 1;
 /// Bytes that wait in the socket, headers and all.
 const BUFFER: u32 = 8 << 20;
-/// Datagrams handled before `receive` returns, so that a flood does not keep the caller from its other work.
-const DATAGRAMS: usize = 64;
+/// Datagrams handled before `receive` returns, more than the buffer holds: a socket that overflowed takes nothing more until it has
+/// been emptied (net/netlink/af_netlink.c: `NETLINK_S_CONGESTED`), and says so once.
+const DATAGRAMS: usize = 32 * 1024;
 
 /// A packet that a `log group` rule matched.
 #[derive(Debug, PartialEq, Eq)]

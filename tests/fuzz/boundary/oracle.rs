@@ -70,6 +70,8 @@ complaints! {
     HalfOpen "half-open",
     /// A packet left before its rows stood.
     Early "early",
+    /// A reply was not held that names the port which its client asked for.
+    Unheld "unheld",
     /// More memory than sessions can need at once, when nothing is expected, and when none is left.
     Memory "memory",
     /// The same when nothing is expected.

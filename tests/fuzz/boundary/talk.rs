@@ -7,7 +7,7 @@ use ftpdirector::facade::state::sets::{Key, Set};
 use ftpdirector::facade::steer::Row;
 use ftpdirector::facade::time::Time;
 
-use super::ends::{Client, Kind, Replies};
+use super::ends::{Client, How, Kind, Replies};
 use super::ground::LIVELY;
 
 /// Which end.
@@ -107,6 +107,15 @@ impl Talk {
         let left = self.flows[Side::Client as usize].left;
         (command.text.end <= left).then_some(())?;
         Some((&self.client.sent[command.text.clone()], command.kind))
+    }
+
+    /// Whether this is the whole answer to the only question of a client that said nothing odd.
+    pub(super) fn had_to_be_held(&self, reply: &[u8]) -> bool {
+        let client = &self.client;
+        let plain = !client.odd && !client.bare && !client.uncounted && !self.gapped && self.open();
+        let answer =
+            [&b"227 "[..], b"228 ", b"229 "].iter().any(|code| reply.starts_with(code)) && reply.ends_with(b"\r\n");
+        plain && answer && matches!(self.replies.named.as_slice(), [(_, How::Answer)])
     }
 
     /// A segment of its own leaves, up to `end`.

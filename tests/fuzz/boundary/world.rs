@@ -204,7 +204,7 @@ impl World {
             format!("{:?} {cause:?} seq {seq:#x} flags {flags:#x} \"{text}\"", self.now)
         });
         let told = hook == Hook::Forward && flags & (FIN | RST) == 0 && self.calm.has(to, from);
-        let decision = if told { self.tell(cause, &mut buffer) } else { self.offer(cause, hook, &mut buffer) };
+        let decision = if told { self.tell(cause, payload, &mut buffer) } else { self.offer(cause, hook, &mut buffer) };
         self.buffer = buffer;
         Some(decision)
     }

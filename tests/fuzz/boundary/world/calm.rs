@@ -46,7 +46,13 @@ pub(super) const fn does_something(decision: Decision) -> bool {
 
 impl World {
     /// A reply goes on at once, and the director is told of it.
-    pub(super) fn tell(&mut self, cause: Cause, bytes: &mut [u8]) -> Decision {
+    pub(super) fn tell(&mut self, cause: Cause, payload: &[u8], bytes: &mut [u8]) -> Decision {
+        if let Cause::Own(id, _) = cause
+            && self.forged == 0
+            && self.talks[id].had_to_be_held(payload)
+        {
+            complain(Complaint::Unheld, || format!("told and not held: {}", payload.escape_ascii()));
+        }
         let ((), cost) = memory::allocated(|| self.director.overheard(self.now, bytes, &mut self.actions));
         if cost > WORK {
             complain(Complaint::Work, || format!("{cost} bytes allocated for one reply"));
