@@ -165,9 +165,6 @@ def test_nat_verdicts():
         expect(daemon, "last", "no_failure")
         expect(daemon, net.client2.address, "never_seen", net.client2.address)
 
-        late = talk(40014)
-        late.says("PASV")
-
         blocked = talk(BLOCKED)
         blocked.says("PASV")
         assert blocked.connects(BLOCKED)
@@ -237,6 +234,8 @@ def test_nat_verdicts():
         unanswered.says("LIST")
         expect(daemon, unanswered.end, "no_answer", f"called {net.client1.address}:{CALLED}", "passive mode")
 
+        late = talk(40014)
+        late.says("PASV")
         expect(daemon, late.end, "no_syn")
         assert late.connects(40014)
         expect(daemon, late.end, "too_late", "pinhole_timeout of cluster lab is 4.0 s")
