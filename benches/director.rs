@@ -247,6 +247,26 @@ fn worst(_: &mut Criterion) {
     println!("a session at worst: {each} bytes");
 }
 
+/// What `explain` remembers at most: an entry of each of 65,536 clients. Sixteen clients with as many sessions have a quarter of the
+/// entries, and no lists to speak of.
+fn remembered(_: &mut Criterion) {
+    let taken = |clients: u32| {
+        let before = ALLOCATED.load(Relaxed);
+        let mut director = director();
+        for session in 0..65_536_u32 {
+            let mut bytes = packet(session, 1, b"NOOP\r\n");
+            bytes[14..16].copy_from_slice(&((session % clients) as u16).to_be_bytes());
+            complete(&mut bytes);
+            offer(&mut director, &mut bytes, 0);
+        }
+        ALLOCATED.load(Relaxed) - before
+    };
+    let (few, many) = (taken(16), taken(65_536));
+    println!(
+        "65,536 sessions: {few} bytes of 16 clients, {many} bytes of as many: what is remembered of each included"
+    );
+}
+
 /// What a session under TLS costs: its rows stand as long as it does.
 fn blind(_: &mut Criterion) {
     let before = ALLOCATED.load(Relaxed);
@@ -272,5 +292,5 @@ fn blind(_: &mut Criterion) {
     println!("{sessions} sessions under TLS: {each} bytes each, table and index included");
 }
 
-criterion_group!(benches, sessions, hostile, asked, worst, blind);
+criterion_group!(benches, sessions, hostile, asked, worst, remembered, blind);
 criterion_main!(benches);

@@ -52,6 +52,17 @@ fn every_path_of_the_admin_socket_is_described_and_no_other() {
     assert_eq!(difference(&described, &paths), [""; 0], "in {PAGE}, and no path");
 }
 
+/// Scripts go by their names.
+#[test]
+fn every_verdict_of_explain_is_described() {
+    let verdicts = words(&read("src/explain/verdict.rs"), "=> \"");
+    assert!(verdicts.len() > 20, "only {verdicts:?} found: this test no longer sees the code");
+    let page = read(PAGE);
+    let page = page.split(".Sh TROUBLESHOOTING").nth(1).unwrap_or_default();
+    let described = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_owned).collect();
+    assert_eq!(difference(&verdicts, &described), [""; 0], "not in {PAGE}");
+}
+
 /// They are set by measuring: what is written must not stay behind.
 #[test]
 fn the_limits_are_those_of_the_program() {

@@ -133,8 +133,8 @@ pub struct Story {
     pub limited: Option<&'static str>,
     /// Data connections of the client that no session is known to have waited for: how many, and when the last of them came.
     pub landed: Option<(u32, Time)>,
-    /// Whether anything is known of the session itself.
-    pub known: bool,
+    /// Since when anything is known of the session itself; `None`: nothing is.
+    pub began: Option<Time>,
     /// When it ended.
     pub closed: Option<Time>,
 }
@@ -145,7 +145,7 @@ impl Story {
     pub fn of(happenings: &[Happening]) -> Self {
         let mut story = Self::default();
         for one in happenings {
-            story.known |= one.session.is_some();
+            story.began = story.began.or(one.session.map(|_| one.at));
             story.add(one.at, one.moment);
         }
         story

@@ -29,10 +29,11 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether more unexpected data connections came than the kernel told of.
-    #[must_use]
-    pub fn is_incomplete(&self) -> bool {
-        ran_dry(self.strangers)
+    /// Whether more unexpected data connections came than the kernel told of, since the session's first was asked for.
+    fn is_incomplete(&self) -> bool {
+        let since = self.story.attempts.first().map_or(Time::ZERO, |attempt| attempt.at);
+        let first = self.strangers.iter().position(|one| one.at >= since);
+        ran_dry(first.and_then(|first| self.strangers.get(first..)).unwrap_or_default())
     }
 
     pub(super) fn server(&self) -> String {

@@ -26,7 +26,7 @@ impl Case<'_> {
             return (None, Verdict::NoFailure);
         }
         let story = self.story;
-        if !story.known {
+        if story.began.is_none() {
             let unseen = || if self.closed.is_empty() { Verdict::NeverSeen } else { Verdict::NoServers };
             return (None, story.limited.map_or_else(unseen, |limit| Verdict::OverLimit { limit }));
         }
@@ -167,7 +167,8 @@ impl Case<'_> {
     /// Under TLS only the kernel's log is known.
     fn encrypted(&self) -> Verdict {
         let Some(place) = self.place else { return Verdict::Encrypted { landed: 0 } };
-        let (landed, last) = self.story.landed.unwrap_or((0, Time::ZERO));
+        let began = self.story.began.unwrap_or(Time::ZERO);
+        let (landed, last) = self.story.landed.map_or((0, began), |(landed, last)| (landed, last.max(began)));
         let other = self.strangers.iter().rev().find(|one| {
             let port = one.destination.port();
             let passive = one.kind == StrangerKind::Syn && place.passive_ports.contains(port);

@@ -55,7 +55,9 @@ pub struct Explanation {
 pub fn explain(account: &Account, place: impl Fn(u16) -> Option<Place>, closed: &[(String, String)]) -> Explanation {
     let sessions = sessions(&account.happenings);
     let chosen = choose(account, &sessions, &place);
-    let own: Vec<Happening> = account.happenings.iter().filter(|one| belongs(one, chosen)).copied().collect();
+    let began = account.happenings.iter().find(|one| chosen.is_some() && one.session == chosen).map(|one| one.at);
+    let own = account.happenings.iter().filter(|one| belongs(one, chosen) && began.is_none_or(|at| one.at >= at));
+    let own: Vec<Happening> = own.copied().collect();
     let story = Story::of(&own);
     let index = own.iter().find(|one| one.session.is_some()).or(own.first()).map(|one| one.index);
     let known = index.and_then(place);

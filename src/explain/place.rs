@@ -24,8 +24,6 @@ pub struct Place {
     pub active_port: u16,
     /// More ports that it may call from.
     pub active_ports: Option<PortRange>,
-    /// The length of the client's network that `client_match` lets in.
-    pub client_prefix: u8,
     /// `pinhole_timeout`.
     pub timeout: Duration,
     /// Whether it takes sessions.

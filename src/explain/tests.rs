@@ -25,7 +25,6 @@ fn place(forwarding: ForwardingMethod) -> Place {
         passive_ports: PortRange::new(31000, 31999).expect("a range"),
         active_port: 20,
         active_ports: None,
-        client_prefix: 32,
         timeout: Duration::from_secs(30),
         standing: Standing::Up,
     }

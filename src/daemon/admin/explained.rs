@@ -58,7 +58,6 @@ fn place(belief: &Belief, index: u16) -> Option<Place> {
         passive_ports: placement.passive_ports,
         active_port: placement.calls_from(control),
         active_ports: placement.active_ports,
-        client_prefix: placement.client_prefix,
         timeout: cluster.pinhole_timeout,
         standing,
     })

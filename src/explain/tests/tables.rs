@@ -303,8 +303,8 @@ fn what_cannot_be_read() {
     let rows: Vec<Row> = vec![
         (
             "encrypted",
-            vec![(0, Moment::Said(Verb::Auth)), (1, Moment::Blind(BlindReason::Tls)), (9, landed)],
-            vec![],
+            vec![(2, landed), (5, Moment::Said(Verb::Auth)), (6, Moment::Blind(BlindReason::Tls)), (9, landed)],
+            vec![stranger(4, StrangerKind::Syn, ([198, 51, 100, 9], 1), (VIP, 31002))],
             "the control connection is under TLS and cannot be read; 3 data connection(s) of 198.51.100.7 landed on \
              downloads/ftp1, and none came from elsewhere",
             "require_ssl_reuse",
