@@ -29,6 +29,7 @@ const ROOMS: &[&str] = &[
     "config",
     "plan",
     "health",
+    "page",
     "kernel",
     "replay",
     "doctor",
