@@ -2,9 +2,9 @@
 
 use super::chart::charts;
 use super::html::Html;
+use super::seen::{SERVERS, Seen};
 use super::troubles::{failing, is_down};
 use super::words::{counted, plural, since};
-use super::{SERVERS, Seen};
 use crate::api::{ClusterStatus, HealthStatus, Server, ServerState};
 
 /// Adds the section of a cluster, `number` of those on the page.

@@ -15,46 +15,25 @@ mod hour;
 mod html;
 #[cfg(test)]
 pub mod sample;
+mod seen;
 mod troubles;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use hour::{Counter, Counts, Hour};
+pub use seen::Seen;
 
-use crate::api::{ClusterStatus, ServerState, Status};
-use crate::time::Time;
+use crate::api::{ClusterStatus, ServerState};
 use hour::{LastHour, total};
 use html::Html;
+use seen::CLUSTERS;
 use troubles::{Grade, Trouble, troubles};
 use words::{counted, plural, span, time_of_day};
 
-/// How many clusters are shown, those with a server that is down first.
-pub const CLUSTERS: usize = 20;
-
-/// How many servers of a cluster are shown.
-pub const SERVERS: usize = 20;
-
 /// For light and dark; its variables are the colors.
 const STYLE: &str = include_str!("style.css");
-
-/// What the page is made of.
-#[derive(Clone, Copy)]
-pub struct Seen<'a> {
-    /// What `ftpdirector status` shows.
-    pub status: &'a Status,
-    /// How many findings `ftpdirector doctor` would have, by severity; `None` before the first examination.
-    pub findings: Option<&'a BTreeMap<&'static str, u64>>,
-    /// What was counted in the last hour.
-    pub hour: &'a Hour,
-    /// Now, on the clock of `hour`.
-    pub at: Time,
-    /// Now, seconds since the epoch.
-    pub now: f64,
-    /// The name of this machine; empty: not known.
-    pub host: &'a str,
-}
 
 /// The page.
 #[must_use]

@@ -1,5 +1,6 @@
+use super::seen::SERVERS;
 use super::*;
-use crate::api::HealthStatus;
+use crate::api::{HealthStatus, Status};
 
 fn page(status: &Status, hour: &Hour) -> String {
     render(&Seen { status, findings: None, hour, at: sample::at(), now: sample::NOW, host: "lb1" })

@@ -1,7 +1,7 @@
 //! What is wrong, in sentences, the worst first.
 
-use super::Seen;
 use super::hour::{Counter, MINUTES, total};
+use super::seen::Seen;
 use super::words::{counted, cut, plural, since, without_words};
 use crate::api::{ClusterStatus, Server, ServerState};
 
@@ -67,11 +67,12 @@ fn of_the_director(seen: &Seen<'_>) -> Vec<Trouble> {
         found.push(of(Grade::Warning, what.into()));
     }
     let findings = |severity| seen.findings.and_then(|found| found.get(severity)).copied().unwrap_or_default();
-    for (severity, grade) in [("fatal", Grade::Alarm), ("warning", Grade::Warning)] {
+    for (severity, grade, breaks) in [("fatal", Grade::Alarm, "breaks"), ("warning", Grade::Warning, "may break")] {
         let count = findings(severity);
         if count > 0 {
+            let found_there = plural(count, "finding");
             let what =
-                format!("ftpdirector doctor has {}, with what to do.", plural(count, &format!("{severity} finding")));
+                format!("ftpdirector doctor has {found_there}: what {breaks} FTP on this machine, and its cure.");
             found.push(of(grade, what));
         }
     }
