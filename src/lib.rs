@@ -23,7 +23,7 @@
 //! `daemon::packets` is the thread that owns the director; all others talk to it by `daemon::messages`.
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → plan → health ‖ kernel → replay →
+//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → plan → health → page ‖ kernel → replay →
 //! doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
 //! `tests/layering.rs` holds all of this, and that no two files need each other.
 //!
@@ -46,6 +46,7 @@ mod health;
 mod keepalive;
 mod kernel;
 mod lvs;
+mod page;
 mod plan;
 mod replay;
 mod state;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use clap::CommandFactory;
+use ftpdirector::facade::cli::Cli;
 use ftpdirector::facade::config;
 use ftpdirector::facade::daemon::METRICS;
 
@@ -110,6 +112,40 @@ fn every_metric_is_described_with_its_labels() {
             item.split_once(" Brq ").map_or(Vec::new(), |(_, labels)| labels.split(" , ").collect());
         assert_eq!(described, metric.labels, "{}", metric.name);
     }
+}
+
+/// Where GitHub shows the project's documents.
+const RUNBOOK: &str = "/blob/main/docs/alerts.md#";
+
+#[test]
+fn every_alert_leads_to_its_section_and_every_section_is_an_alerts() {
+    let alerts = read("deploy/prometheus/alerts.yaml");
+    let named: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(named.len() > 10, "only {named:?} found: this test no longer sees them");
+    let urls: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
+    // A heading's anchor is its text in small letters.
+    let url = |name: &&str| format!("{}{RUNBOOK}{}", env!("CARGO_PKG_REPOSITORY"), name.to_lowercase());
+    assert_eq!(urls, named.iter().map(url).collect::<Vec<_>>());
+    let page = read("docs/alerts.md");
+    let mut sections = page.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap_or((section, "")));
+    let titles: Vec<&str> = sections.clone().map(|(title, _)| title).collect();
+    assert_eq!(titles, named, "docs/alerts.md");
+    let whole = |text: &str| ["**Means.**", "**Run.**", "**Cure.**"].iter().all(|part| text.contains(part));
+    let unfinished = sections.find(|(_, text)| !whole(text));
+    assert!(unfinished.is_none(), "{unfinished:?}");
+}
+
+/// A runbook that names a command, a key or a check that does not exist helps nobody.
+#[test]
+fn the_runbook_names_what_there_is() {
+    let runbook = read("docs/alerts.md");
+    let commands = words(&runbook, "`ftpdirector ");
+    assert!(commands.len() > 5, "only {commands:?} found: this test no longer sees them");
+    for command in commands {
+        assert!(Cli::command().find_subcommand(&command).is_some(), "ftpdirector {command}");
+    }
+    let served: BTreeSet<String> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
+    assert_eq!(difference(&metrics(&runbook), &served), [""; 0], "docs/alerts.md names what is not served");
 }
 
 #[test]

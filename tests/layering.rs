@@ -30,6 +30,7 @@ const ROOMS: &[&str] = &[
     "config",
     "plan",
     "health",
+    "page",
     "kernel",
     "replay",
     "doctor",

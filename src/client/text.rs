@@ -266,4 +266,6 @@ pub(super) fn span(span: Duration) -> String {
 }
 
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod tests;

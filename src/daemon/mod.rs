@@ -11,6 +11,7 @@ mod keepalive;
 mod messages;
 mod metrics;
 mod packets;
+mod page;
 mod places;
 mod reconcile;
 mod repeated;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::firewall::Ruleset;
 use crate::config::{Cluster, Config, Problem};
+use crate::kernel::directors::RunningDirector;
 use crate::kernel::ipvs::{ListedService, SyncDaemon};
 
 /// Everything that the checks look at.
@@ -46,6 +47,12 @@ pub struct Facts {
     pub sync_daemons: Vec<SyncDaemon>,
     /// Where programs of this machine listen, `ss -ltn`.
     pub listening: Vec<SocketAddr>,
+    /// The daemons of this program in this network namespace.
+    pub directors: Vec<RunningDirector>,
+    /// Whether one of them is that of this configuration: it answers at the admin socket, or is this process.
+    pub answers: bool,
+    /// The netlink port id of who reads our queue.
+    pub queue_reader: Option<u32>,
     /// keepalived's files: name, text.
     pub keepalived: Vec<(String, String)>,
     /// Files and commands that could not be read.
@@ -114,6 +121,8 @@ pub enum Need {
     Listening,
     /// keepalived's files.
     Keepalived,
+    /// The daemons of this program that run here, and who reads our queue.
+    Directors,
 }
 
 /// The name of the check that tells what could not be read.

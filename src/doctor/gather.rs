@@ -16,7 +16,7 @@ use super::facts::{Link, Need, Route, RoutingRule, Unseen};
 use crate::config::{self, Config};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::nftables::Elements;
-use crate::kernel::{KernelError, listening, nft_command, read_state, requirements};
+use crate::kernel::{KernelError, directors as running, listening, nft_command, queue, read_state, requirements};
 use crate::lvs::ForwardingMethod;
 use crate::plan::mark_index;
 use crate::state::TABLE;
@@ -96,7 +96,22 @@ fn machine(mut facts: Facts) -> Facts {
         services(&mut facts);
     }
     keepalived(&mut facts, Path::new(KEEPALIVED), 0);
+    directors(&mut facts);
     facts
+}
+
+/// Who else does what we do here.
+fn directors(facts: &mut Facts) {
+    let Some((socket, queue)) = facts.config.as_ref().map(|config| (config.admin.socket.clone(), config.kernel.queue))
+    else {
+        return;
+    };
+    facts.directors = seen(facts, Need::Directors, "ls -l /proc/*/ns/net", running::running());
+    let own = facts.directors.iter().any(|director| director.pid == std::process::id());
+    let tried = format!("curl --unix-socket {} http://ftpdirector/ping", socket.display());
+    facts.answers = own || seen(facts, Need::Directors, &tried, running::answers(&socket));
+    let tried = "cat /proc/net/netfilter/nfnetlink_queue";
+    facts.queue_reader = seen(facts, Need::Directors, tried, queue::reader(queue));
 }
 
 /// What was read; where it could not be, nothing, and that is a fact.

@@ -145,6 +145,7 @@ mod tests {
             Need::Helpers,
             Need::Listening,
             Need::Keepalived,
+            Need::Directors,
         ] {
             let mut facts = sample::nat();
             facts.unseen.push(Unseen { need: Some(need), tried: "it".into(), why: "denied".into() });

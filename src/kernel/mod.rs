@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod apply;
 pub mod connections;
 pub mod conntrack;
+pub mod directors;
 pub mod errno;
 pub mod fingerprint;
 pub mod ipvs;

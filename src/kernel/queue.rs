@@ -384,6 +384,19 @@ pub fn stats(number: u16) -> Option<QueueStats> {
     parse_stats(&fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").ok()?, number)
 }
 
+/// Who listens on a queue, as its netlink port id: mostly the id of its process. `None`: nobody.
+///
+/// # Errors
+/// When this user may not see it.
+pub fn reader(number: u16) -> io::Result<Option<u32>> {
+    match fs::read_to_string("/proc/net/netfilter/nfnetlink_queue") {
+        Ok(text) => Ok(parse_stats(&text, number).map(|stats| stats.portid)),
+        // It comes with its module.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Columns: number, portid, queued, copy mode, copy range, queue dropped, user dropped, last id, 1.
 fn parse_stats(text: &str, number: u16) -> Option<QueueStats> {
     text.lines().find_map(|line| {

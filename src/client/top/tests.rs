@@ -105,6 +105,8 @@ mirror dr          1/2 up            24    2.5     ?    101  50000      -      ?
   a-server-with-a~ drained      1    12      -     ?      -      -      -      ?
 ";
     assert_eq!(text(&page[..12]), expected);
+    let manual = include_str!("../../../deploy/man/ftpdirector.8.in");
+    assert!(manual.contains(&format!(".Bd -literal\n{expected}.Ed\n")), "the manual shows another page");
     assert_eq!(text(&page[23..]), "q quit  c cluster: all  sorted by file: f s n d b m\n");
 }
 

@@ -56,8 +56,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
-pub use facts::{DaemonFacts, Kernels};
+pub use facts::{Belief, DaemonFacts, Kernels};
 pub use socket::{Socket, bind};
+pub use status::Sources;
 
 use super::command::DaemonCommand;
 use super::messages::{Message, Packets};
@@ -68,10 +69,8 @@ use super::serving::{ConnectionLimits, accepted};
 use super::trace_subscribers::{BEHIND, Listener};
 use crate::api;
 use crate::director::{Filter, Page, Snapshot};
-use facts::Belief;
 use lines::Lines;
 use query::{CLIENT, CLUSTER, LIMIT, Query, SERVER};
-use status::Sources;
 
 /// The limits of `admin.socket`; a trace may last longer than `whole`.
 pub const LIMITS: ConnectionLimits =

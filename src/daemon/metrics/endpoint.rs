@@ -1,15 +1,17 @@
-//! `GET /metrics`, `/healthz` (the process is alive) and `/readyz` (control packets are read) on `metrics.listen`.
+//! `GET /` (the page for people), `/metrics`, `/healthz` (the process is alive) and `/readyz` (control packets are read) on
+//! `metrics.listen`.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -47,14 +49,47 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Answers until the runtime ends. `scrape` makes the text of `/metrics`, `ready` says what `/readyz` waits for.
-pub async fn serve<F, S, G, R>(listener: TcpListener, limits: ConnectionLimits, scrape: S, ready: R)
+/// With every answer: what is served is what it says to be, and of now.
+const ALWAYS: [(&str, &str); 2] = [("x-content-type-options", "nosniff"), ("cache-control", "no-store")];
+
+/// With the page: no script, no picture, nothing from elsewhere, in nobody's frame.
+const PAGE: [(&str, &str); 2] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("referrer-policy", "no-referrer"),
+];
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A text that is being made, or why there is none.
+pub type Making = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+
+/// What makes a text whenever it is asked for.
+pub type Maker = Box<dyn Fn() -> Making + Send + Sync>;
+
+/// Where the answers come from.
+pub struct Answers {
+    /// The page for people, HTML.
+    pub page: Maker,
+    /// The text of `/metrics`.
+    pub metrics: Maker,
+    /// What `/readyz` says; an error is what it waits for.
+    pub ready: Maker,
+}
+
+/// Makes a [`Maker`] of a function.
+pub fn maker<F>(make: impl Fn() -> F + Send + Sync + 'static) -> Maker
 where
-    S: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<String, String>> + Send + 'static,
-    R: Fn() -> G + Clone + Send + Sync + 'static,
-    G: Future<Output = Result<(), String>> + Send + 'static,
 {
+    Box::new(move || Box::pin(make()))
+}
+
+/// Answers until the runtime ends.
+pub async fn serve(listener: TcpListener, limits: ConnectionLimits, answers: Answers) {
+    let answers = Arc::new(answers);
     let places = Places::new(limits.most, limits.each);
     let (mut deaf, mut crowded) = (Repeated::default(), Repeated::default());
     loop {
@@ -69,23 +104,17 @@ where
             }
             continue;
         };
-        let (scrape, ready) = (scrape.clone(), ready.clone());
+        let answers = Arc::clone(&answers);
         tokio::spawn(async move {
             let _place = place;
-            connection(stream, limits, scrape, ready).await;
+            connection(stream, limits, &answers).await;
         });
     }
 }
 
 /// Serves one connection to its end.
-async fn connection<F, S, G, R>(stream: TcpStream, limits: ConnectionLimits, scrape: S, ready: R)
-where
-    S: Fn() -> F + Clone,
-    F: Future<Output = Result<String, String>>,
-    R: Fn() -> G + Clone,
-    G: Future<Output = Result<(), String>>,
-{
-    let service = service_fn(move |request| answer(request, scrape.clone(), ready.clone()));
+async fn connection(stream: TcpStream, limits: ConnectionLimits, answers: &Answers) {
+    let service = service_fn(|request| answer(request, answers));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.silence).keep_alive(true);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -102,37 +131,41 @@ where
     }
 }
 
-async fn answer<F, S, G, R>(
-    request: Request<Incoming>,
-    scrape: S,
-    ready: R,
-) -> Result<Response<Full<Bytes>>, Infallible>
-where
-    S: Fn() -> F,
-    F: Future<Output = Result<String, String>>,
-    R: Fn() -> G,
-    G: Future<Output = Result<(), String>>,
-{
-    let plain = |status, text: String| {
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        *response.status_mut() = status;
-        let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
-    };
+async fn answer(request: Request<Incoming>, answers: &Answers) -> Result<Response<Full<Bytes>>, Infallible> {
+    let plain = |status, text: String| response(status, (TEXT, text), &[]);
+    let error = StatusCode::INTERNAL_SERVER_ERROR;
     Ok(match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match scrape().await {
+        (&Method::GET, "/") => match (answers.page)().await {
+            Ok(page) => response(StatusCode::OK, ("text/html; charset=utf-8", page), &PAGE),
+            Err(why) => plain(error, format!("{why}\n")),
+        },
+        (&Method::GET, "/metrics") => match (answers.metrics)().await {
             Ok(text) => plain(StatusCode::OK, text),
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            Err(why) => plain(error, format!("{why}\n")),
         },
         (&Method::GET, "/healthz") => plain(StatusCode::OK, "alive\n".into()),
-        (&Method::GET, "/readyz") => match ready().await {
-            Ok(()) => plain(StatusCode::OK, "ready\n".into()),
+        (&Method::GET, "/readyz") => match (answers.ready)().await {
+            Ok(text) => plain(StatusCode::OK, text),
             Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },
-        (&Method::GET, _) => plain(StatusCode::NOT_FOUND, "metrics are at /metrics\n".into()),
+        (&Method::GET, _) => plain(StatusCode::NOT_FOUND, "metrics are at /metrics, a page for people at /\n".into()),
         _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
     })
+}
+
+fn response(
+    status: StatusCode,
+    (kind, text): (&'static str, String),
+    more: &[(&'static str, &'static str)],
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    for &(name, value) in ALWAYS.iter().chain(more) {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Why they are not, one reason a line.
-pub async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), String> {
+pub async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<String, String> {
     let (queue, complaint) = {
         let view = view.lock().unwrap_or_else(PoisonError::into_inner);
         (view.config.kernel.queue, view.history.complaint.clone())
@@ -33,7 +33,7 @@ pub async fn ready(packets: Packets, view: Arc<Mutex<View>>) -> Result<(), Strin
         wrong.push("the packet thread does not answer".to_owned());
     }
     wrong.extend(complaint);
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    if wrong.is_empty() { Ok("ready\n".to_owned()) } else { Err(wrong.join("\n")) }
 }
 
 /// The text of `/metrics`.

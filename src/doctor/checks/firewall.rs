@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::firewall::{PacketClass, PacketFate, RulePlace, walk};
+use super::owners::{Accept, Owner, iptables};
 use super::traffic::{Leg, legs};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
@@ -15,7 +16,7 @@ struct Trouble {
     sure: bool,
     packets: Vec<String>,
     breaks: BTreeSet<&'static str>,
-    accept: BTreeMap<String, BTreeSet<PortRange>>,
+    accept: Accept,
 }
 
 impl Trouble {
@@ -46,29 +47,32 @@ pub fn packets(facts: &Facts) -> Vec<Finding> {
             }
         }
     }
-    troubles.into_iter().map(|(place, trouble)| finding(&place, &trouble)).collect()
+    troubles.into_iter().map(|(place, trouble)| finding(facts, &place, &trouble)).collect()
 }
 
-fn finding(place: &RulePlace, trouble: &Trouble) -> Finding {
+fn finding(facts: &Facts, place: &RulePlace, trouble: &Trouble) -> Finding {
     let packets = &trouble.packets;
     let first = packets.first().map_or("", String::as_str);
     let more =
         if packets.len() > 1 { format!(", and {} more kinds of packet", packets.len() - 1) } else { String::new() };
+    let owner = Owner::of(place, &facts.ruleset);
+    let whose = owner.map(|owner| format!(" of {}", owner.name())).unwrap_or_default();
     let finding = if trouble.sure {
-        Finding::fatal(format!("a rule drops {first}{more}"))
+        Finding::fatal(format!("a rule{whose} drops {first}{more}"))
     } else {
         Finding::warning(format!("could not prove that {first} passes{more}"))
     };
     let breaks: Vec<&str> = trouble.breaks.iter().copied().collect();
     let file = "(and the same where your rules are kept, for example /etc/nftables.conf)";
-    finding
-        .seen(format!("{place}\n{}", packets.join("\n")))
-        .means(breaks.join("; "))
-        .cure(format!("{}\n{file}", cure(place, &trouble.accept)))
+    finding.seen(format!("{place}\n{}", packets.join("\n"))).means(breaks.join("; ")).cure(
+        owner
+            .and_then(|owner| owner.cure(place, &facts.ruleset, &trouble.accept))
+            .unwrap_or_else(|| format!("{}\n{file}", cure(place, &trouble.accept))),
+    )
 }
 
 /// Accepts the packets before the rule that drops them.
-fn cure(place: &RulePlace, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> String {
+fn cure(place: &RulePlace, accept: &Accept) -> String {
     let lines = accept.iter().map(|(start, ports)| (start, PortRange::merged(ports.iter().copied().collect()))).map(
         |(start, ports)| match place.iptables() {
             Some((command, table, chain)) => iptables(command, table, chain, (start, &ports)),
@@ -89,31 +93,6 @@ fn cure(place: &RulePlace, accept: &BTreeMap<String, BTreeSet<PortRange>>) -> St
         },
     );
     lines.collect::<Vec<_>>().join("\n")
-}
-
-fn iptables(command: &str, table: &str, chain: &str, (start, ports): (&str, &[PortRange])) -> String {
-    let table = if table == "filter" { String::new() } else { format!("-t {table} ") };
-    let words: Vec<&str> = start.split(' ').collect();
-    let side = |word: &str| if word.starts_with('s') { ("-s", "--sports") } else { ("-d", "--dports") };
-    match words[..] {
-        [_, end, address, "tcp", _] => {
-            let (flag, multiport) = side(end);
-            let ports: Vec<String> = ports.iter().map(|range| range.to_string().replace('-', ":")).collect();
-            // multiport holds 15 ports, a range counting twice.
-            let lines = ports.chunks(7).map(|ports| {
-                format!(
-                    "{command} {table}-I {chain} -p tcp {flag} {address} -m multiport {multiport} {} -j ACCEPT",
-                    ports.join(",")
-                )
-            });
-            lines.collect::<Vec<_>>().join("\n")
-        }
-        [_, end, address, ..] => {
-            let protocol = if command == "iptables" { "4" } else { "41" };
-            format!("{command} {table}-I {chain} -p {protocol} {} {address} -j ACCEPT", side(end).0)
-        }
-        _ => String::new(),
-    }
 }
 
 /// iptables-legacy: rules that nft does not list. Only lines that could matter are shown.

@@ -7,6 +7,8 @@ mod machine;
 mod marks;
 mod network;
 mod occupied;
+mod others;
+mod owners;
 mod paths;
 mod services;
 mod tracking;
@@ -63,6 +65,12 @@ pub const ALL: &[Check] = &[
         good: "no program of Kubernetes deletes our services",
         needs: NETWORK,
         run: services::kubernetes,
+    },
+    Check {
+        name: "other-director",
+        good: "no other ftpdirector, and nobody else at our queue, in this network namespace",
+        needs: &[Need::Configuration, Need::Directors, Need::Services],
+        run: others::directors,
     },
     Check { name: "vip", good: "the VIPs are addresses of this machine", needs: NETWORK, run: network::vips },
     Check {
@@ -152,6 +160,12 @@ pub const ALL: &[Check] = &[
         good: "the rules let control and data connections pass",
         needs: RULES,
         run: firewall::packets,
+    },
+    Check {
+        name: "firewall-programs",
+        good: "no program that writes the firewall by itself has rules on our way",
+        needs: RULES,
+        run: owners::programs,
     },
     Check { name: "legacy-iptables", good: "no rules outside nftables", needs: RULES, run: firewall::legacy },
     Check { name: "notrack", good: "sessions that need conntrack are tracked", needs: RULES, run: tracking::notrack },

@@ -12,6 +12,7 @@ mod rivals;
 mod rows;
 
 use directors::{several_directors, sync_daemon};
+use rivals::{director, docker};
 use rows::{Row, rule, second_interface};
 
 fn rows() -> impl Iterator<Item = &'static Row> {
@@ -84,6 +85,12 @@ fn harmless_things_are_no_findings() {
             rule(f, "input", json!([ssh, {"drop": null}]));
         }),
         (sample::dr, |f| rule(f, "prerouting", json!([{"notrack": null}]))),
+        // Our own daemon runs, and reads the queue.
+        (sample::nat, |f| {
+            (f.directors, f.answers, f.queue_reader) = (vec![director(12, "/etc/a.yaml")], true, Some(12));
+        }),
+        // Containers beside a director whose packets IPVS takes at input.
+        (sample::dr, |f| docker(f, "drop")),
         // keepalived's master tells, and its backup hears.
         (sample::dr, |f| {
             several_directors(f);

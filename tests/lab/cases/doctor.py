@@ -176,6 +176,68 @@ def test_without_privileges_it_says_so():
         assert done.returncode == 0 and "could not examine: nft list ruleset" in done.stdout, done.stdout + done.stderr
 
 
+def test_nothing_is_good_that_an_ordinary_user_cannot_read():
+    """As nobody, beside a running daemon: what could not be read is unknown, and named in the list of what was not."""
+    with Topology("nat", servers=1) as net:
+        net.start_daemon().wait_ready()
+        path = config_file(net.config())
+        path.chmod(0o644)
+        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+        done = ftpdirector(net.director, "doctor", "--json", "--config", path, prefix=nobody)
+        assert done.returncode == 0, done.stdout + done.stderr
+        findings = [json.loads(line) for line in done.stdout.splitlines()]
+        severities = {finding["check"]: finding["severity"] for finding in findings}
+        needs_root = ("services", "other-director", "occupied", "sync", "firewall", "firewall-programs", "notrack", "ct-helper", "marks")
+        good = [check for check in needs_root if severities[check] == "good"]
+        assert not good, f"called good, and not read: {good}\n{done.stdout}"
+        unread = {finding["what"] for finding in findings if finding["check"] == "unseen"}
+        assert {"could not examine: nft list ruleset", "could not examine: ipvsadm -L -n"} <= unread, unread
+        # What everyone can read is examined all the same.
+        assert severities["versions"] == severities["vip"] == severities["routes"] == "good", done.stdout
+        # As root nothing is left to read.
+        _, findings = doctor(net, file=path)
+        unknown = [check for check, found in findings.items() if found[0]["severity"] == "unknown"]
+        assert not unknown and findings["other-director"][0]["severity"] == "good", f"{unknown}\n{findings}"
+
+
+def test_another_director_in_this_namespace():
+    """A file with another admin socket: the daemon that runs is named, and nobody answers."""
+    with Topology("nat", servers=1) as net:
+        daemon = net.start_daemon().wait_ready()
+        assert doctor(net, file=daemon.config)[1]["other-director"][0]["severity"] == "good"
+        other = config_file(daemon.config.read_text() + "\nadmin: {socket: /run/ftpdirector-other.sock}\n")
+        (found,) = doctor(net, file=other)[1]["other-director"]
+        assert found["severity"] == "warning" and str(daemon.config) in found["evidence"], found
+
+
+def test_dockers_and_firewallds_rules_are_named():
+    """The cure is in the words of the program whose rules they are: it undoes any other."""
+    with Topology("nat") as net:
+        net.director.nft("""
+            table ip filter {
+              chain DOCKER-USER { }
+              chain DOCKER { }
+              chain FORWARD { type filter hook forward priority 0; policy drop
+                jump DOCKER-USER
+              }
+            }""")
+        found = only(net, "firewall")
+        assert found["what"].startswith("a rule of Docker drops") and "-I DOCKER-USER -p tcp" in found["cure"], found
+        assert doctor(net)[1]["firewall-programs"][0]["severity"] == "note"
+        net.director.run(["nft", "delete", "table", "ip", "filter"])
+        net.director.nft("""
+            table inet firewalld {
+              chain filter_INPUT { type filter hook input priority 10; policy accept
+                ct state invalid drop
+                reject with icmpx admin-prohibited
+              }
+            }""")
+        status, findings = doctor(net)
+        assert status == 1 and fatal(findings) == {"firewall"}, findings
+        cures = [found["cure"] for found in findings["firewall"]]
+        assert all("firewall-cmd --permanent --add-rich-rule=" in cure for cure in cures), cures
+
+
 def test_directors_that_do_not_hear_of_each_other():
     """A file for several directors, and neither daemon of the kernel; then one, with the kernel's periods."""
     with Topology("dr", servers=2) as net:

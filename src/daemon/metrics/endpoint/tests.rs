@@ -11,7 +11,9 @@ fn served<T: Future<Output = ()>>(limits: ConnectionLimits, test: impl FnOnce(So
     runtime.block_on(async {
         let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
         let address = listener.local_addr().expect("its address");
-        tokio::spawn(serve(listener, limits, async || Ok("up 1\n".to_owned()), async || Ok(())));
+        let text = |text: &'static str| maker(move || async move { Ok(text.to_owned()) });
+        let answers = Answers { page: text("<p>all is well"), metrics: text("up 1\n"), ready: text("ready\n") };
+        tokio::spawn(serve(listener, limits, answers));
         timeout(LONG, test(address)).await.expect("an end");
     });
 }
@@ -75,5 +77,37 @@ fn nobody_stays_for_ever() {
         assert!(scrape(&mut scraper).await);
         while scrape(&mut scraper).await {}
         assert!(scrape(&mut connect(address).await).await, "on another connection");
+    });
+}
+
+/// The whole answer to one request.
+async fn ask(to: SocketAddr, path: &str) -> String {
+    let mut stream = connect(to).await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: director\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("a request");
+    let mut read = String::new();
+    stream.read_to_string(&mut read).await.expect("an answer");
+    read
+}
+
+#[test]
+fn the_page_may_do_nothing_and_is_never_kept() {
+    served(LIMITS, async |address| {
+        let page = ask(address, "/").await;
+        assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("\r\n\r\n<p>all is well"), "{page}");
+        for header in [
+            "content-type: text/html; charset=utf-8",
+            "content-security-policy: default-src 'none'; style-src 'unsafe-inline'; ",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "cache-control: no-store",
+        ] {
+            assert!(page.contains(&format!("\r\n{header}")), "no {header} in\n{page}");
+        }
+        let metrics = ask(address, "/metrics").await;
+        assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{metrics}");
+        assert!(ask(address, "/readyz").await.ends_with("ready\n"));
+        let lost = ask(address, "/%3Cscript%3E").await;
+        assert!(lost.starts_with("HTTP/1.1 404") && !lost.contains("script"), "{lost}");
     });
 }
