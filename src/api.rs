@@ -115,8 +115,8 @@ pub struct HealthStatus {
     pub state: String,
     /// When that state began, seconds since the epoch.
     pub since: f64,
-    /// The last step of the last check: `connect`, `banner`, `user`, `password`, `pasv`, `pasv_connect`, `pasv_transfer`,
-    /// `epsv`, `epsv_connect`, `epsv_transfer`, `quit`; `null` before the first.
+    /// The last step of the last check: `connect`, `banner`, `auth`, `tls`, `certificate`, `user`, `password`, `pbsz`, `prot`,
+    /// `pasv`, `pasv_connect`, `pasv_transfer`, `epsv`, `epsv_connect`, `epsv_transfer`, `quit`; `null` before the first.
     pub step: Option<String>,
     /// Why the last check failed, in the server's own words if it said any; `null`: it was good.
     pub error: Option<String>,

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::model::{
-    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind, Kernel,
-    Limits, Log, LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer, UnexpectedData,
+    Admin, Advertise, Bounce, ClientMatch, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind,
+    HealthCheckTls, Kernel, Limits, Log, LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer,
+    UnexpectedData,
 };
 use super::problem::{Wrong, quoted};
 use super::section::Section;
@@ -151,6 +152,9 @@ fn health_check(mut s: Section<'_, '_>) -> HealthCheck {
         user: s.or("user", "anonymous".to_owned(), value::argument),
         password_file: s.optional("password_file", value::path),
         path: s.or("path", "/".to_owned(), value::argument),
+        tls: s.optional("tls", health_check_tls),
+        verify: s.or("verify", true, |n| value::choice(n, "answer", &[("true", true), ("false", false)])),
+        ca_file: s.optional("ca_file", value::path),
     };
     s.finish();
     check
@@ -273,6 +277,11 @@ fn health_check_kind(node: &Node) -> Read<HealthCheckKind> {
     use HealthCheckKind::{Banner, Login, None, Tcp, Transfer};
     let words = [("none", None), ("tcp", Tcp), ("banner", Banner), ("login", Login), ("transfer", Transfer)];
     value::choice(node, "kind of health check", &words)
+}
+
+fn health_check_tls(node: &Node) -> Read<HealthCheckTls> {
+    use HealthCheckTls::{Explicit, Implicit, None};
+    value::choice(node, "way to begin TLS", &[("none", None), ("explicit", Explicit), ("implicit", Implicit)])
 }
 
 fn log_level(node: &Node) -> Read<LogLevel> {

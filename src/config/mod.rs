@@ -18,8 +18,8 @@ mod value;
 #[cfg(test)]
 pub(crate) use model::{Admin, Bounce, ClientMatch, Kernel, Limits, Metrics, SorryServer};
 pub use model::{
-    Advertise, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind, Log, LogFormat, LogLevel, NoServers,
-    OnFailure, RealServer, UnexpectedData,
+    Advertise, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind, HealthCheckTls, Log, LogFormat, LogLevel,
+    NoServers, OnFailure, RealServer, UnexpectedData,
 };
 pub use problem::{Problem, ProblemSeverity, Problems};
 pub(crate) use value::unfit;

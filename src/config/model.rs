@@ -115,6 +115,14 @@ impl Cluster {
     pub fn servers(&self, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
         self.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())
     }
+
+    /// How the health checks of `server`, one of this cluster, begin TLS: as the file says, else at once if 990 is the
+    /// server's port, or the one that its clients come to.
+    #[must_use]
+    pub fn tls_to(&self, server: &RealServer) -> HealthCheckTls {
+        let implicit = [server.port, self.ports.first().copied()].contains(&Some(IMPLICIT_TLS));
+        self.health_check.tls.unwrap_or(if implicit { HealthCheckTls::Implicit } else { HealthCheckTls::None })
+    }
 }
 
 impl RealServer {
@@ -227,6 +235,23 @@ pub struct HealthCheck {
     pub password_file: Option<PathBuf>,
     /// The path that a transfer asks for: LIST if it ends in `/`, else RETR.
     pub path: String,
+    /// Whether and how TLS begins; `None`: as the port says, see [`Cluster::tls_to`].
+    pub tls: Option<HealthCheckTls>,
+    /// Whether the server's certificate must be valid: now, and signed by an authority.
+    pub verify: bool,
+    /// The absolute path of a PEM file of authorities, or of the server's own certificate; `None`: the system's authorities.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How a health check begins TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthCheckTls {
+    /// Not at all.
+    None,
+    /// With AUTH TLS, after the greeting (RFC 4217).
+    Explicit,
+    /// At once, before the greeting.
+    Implicit,
 }
 
 /// How far a probe goes; each kind does what the ones before it do.
@@ -295,6 +320,9 @@ pub struct Metrics {
     /// Address and port of the HTTP endpoint.
     pub listen: SocketAddr,
 }
+
+/// The control port where TLS begins at once.
+pub const IMPLICIT_TLS: u16 = 990;
 
 /// Where the admin socket is if the file does not say.
 pub const DEFAULT_SOCKET: &str = "/run/ftpdirector/admin.sock";

@@ -46,6 +46,9 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
             user: "anonymous".into(),
             password_file: None,
             path: "/".into(),
+            tls: None,
+            verify: true,
+            ca_file: None,
         },
         real_servers: (1..=3).map(server).collect(),
     };

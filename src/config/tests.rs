@@ -48,6 +48,9 @@ clusters:
       user: anonymous
       password_file: null
       path: /
+      tls: null
+      verify: true
+      ca_file: null
     real_servers:
       - name: 10.0.0.11
         address: 10.0.0.11
@@ -94,6 +97,31 @@ fn what_is_left_out_is_at_its_default() {
 #[test]
 fn empty_sections_are_at_their_defaults() {
     assert_eq!(config(SMALL), config(&format!("{SMALL}limits:\nkernel: {{}}\nlog: ~\n")));
+}
+
+/// 990 needs no word about health checks, wherever the probes go.
+#[test]
+fn health_checks_begin_tls_as_their_port_says() {
+    use HealthCheckTls::{Explicit, Implicit, None};
+    for (keys, port, expected) in [
+        ("", "21", None),
+        ("ports: [990],", "null", Implicit),
+        ("ports: [990, 21],", "null", Implicit),
+        ("ports: [21, 990],", "null", None),
+        ("ports: [990],", "2121", Implicit),
+        ("ports: [2121],", "990", Implicit),
+        ("ports: [2121], health_check: {tls: explicit},", "21", Explicit),
+        ("ports: [2121], health_check: {tls: implicit},", "21", Implicit),
+        ("ports: [990], health_check: {tls: implicit, verify: false},", "2121", Implicit),
+    ] {
+        let server = format!("{{address: 10.0.0.11, port: {port}, passive_ports: 31000-31999}}");
+        let text =
+            format!("clusters: [{{name: lab, vips: [192.0.2.10], forwarding: nat, {keys} real_servers: [{server}]}}]");
+        let parsed = parse(&text, "test.yaml").unwrap_or_else(|problems| panic!("{problems}"));
+        let cluster = &parsed.config.clusters[0];
+        assert_eq!(cluster.tls_to(&cluster.real_servers[0]), expected, "{keys} port: {port}");
+        assert!(parsed.warnings.is_empty(), "{keys}: {:?}", parsed.warnings);
+    }
 }
 
 #[test]

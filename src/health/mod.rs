@@ -16,13 +16,15 @@
     )
 )]
 
+mod certificate;
 mod pace;
 mod probe;
 mod reply;
 mod report;
 mod rise_fall;
 
+pub use certificate::{Certificate, date};
 pub use pace::Pace;
-pub use probe::{IpVersion, Probe, ProbeAction, ProbeEvent, Script};
+pub use probe::{IpVersion, PeerCertificate, Probe, ProbeAction, ProbeEvent, Script};
 pub use report::{Failure, ProbeOutcome, ProbeReport, Step};
 pub use rise_fall::{HealthState, RiseFall, Transition};

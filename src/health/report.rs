@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::time::Time;
+
 /// A part of a probe: the one that took so long, or the one that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
@@ -9,10 +11,20 @@ pub enum Step {
     Connect,
     /// The greeting, a 220.
     Banner,
+    /// AUTH TLS and its 234.
+    Auth,
+    /// The handshake of TLS on the control connection.
+    Tls,
+    /// The server's certificate, looked at when the handshake is over.
+    Certificate,
     /// USER and its reply.
     User,
     /// PASS, and the file that the password stands in.
     Password,
+    /// PBSZ, which TLS needs before PROT (RFC 4217 §9).
+    Pbsz,
+    /// PROT P: data connections under TLS.
+    Prot,
     /// PASV and its 227.
     Pasv,
     /// The data connection to the port of the 227 opens.
@@ -36,8 +48,13 @@ impl Step {
         match self {
             Self::Connect => "connect",
             Self::Banner => "banner",
+            Self::Auth => "auth",
+            Self::Tls => "tls",
+            Self::Certificate => "certificate",
             Self::User => "user",
             Self::Password => "password",
+            Self::Pbsz => "pbsz",
+            Self::Prot => "prot",
             Self::Pasv => "pasv",
             Self::PasvConnect => "pasv_connect",
             Self::PasvTransfer => "pasv_transfer",
@@ -56,7 +73,7 @@ pub enum ProbeOutcome {
     Good,
     /// The server failed a step.
     Bad,
-    /// Nothing: the trouble is ours (no descriptors left, no password file).
+    /// Nothing: the trouble is ours (no descriptors left, no password file, no authorities).
     Unsure,
 }
 
@@ -78,13 +95,16 @@ pub struct ProbeReport {
     pub steps: Vec<(Step, Duration)>,
     /// Why the outcome is not good.
     pub failure: Option<Failure>,
+    /// When the certificate that the server showed ends, since the epoch.
+    pub certificate_ends: Option<Time>,
 }
 
 impl ProbeReport {
     /// A probe that could not be made, for a reason that is not the server's.
     #[must_use]
     pub fn unsure(step: Step, error: String) -> Self {
-        Self { outcome: ProbeOutcome::Unsure, steps: Vec::new(), failure: Some(Failure { step, error }) }
+        let failure = Some(Failure { step, error });
+        Self { outcome: ProbeOutcome::Unsure, steps: Vec::new(), failure, certificate_ends: None }
     }
 
     /// The last step that was begun.

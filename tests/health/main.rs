@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers")]
 
+mod certificates;
+mod secure;
+mod secure_server;
 mod server;
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ftpdirector::facade::config::{self, Config};
@@ -29,17 +33,23 @@ fn poll<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 /// A cluster `lab` of these servers, named s0, s1, …
 fn config(check: &str, servers: &[&Server]) -> Config {
+    let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
+    config_at(check, &addresses)
+}
+
+/// The same for servers at these addresses.
+fn config_at(check: &str, servers: &[SocketAddr]) -> Config {
     let mut text = format!(
         "clusters:\n  - name: lab\n    vips: [192.0.2.10]\n    forwarding: nat\n    health_check: {{{check}}}\n    real_servers:\n"
     );
     for (number, server) in servers.iter().enumerate() {
-        let port = server.address.port();
+        let port = server.port();
         writeln!(text, "      - {{name: s{number}, address: 10.0.0.{}, port: {port}}}", number + 1).unwrap();
     }
     let mut config = config::parse(&text, "test.yaml").unwrap_or_else(|problems| panic!("{problems}")).config;
     // The file takes no loopback or IPv6 address.
     for (known, server) in config.clusters[0].real_servers.iter_mut().zip(servers) {
-        known.address = server.address.ip();
+        known.address = server.ip();
     }
     config
 }

@@ -46,6 +46,10 @@ require_ssl_reuse=NO
 rsa_cert_file={certificate}
 """
 
+# … or not, which is vsftpd's default, and ProFTPD's without the option. Of two lines vsftpd follows the later one.
+VSFTPD_RESUME = "require_ssl_reuse=YES\n"
+PROFTPD_RESUME_OR_NOT = "TLSOptions NoSessionReuseRequired\n"
+
 PROFTPD = """\
 ModulePath /usr/lib/proftpd
 LoadModule mod_xfer.c
@@ -85,7 +89,6 @@ LoadModule mod_tls.c
 TLSEngine on
 TLSECCertificateFile {certificate}
 TLSECCertificateKeyFile {certificate}
-TLSOptions NoSessionReuseRequired
 TLSLog {files}/log
 """
 
@@ -96,6 +99,7 @@ def vsftpd(server):
     text = VSFTPD.format(name=server.name, root=server.root, low=low, high=high)
     if server.certificate:
         text += VSFTPD_TLS.format(certificate=server.certificate)
+        text += VSFTPD_RESUME if server.must_resume else ""
     if server.active_port != 20:
         text += f"ftp_data_port={server.active_port}\n"
     if not server.advertise:
@@ -109,6 +113,8 @@ def proftpd(server):
     """Its banner, its port range and its active port (control port − 1) are like vsftpd's; tries every port of its range."""
     low, high = server.passive_ports
     more = PROFTPD_TLS.format(certificate=server.certificate, files=server.files) if server.certificate else ""
+    if server.certificate and not server.must_resume:
+        more += PROFTPD_RESUME_OR_NOT
     if server.advertise:
         more += f"MasqueradeAddress {server.advertise}\n"
     text = PROFTPD.format(name=server.name, address=server.address, root=server.root, files=server.files, low=low, high=high, more=more)

@@ -41,6 +41,8 @@ class RealServer(Host):
         self.port = int(extra.split("listen_port=")[1].split()[0]) if "listen_port=" in extra else 21
         # Its TLS certificate, the address that it names in a 227 instead of its own, the port of its active connections.
         self.certificate = self.advertise = None
+        # Under TLS a data connection must resume the session of the control connection.
+        self.must_resume = False
         self.active_port = 20
         self.process = None
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::config::file::Origin;
-use crate::config::model::Cluster;
+use crate::config::model::{Cluster, IMPLICIT_TLS};
 use crate::config::problem::{Collector, ProblemSeverity, Wrong};
 use crate::config::tree::{Node, NodeKind};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
 /// The port of implicit TLS.
-pub const TLS: u16 = 990;
+pub const TLS: u16 = IMPLICIT_TLS;
 
 /// Finds the places of problems, and tells which values could be read.
 pub struct Checker<'r, 't> {

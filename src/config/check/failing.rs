@@ -1,56 +1,11 @@
-//! What a cluster does when its servers fail.
+//! What a cluster does when all of its servers fail.
 
-use super::checker::{One, TLS, family};
-use crate::config::model::{Cluster, HealthCheckKind, RealServer};
+use super::checker::{One, family};
+use crate::config::model::{Cluster, HealthCheckKind};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
-/// One cluster's health checks and sorry server.
-pub(super) fn within(one: &One<'_, '_, '_>) {
-    implicit_tls(one);
-    login(one);
-    sorry_server(one);
-}
-
-/// A password that nobody asks for, and a login that has none.
-fn login(one: &One<'_, '_, '_>) {
-    let check = &one.cluster.health_check;
-    if !one.sound("health_check") {
-        return;
-    }
-    let logs_in = matches!(check.kind, HealthCheckKind::Login | HealthCheckKind::Transfer);
-    if check.password_file.is_some() && !logs_in {
-        let cure = "`kind: login` or `kind: transfer`; or remove it";
-        one.warning(&one.path("health_check.password_file"), "this kind of health check does not log in", cure);
-    }
-    let anonymous = ["anonymous", "ftp"].contains(&check.user.as_str());
-    if logs_in && !anonymous && check.password_file.is_none() {
-        let what = format!("{} logs in without a password_file: the password sent is `ftpdirector@`", check.user);
-        one.warning(&one.path("health_check.user"), what, "`password_file`, a file that the user ftpdirector can read");
-    }
-}
-
-/// The first control port is probed, and on 990 the server is silent until the client begins TLS.
-fn implicit_tls(one: &One<'_, '_, '_>) {
-    let Cluster { ports, health_check, real_servers, .. } = one.cluster;
-    let reads = !matches!(health_check.kind, HealthCheckKind::None | HealthCheckKind::Tcp);
-    let probed = |server: &RealServer| server.port.or(ports.first().copied()) == Some(TLS);
-    if let Some(server) = real_servers.iter().find(|server| server.port.is_some() && probed(server))
-        && ports.first() != Some(&TLS)
-        && reads
-        && one.sound("health_check.kind")
-        && one.servers_sound("port")
-    {
-        let what = format!("{} is probed at its port 990: a health check cannot read TLS", server.name);
-        one.error(&one.path("health_check.kind"), what, "tcp or none");
-    }
-    if ports.first() == Some(&TLS) && reads && one.sound("health_check.kind") && one.sound("ports") {
-        let what = "the first control port is 990: a health check cannot read TLS";
-        one.error(&one.path("health_check.kind"), what, "tcp or none, or another port before 990");
-    }
-}
-
 /// The sorry server takes the servers' place in their own services.
-fn sorry_server(one: &One<'_, '_, '_>) {
+pub(super) fn within(one: &One<'_, '_, '_>) {
     let Cluster { sorry_server: Some(sorry), vips, real_servers, ports, .. } = one.cluster else { return };
     let path = one.path("sorry_server");
     if one.cluster.health_check.kind == HealthCheckKind::None && one.sound("health_check") {

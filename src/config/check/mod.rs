@@ -4,6 +4,7 @@ mod active;
 mod checker;
 mod clients;
 mod failing;
+mod health_check;
 mod idle;
 mod limits;
 mod ranges;
@@ -33,6 +34,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         one.servers();
         one.combinations();
         failing::within(&one);
+        health_check::within(&one);
         idle::within(&one, &config.kernel);
     }
     limits::check(&config.limits, checker);

@@ -3,7 +3,10 @@
 //!
 //! What they found stands in a [`HealthView`]; [`DaemonCommand::Down`] says that there is something new in it.
 
+mod links;
 mod prober;
+mod tls;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{BuildHasher, RandomState};
@@ -18,9 +21,10 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::config::{Config, HealthCheck, HealthCheckKind};
+use crate::config::{Config, HealthCheckKind};
 use crate::daemon::command::DaemonCommand;
-use crate::daemon::health::prober::probe;
+use crate::daemon::health::prober::Probed;
+use crate::daemon::health::trust::SystemAuthorities;
 use crate::health::{HealthState, Pace, ProbeOutcome, ProbeReport, RiseFall, Step, Transition};
 use crate::lvs::PortRange;
 use crate::plan::availability::ServerName;
@@ -45,6 +49,10 @@ pub struct ServerHealth {
     pub last_error: Option<String>,
     /// How long the steps of the last probe took, seconds.
     pub steps: Vec<(Step, f64)>,
+    /// When the certificate that the server showed last ends, seconds since the epoch; `None`: it has shown none.
+    pub certificate_ends: Option<f64>,
+    /// Whether a file of the check could not be read at the last probe: the server is only greeted then.
+    pub file_unreadable: bool,
 }
 
 /// What is known of every server that is probed.
@@ -78,7 +86,7 @@ impl HealthView {
     }
 
     /// Takes a report into account. `None`: the task has been replaced.
-    fn probed(&self, target: &Target, task: u64, report: &ProbeReport) -> Option<Transition> {
+    fn probed(&self, target: &Target, task: u64, report: &ProbeReport, unreadable: bool) -> Option<Transition> {
         let mut entries = self.lock();
         let entry = entries.get_mut(&target.server).filter(|entry| entry.task == task)?;
         let change = entry.tally.probed(report.outcome, now());
@@ -86,6 +94,9 @@ impl HealthView {
         (health.state, health.since) = (entry.tally.standing(), seconds(entry.tally.since()));
         health.last_step = report.last_step();
         health.last_error = report.failure.as_ref().map(|failure| failure.error.clone());
+        health.file_unreadable = unreadable;
+        // A server that is down still has its certificate.
+        health.certificate_ends = report.certificate_ends.map(seconds).or(health.certificate_ends);
         health.steps = report.steps.iter().map(|(step, took)| (*step, took.as_secs_f64())).collect();
         Some(change)
     }
@@ -95,10 +106,7 @@ impl HealthView {
 #[derive(Clone, Debug, PartialEq)]
 struct Target {
     server: ServerName,
-    address: SocketAddr,
-    check: HealthCheck,
-    /// The passive range that the server has declared.
-    passive_ports: Option<PortRange>,
+    probed: Probed,
 }
 
 /// The health checks of a configuration.
@@ -107,6 +115,7 @@ pub struct Health {
     tasks: BTreeMap<ServerName, (Target, AbortHandle)>,
     commands: mpsc::Sender<DaemonCommand>,
     runtime: Handle,
+    system: SystemAuthorities,
     /// The thread ends when this is dropped.
     _stop: oneshot::Sender<()>,
     started: u64,
@@ -132,6 +141,7 @@ impl Health {
             tasks: BTreeMap::new(),
             commands,
             runtime: handle,
+            system: SystemAuthorities::default(),
             _stop: stop,
             started: 0,
         })
@@ -162,7 +172,7 @@ impl Health {
         });
         self.view
             .lock()
-            .retain(|name, entry| wanted.get(name).is_some_and(|target| target.address == entry.health.address));
+            .retain(|name, entry| wanted.get(name).is_some_and(|target| target.probed.address == entry.health.address));
         for (name, target) in wanted {
             if !self.tasks.contains_key(&name) {
                 let suspect = suspects.contains(&name);
@@ -175,12 +185,14 @@ impl Health {
     fn watch(&mut self, target: Target, suspect: bool) -> AbortHandle {
         self.started += 1;
         let task = self.started;
-        let (rise, fall, now) = (target.check.rise, target.check.fall, now());
+        let (rise, fall, now) = (target.probed.check.rise, target.probed.check.fall, now());
         let mut entries = self.view.lock();
         match entries.entry(target.server.clone()) {
             btree_map::Entry::Occupied(mut entry) => {
                 let entry = entry.get_mut();
                 (entry.tally, entry.task) = (entry.tally.with(rise, fall), task);
+                entry.health.certificate_ends =
+                    entry.health.certificate_ends.filter(|_| target.probed.sees_certificate());
             }
             btree_map::Entry::Vacant(place) => {
                 let tally = if suspect { RiseFall::suspect(rise, fall, now) } else { RiseFall::new(rise, fall, now) };
@@ -189,8 +201,8 @@ impl Health {
             }
         }
         drop(entries);
-        let pace = Pace::new(target.check.interval, RandomState::new().hash_one(&target.server));
-        self.runtime.spawn(watch(target, task, pace, self.view.clone(), self.commands.clone())).abort_handle()
+        let watch = Watch { target, task, view: self.view.clone(), commands: self.commands.clone() };
+        self.runtime.spawn(watch.run(self.system.clone())).abort_handle()
     }
 }
 
@@ -211,8 +223,9 @@ fn targets(config: &Config) -> BTreeMap<ServerName, Target> {
             let name = (cluster.name.clone(), server.name.clone());
             let address = SocketAddr::new(server.address, server.port.unwrap_or(first));
             let passive_ports = Some(server.passive_ports).filter(|range| *range != PortRange::UNPRIVILEGED);
-            let check = cluster.health_check.clone();
-            targets.insert(name.clone(), Target { server: name, address, check, passive_ports });
+            let (check, tls) = (cluster.health_check.clone(), cluster.tls_to(server));
+            let probed = Probed { address, check, tls, passive_ports };
+            targets.insert(name.clone(), Target { server: name, probed });
         }
     }
     targets
@@ -223,49 +236,72 @@ fn unknown(target: &Target, now: Time) -> ServerHealth {
     ServerHealth {
         cluster,
         server,
-        address: target.address,
+        address: target.probed.address,
         state: HealthState::Unknown,
         since: seconds(now),
         last_step: None,
         last_error: None,
         steps: Vec::new(),
+        certificate_ends: None,
+        file_unreadable: false,
     }
 }
 
-/// Probes one server until it is aborted, or replaced.
-async fn watch(target: Target, task: u64, mut pace: Pace, view: HealthView, commands: mpsc::Sender<DaemonCommand>) {
-    let mut last_error = None;
-    sleep(pace.first()).await;
-    loop {
-        let next = Instant::now() + pace.pause();
-        let report = probe(target.address, &target.check, target.passive_ports).await;
-        let Some(change) = view.probed(&target, task, &report) else { return };
-        say(&target, &report, change, last_error.as_deref());
-        last_error = report.failure.map(|failure| failure.error);
-        if matches!(change, Transition::Up | Transition::Down) {
-            let down = change == Transition::Down;
-            // A daemon that ends no longer listens.
-            let _ = commands.send(DaemonCommand::Down { server: target.server.clone(), down }).await;
+/// What probes one server until it is aborted, or replaced.
+struct Watch {
+    target: Target,
+    task: u64,
+    view: HealthView,
+    commands: mpsc::Sender<DaemonCommand>,
+}
+
+impl Watch {
+    async fn run(self, system: SystemAuthorities) {
+        let Self { target, task, view, commands } = self;
+        let mut pace = Pace::new(target.probed.check.interval, RandomState::new().hash_one(&target.server));
+        let (mut last_error, mut last_unreadable) = (None, None);
+        sleep(pace.first()).await;
+        loop {
+            let next = Instant::now() + pace.pause();
+            let (report, unreadable) = target.probed.probe(&system).await;
+            let Some(change) = view.probed(&target, task, &report, unreadable.is_some()) else { return };
+            if let Some(error) = unreadable.as_deref().filter(|error| last_unreadable.as_deref() != Some(*error)) {
+                let (cluster, server) = (&target.server.0, &target.server.1);
+                warn!(
+                    cluster,
+                    server, error, "a file of the health check cannot be read: the server is greeted, and no more"
+                );
+            }
+            let told =
+                unreadable.is_some() || last_error == report.failure.as_ref().map(|failure| failure.error.clone());
+            say(&target, &report, change, told);
+            (last_error, last_unreadable) = (report.failure.map(|failure| failure.error), unreadable);
+            if matches!(change, Transition::Up | Transition::Down) {
+                let down = change == Transition::Down;
+                // A daemon that ends no longer listens.
+                let _ = commands.send(DaemonCommand::Down { server: target.server.clone(), down }).await;
+            }
+            sleep_until(next.max(Instant::now() + LEAST)).await;
         }
-        sleep_until(next.max(Instant::now() + LEAST)).await;
     }
 }
 
 /// The least pause after a probe that took longer than the interval.
 const LEAST: Duration = Duration::from_millis(10);
 
-fn say(target: &Target, report: &ProbeReport, change: Transition, last_error: Option<&str>) {
-    let ((cluster, server), address) = (&target.server, target.address);
+/// `told`: the log has the error already.
+fn say(target: &Target, report: &ProbeReport, change: Transition, told: bool) {
+    let ((cluster, server), address) = (&target.server, target.probed.address);
     let step = report.last_step().map_or("none", Step::name);
     let error = report.failure.as_ref().map_or("", |failure| failure.error.as_str());
     match (change, report.outcome) {
         (Transition::Up, _) => info!(cluster, server, %address, "server up"),
         (Transition::Down, _) => {
-            let fall = target.check.fall;
+            let fall = target.probed.check.fall;
             warn!(cluster, server, %address, step, error, "server down: {fall} health checks failed in a row; live sessions go on, new ones go to other servers");
         }
         (Transition::Faltered, _) => info!(cluster, server, %address, step, error, "a health check failed"),
-        (Transition::None, ProbeOutcome::Unsure) if last_error != Some(error) => {
+        (Transition::None, ProbeOutcome::Unsure) if !told => {
             warn!(cluster, server, %address, step, error, "a health check was not possible: the cause is on this machine");
         }
         (Transition::None, ProbeOutcome::Good) => debug!(cluster, server, %address, "a health check succeeded"),

@@ -1,167 +1,108 @@
 //! Gives a [`Probe`] its connections and its clock.
 
-use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::config::{HealthCheck, HealthCheckKind};
-use crate::health::{IpVersion, Probe, ProbeAction, ProbeEvent, ProbeOutcome, ProbeReport, Script, Step};
+use super::links::Links;
+use super::tls::Tls;
+use super::trust::{SystemAuthorities, read};
+use crate::config::{HealthCheck, HealthCheckKind, HealthCheckTls};
+use crate::health::{IpVersion, Probe, ProbeEvent, ProbeOutcome, ProbeReport, Script, Step};
 use crate::lvs::{PortRange, is_ipv6};
 
 /// The longest password file that is read, in bytes.
 const PASSWORD_FILE: u64 = 64 * 1024;
 
-/// Probes the server at `address`, its own, once; `range` is the one that it has declared. Takes as long as `check.timeout`
-/// says at most.
-pub async fn probe(address: SocketAddr, check: &HealthCheck, range: Option<PortRange>) -> ProbeReport {
-    let timeout = check.timeout;
-    match password(check).await {
-        Ok(password) => talk(address, script(address, check, password.as_deref()).within(range), timeout).await,
-        Err(error) => {
-            // Nothing is known of its logins then. A server that does not even greet is down all the same.
-            let greeting = HealthCheck { kind: HealthCheckKind::Banner, ..check.clone() };
-            let report = talk(address, script(address, &greeting, None), timeout).await;
-            if report.outcome == ProbeOutcome::Good { ProbeReport::unsure(Step::Password, error) } else { report }
-        }
-    }
+/// A server that is probed, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probed {
+    /// Its own address and control port.
+    pub address: SocketAddr,
+    /// How far a probe goes, and how long it may take.
+    pub check: HealthCheck,
+    /// How TLS begins: what `check.tls` says, or the port does.
+    pub tls: HealthCheckTls,
+    /// The passive range that it has declared.
+    pub passive_ports: Option<PortRange>,
 }
 
-fn script(address: SocketAddr, check: &HealthCheck, password: Option<&[u8]>) -> Script {
-    let family = if is_ipv6(address.ip()) { IpVersion::V6 } else { IpVersion::V4 };
-    Script::new(check.clone(), password, family)
-}
-
-async fn talk(address: SocketAddr, script: Script, timeout: Duration) -> ProbeReport {
-    let began = Instant::now();
-    let mut probe = Probe::new(script);
-    let mut links = Links { host: address.ip(), control: Peer::opening(address), data: Peer::None };
-    let (mut control, mut data) = ([0; 4096], [0; 16384]);
-    loop {
-        while let Some(action) = probe.action() {
-            links.carry_out(action).await;
-        }
-        if let Some(report) = probe.report() {
-            return report.clone();
-        }
-        let event = tokio::select! {
-            happened = links.control.next(&mut control) => control_event(happened, &control),
-            happened = links.data.next(&mut data) => data_event(happened),
-            () = sleep_until(began + timeout) => ProbeEvent::TimedOut,
-        };
-        probe.handle(event, began.elapsed());
-    }
-}
-
-/// Reads the password file, each time: a new password needs no reload.
-async fn password(check: &HealthCheck) -> Result<Option<Vec<u8>>, String> {
-    let logs_in = matches!(check.kind, HealthCheckKind::Login | HealthCheckKind::Transfer);
-    let Some(path) = check.password_file.clone().filter(|_| logs_in) else { return Ok(None) };
-    let shown = path.display().to_string();
-    let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(io::Error::other);
-    read.and_then(|read| read).map(Some).map_err(|error| format!("password_file {shown}: {error}"))
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(std::fs::File::open(path)?, PASSWORD_FILE), &mut content)?;
-    Ok(content)
-}
-
-/// The probe's two connections.
-struct Links {
-    host: IpAddr,
-    control: Peer,
-    data: Peer,
-}
-
-impl Links {
-    async fn carry_out(&mut self, action: ProbeAction) {
-        match action {
-            ProbeAction::Send(line) => {
-                if let Peer::Open(stream) = &mut self.control {
-                    // A short line always has room. Where it cannot be written, reading says why, or what the server
-                    // said before it closed.
-                    let _ = stream.write_all(&line).await;
-                }
+impl Probed {
+    /// Probes the server once. Takes as long as `check.timeout` says at most, and what reading the files of the check takes.
+    ///
+    /// The second value says which file of the check cannot be read, and why. Nothing is known of what it is needed for then.
+    /// A server that does not even greet is down all the same.
+    pub async fn probe(&self, system: &SystemAuthorities) -> (ProbeReport, Option<String>) {
+        let (password, tls) = (self.password().await, self.connector(&self.check, system).await);
+        let (step, error) = match (password, tls) {
+            (Ok(password), Ok(tls)) => {
+                let script = self.script(&self.check, password.as_deref());
+                return (self.talk(script, tls).await, None);
             }
-            ProbeAction::ConnectData(port) => self.data = Peer::opening(SocketAddr::new(self.host, port)),
-            ProbeAction::CloseData => self.data = Peer::None,
+            (Err(error), _) => (Step::Password, error),
+            (_, Err(error)) => (Step::Certificate, error),
+        };
+        let greeting =
+            HealthCheck { kind: HealthCheckKind::Banner, verify: false, ca_file: None, ..self.check.clone() };
+        let report = match self.connector(&greeting, system).await {
+            Ok(tls) => self.talk(self.script(&greeting, None), tls).await,
+            Err(error) => return (ProbeReport::unsure(Step::Tls, error), None),
+        };
+        if report.outcome != ProbeOutcome::Good {
+            return (report, Some(error));
+        }
+        let unsure = ProbeReport::unsure(step, error.clone());
+        (ProbeReport { certificate_ends: report.certificate_ends, ..unsure }, Some(error))
+    }
+
+    /// Whether the check sees a certificate at all.
+    pub fn sees_certificate(&self) -> bool {
+        self.tls != HealthCheckTls::None && self.check.kind != HealthCheckKind::Tcp
+    }
+
+    fn script(&self, check: &HealthCheck, password: Option<&[u8]>) -> Script {
+        let family = if is_ipv6(self.address.ip()) { IpVersion::V6 } else { IpVersion::V4 };
+        Script::new(check.clone(), password, family).within(self.passive_ports).over(self.tls)
+    }
+
+    async fn connector(&self, check: &HealthCheck, system: &SystemAuthorities) -> Result<Option<Tls>, String> {
+        if !self.sees_certificate() {
+            return Ok(None);
+        }
+        Tls::new(self.address.ip(), check, system).await.map(Some)
+    }
+
+    async fn talk(&self, script: Script, tls: Option<Tls>) -> ProbeReport {
+        let began = Instant::now();
+        let end = began + self.check.timeout;
+        let mut probe = Probe::new(script);
+        let mut links = Links::open(self.address, tls);
+        let (mut control, mut data) = ([0; 4096], [0; 16384]);
+        loop {
+            while let Some(action) = probe.action() {
+                // What takes longer is noticed below.
+                let _ = timeout_at(end, links.carry_out(action)).await;
+            }
+            if let Some(report) = probe.report() {
+                return report.clone();
+            }
+            let event = tokio::select! {
+                happened = links.control.next(&mut control) => links.control_event(happened, &control),
+                happened = links.data.next(&mut data) => links.data_event(happened),
+                () = sleep_until(end) => ProbeEvent::TimedOut,
+            };
+            probe.handle(event, began.elapsed());
         }
     }
-}
 
-/// The control or the data connection of a probe.
-enum Peer {
-    None,
-    Opening(std::pin::Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
-    Open(TcpStream),
-}
-
-/// What happened on a connection.
-enum Happened {
-    Opened,
-    Read(usize),
-    Closed,
-    Failed(io::Error),
-}
-
-impl Peer {
-    fn opening(to: SocketAddr) -> Self {
-        Self::Opening(Box::pin(TcpStream::connect(to)))
+    /// Reads the password file, each time: a new password needs no reload.
+    async fn password(&self) -> Result<Option<Vec<u8>>, String> {
+        let logs_in = matches!(self.check.kind, HealthCheckKind::Login | HealthCheckKind::Transfer);
+        let Some(path) = self.check.password_file.clone().filter(|_| logs_in) else { return Ok(None) };
+        let shown = path.display().to_string();
+        let read = spawn_blocking(move || read(&path, PASSWORD_FILE)).await.map_err(io::Error::other);
+        read.and_then(|read| read).map(Some).map_err(|error| format!("password_file {shown}: {error}"))
     }
-
-    /// May be dropped and called again: nothing is lost.
-    async fn next(&mut self, buffer: &mut [u8]) -> Happened {
-        let happened = match self {
-            Self::None => pending().await,
-            Self::Opening(connect) => match connect.await {
-                Ok(stream) => {
-                    *self = Self::Open(stream);
-                    return Happened::Opened;
-                }
-                Err(error) => Happened::Failed(error),
-            },
-            Self::Open(stream) => match stream.read(buffer).await {
-                Ok(0) => Happened::Closed,
-                Ok(length) => return Happened::Read(length),
-                Err(error) => Happened::Failed(error),
-            },
-        };
-        *self = Self::None;
-        happened
-    }
-}
-
-fn control_event(happened: Happened, buffer: &[u8]) -> ProbeEvent<'_> {
-    match happened {
-        Happened::Opened => ProbeEvent::Connected,
-        Happened::Read(length) => ProbeEvent::Received(buffer.get(..length).unwrap_or_default()),
-        Happened::Closed => ProbeEvent::Closed,
-        Happened::Failed(error) if is_ours(&error) => ProbeEvent::OurTrouble(error.to_string()),
-        Happened::Failed(error) => ProbeEvent::Broken(error.to_string()),
-    }
-}
-
-fn data_event<'a>(happened: Happened) -> ProbeEvent<'a> {
-    match happened {
-        Happened::Opened => ProbeEvent::DataConnected,
-        Happened::Read(length) => ProbeEvent::DataReceived(length),
-        Happened::Closed => ProbeEvent::DataClosed,
-        Happened::Failed(error) if is_ours(&error) => ProbeEvent::OurTrouble(error.to_string()),
-        Happened::Failed(error) => ProbeEvent::DataBroken(error.to_string()),
-    }
-}
-
-/// Whether an error says something of this machine and nothing of the server.
-fn is_ours(error: &io::Error) -> bool {
-    // EPERM: a rule of our own output chain.
-    const OURS: [i32; 7] =
-        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPERM];
-    error.raw_os_error().is_some_and(|number| OURS.contains(&number))
 }

@@ -72,6 +72,10 @@ metrics! {
         "The weight in the control services: the configured one, or 0 (drained, or down).";
     HEALTH_CHECK_SECONDS = "ftpdirector_health_check_seconds" ["cluster", "server", "step"]
         "Duration of each step of the last health check; a failed step is the last one.";
+    CERTIFICATE_EXPIRY = "ftpdirector_server_certificate_expiry_seconds" ["cluster", "server"]
+        "When the certificate that the server showed to the health checks last ends, seconds since the epoch. Absent without TLS.";
+    FILE_UNREADABLE = "ftpdirector_health_check_file_unreadable" ["cluster", "server"]
+        "1 while health_check.password_file or ca_file cannot be read: the server is greeted, and no more.";
     IPVS_CONNECTIONS = "ftpdirector_ipvs_connections_total" ["cluster", "server", "connection"]
         "Connections that IPVS scheduled.";
     IPVS_BYTES = "ftpdirector_ipvs_bytes_total" ["cluster", "server", "connection", "direction"]

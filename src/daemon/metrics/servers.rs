@@ -45,9 +45,15 @@ impl Servers<'_> {
         let up = metric::SERVER_UP.gauges(registry)?;
         // Of the last probe, as blackbox_exporter does: a histogram per step and server would be thousands of series.
         let seconds = metric::HEALTH_CHECK_SECONDS.seconds(registry)?;
+        let ends = metric::CERTIFICATE_EXPIRY.seconds(registry)?;
+        let unreadable = metric::FILE_UNREADABLE.gauges(registry)?;
         for health in self.health {
             let (cluster, server) = (health.cluster.as_str(), health.server.as_str());
             up.with_label_values(&[cluster, server]).set(i64::from(health.state != HealthState::Down));
+            unreadable.with_label_values(&[cluster, server]).set(i64::from(health.file_unreadable));
+            if let Some(at) = health.certificate_ends {
+                ends.with_label_values(&[cluster, server]).set(at);
+            }
             for (step, took) in &health.steps {
                 seconds.with_label_values(&[cluster, server, step.name()]).set(*took);
             }
@@ -85,6 +91,8 @@ mod tests {
             last_step: Some(Step::Banner),
             last_error: Some("no answer within 3s".into()),
             steps: vec![(Step::Connect, 0.25), (Step::Banner, 2.75)],
+            certificate_ends: Some(1_793_491_200.0),
+            file_unreadable: true,
         };
         let registry = Registry::new();
         Servers { config: &config, availability: &availability, health: &[health] }
@@ -98,6 +106,8 @@ mod tests {
             r#"ftpdirector_server_weight{cluster="lab",server="rs2"} 8"#,
             r#"ftpdirector_server_up{cluster="lab",server="rs1"} 0"#,
             r#"ftpdirector_health_check_seconds{cluster="lab",server="rs1",step="banner"} 2.75"#,
+            r#"ftpdirector_server_certificate_expiry_seconds{cluster="lab",server="rs1"} 1793491200"#,
+            r#"ftpdirector_health_check_file_unreadable{cluster="lab",server="rs1"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }

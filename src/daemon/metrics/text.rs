@@ -278,6 +278,8 @@ mod tests {
             last_step: None,
             last_error: None,
             steps: vec![(Step::Connect, 0.25)],
+            certificate_ends: Some(1.0),
+            file_unreadable: false,
         }];
         let servers = Servers { config: &config, availability: &Availability::default(), health: &health };
         let findings = Some(BTreeMap::from([("fatal", 1)]));

@@ -1,11 +1,25 @@
+mod secure;
+
 use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
+const ENDS: Time = Time::from_millis(1_793_491_200_000);
 
 fn check(kind: HealthCheckKind) -> HealthCheck {
     let interval = Duration::from_secs(5);
-    let (user, path) = ("anonymous".to_owned(), "/".to_owned());
-    HealthCheck { kind, interval, timeout: TIMEOUT, rise: 2, fall: 3, user, password_file: None, path }
+    HealthCheck {
+        kind,
+        interval,
+        timeout: TIMEOUT,
+        rise: 2,
+        fall: 3,
+        user: "anonymous".to_owned(),
+        password_file: None,
+        path: "/".to_owned(),
+        tls: None,
+        verify: true,
+        ca_file: None,
+    }
 }
 
 fn probe(kind: HealthCheckKind) -> Probe {
@@ -13,7 +27,8 @@ fn probe(kind: HealthCheckKind) -> Probe {
 }
 
 /// A table row's language: `C` connected, `D` data connected, `d5` five bytes of data, `E` end of data, `X` closed,
-/// `R` reset, `r` data reset, `T` time is over, `O` our trouble; anything else is received (`\r\n` is appended).
+/// `R` reset, `r` data reset, `T` time is over, `O` our trouble; of TLS: `S` up, `S!` up with a certificate that is not
+/// accepted, `s` up for data with the session, `s!` without; anything else is received (`\r\n` is appended).
 fn feed(probe: &mut Probe, word: &str, elapsed: Duration) {
     let line = format!("{word}\r\n");
     let event = match word {
@@ -26,6 +41,10 @@ fn feed(probe: &mut Probe, word: &str, elapsed: Duration) {
         "r" => ProbeEvent::DataBroken("Connection reset".into()),
         "T" => ProbeEvent::TimedOut,
         "O" => ProbeEvent::OurTrouble("Too many open files".into()),
+        "S" => ProbeEvent::Secured(PeerCertificate { ends: Some(ENDS), flaw: None }),
+        "S!" => ProbeEvent::Secured(PeerCertificate { ends: Some(ENDS), flaw: Some("certificate expired".into()) }),
+        "s" => ProbeEvent::DataSecured { resumed: true },
+        "s!" => ProbeEvent::DataSecured { resumed: false },
         _ => ProbeEvent::Received(line.as_bytes()),
     };
     probe.handle(event, elapsed);
@@ -43,6 +62,8 @@ fn play(mut probe: Probe, words: &[&str]) -> (Vec<String>, Option<ProbeReport>) 
                 ProbeAction::Send(line) => String::from_utf8(line).unwrap().trim_end().to_owned(),
                 ProbeAction::ConnectData(port) => format!("connect {port}"),
                 ProbeAction::CloseData => "close".into(),
+                ProbeAction::Secure => "TLS".into(),
+                ProbeAction::SecureData => "TLS for data".into(),
             });
         }
     }
@@ -155,6 +176,30 @@ fn what_fails_names_its_step_and_the_server_s_words() {
         ),
         (
             Transfer,
+            logged_in(&[PASV, "D", "150 Here", "r", "426 Broken"]),
+            Step::PasvTransfer,
+            "data connection to port 31000: Connection reset; the server said \"426 Broken\"",
+        ),
+        (
+            Transfer,
+            logged_in(&[PASV, "D", "r", "226 Done"]),
+            Step::PasvTransfer,
+            "data connection to port 31000: Connection reset; the server said \"226 Done\"",
+        ),
+        (
+            Transfer,
+            logged_in(&[PASV, "D", "r", "T"]),
+            Step::PasvTransfer,
+            "data connection to port 31000: Connection reset; no final reply within 3s",
+        ),
+        (
+            Transfer,
+            logged_in(&[PASV, "D", "226 Done", "r"]),
+            Step::PasvTransfer,
+            "data connection to port 31000: Connection reset",
+        ),
+        (
+            Transfer,
             logged_in(&[PASV, "D", "150 Here", "d5", "T"]),
             Step::PasvTransfer,
             "5 bytes, and not the end of its data and its final reply, within 3s",
@@ -238,9 +283,9 @@ fn a_port_outside_the_declared_range_fails_its_step() {
     for (first, last, failure) in [
         (31000, 31001, None),
         (1024, 65534, None),
-        (32000, 32999, Some((Step::Pasv, "names port 31000, outside passive_ports 32000-32999"))),
-        (30000, 30999, Some((Step::Pasv, "names port 31000, outside passive_ports 30000-30999"))),
-        (31000, 31000, Some((Step::Epsv, "names port 31001, outside passive_ports 31000: "))),
+        (32000, 32999, Some((Step::Pasv, "passive port 31000 is outside passive_ports 32000-32999"))),
+        (30000, 30999, Some((Step::Pasv, "passive port 31000 is outside passive_ports 30000-30999"))),
+        (31000, 31000, Some((Step::Epsv, "passive port 31001 is outside passive_ports 31000: "))),
     ] {
         let range = PortRange::new(first, last);
         let script = Script::new(check(HealthCheckKind::Transfer), None, IpVersion::V4).within(range);

@@ -56,7 +56,7 @@ impl PassiveVerb {
 /// What is wrong with a port that the server names outside of its declared range. It may well be open from the director.
 pub(super) fn outside(port: u16, range: PortRange) -> String {
     format!(
-        "the server names port {port}, outside passive_ports {range}: clients do not get through to it; \
+        "passive port {port} is outside passive_ports {range}: clients do not get through to it; \
          make the server's range (vsftpd: pasv_min_port, pasv_max_port) and passive_ports agree"
     )
 }
@@ -74,10 +74,23 @@ pub(super) struct Transfer {
     pub cut: bool,
     /// Whether the final reply came.
     pub replied: bool,
+    /// Under TLS: whether its session is that of the control connection; `None`: its handshake is not over.
+    pub resumed: Option<bool>,
 }
 
 impl Transfer {
     pub const fn is_over(self) -> bool {
         self.closed && self.replied
+    }
+
+    /// What a refusal with this code may come of: `; …`, or nothing. 425 is ProFTPD's, 522 vsftpd's.
+    pub const fn explain(self, code: u16) -> &'static str {
+        match (self.resumed, code) {
+            (Some(false), 425 | 522) => {
+                "; the server gave no TLS session that the data connection could resume \
+                 (vsftpd: require_ssl_reuse, ProFTPD: NoSessionReuseRequired)"
+            }
+            _ => "",
+        }
     }
 }

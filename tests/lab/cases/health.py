@@ -1,9 +1,13 @@
 """Servers are checked the way a client uses them: a failed server gets no new sessions, and its live ones go on."""
 
 import ftplib
+import shutil
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
+from certificates import Authority, day
+from daemon import ftpdirector
 from ftpload import MODES, Session, load
 from hosts import poll
 from selection import long
@@ -14,6 +18,9 @@ CHECK = "interval: 500ms, timeout: 3s"
 UP = "ftpdirector_server_up"
 WEIGHT = "ftpdirector_server_weight"
 SECONDS = "ftpdirector_health_check_seconds"
+EXPIRY = "ftpdirector_server_certificate_expiry_seconds"
+UNREADABLE = "ftpdirector_health_check_file_unreadable"
+ENDS = day(2150, 6, 1)
 
 
 def test_nat_a_killed_server_is_taken_out_and_comes_back():
@@ -138,6 +145,69 @@ def test_banner_does_not_see_a_firewalled_passive_range():
         assert weights(net)[deaf.address] == 1
 
 
+def test_tls_names_a_certificate_a_passive_range_and_a_password():
+    """vsftpd and ProFTPD as they come: a data connection must resume the TLS session."""
+    with secure("dr", kinds=("vsftpd", "proftpd", "vsftpd")) as (net, authority, folder):
+        expired, deaf, strict = net.servers
+        passwords, password = folder / "passwords", folder / "password"
+        passwords.write_text("sesame\n")
+        password.write_text("sesame\n")
+        # Anonymous users need one of these passwords.
+        strict.extra += f"no_anon_password=NO\nsecure_email_list_enable=YES\nemail_password_file={passwords}\n"
+        restart(strict)
+        keys = f"kind: transfer, tls: explicit, ca_file: {authority.ca}, password_file: {password}"
+        daemon = net.start_daemon(checked(net, keys)).wait_ready()
+        wait_up(daemon, 3)
+        for server in net.servers:
+            steps = {dict(labels)["step"] for (name, labels) in daemon.metrics() if name == SECONDS and ("server", server.name) in labels}
+            assert steps - {"password"} == TRANSFER_STEPS | SECURE_STEPS, (server.name, steps)
+            assert daemon.metrics().sum(EXPIRY, server=server.name) == ENDS.timestamp(), server.name
+
+        authority.certificate(expired.name, day(2026, 2, 1))
+        restart(expired)
+        firewall(deaf)
+        passwords.write_text("open sesame\n")
+        poll(lambda: daemon.metrics().sum(UP) == 0, what="three servers down")
+        for server, words in (
+            (expired, ["certificate", "certificate expired on 2026-02-01"]),
+            (deaf, ["pasv_connect", "no data connection to port 32"]),
+            (strict, ["password", "530 Login incorrect"]),
+        ):
+            assert any(all(word in line for word in words) for line in warnings(daemon, server)), daemon.log()
+            step, error = words
+            assert f"{server.name}: health check: {step}: " in status(net, daemon), status(net, daemon)
+            assert error in status(net, daemon), status(net, daemon)
+        assert daemon.metrics().sum(EXPIRY, server=expired.name) == day(2026, 2, 1).timestamp()
+        assert "sesame" not in daemon.log(), daemon.log()
+
+
+def test_tls_a_password_file_that_is_gone_is_told():
+    with secure("nat", servers=1) as (net, authority, folder):
+        password = folder / "password"
+        password.write_text("sesame\n")
+        keys = f"kind: login, tls: explicit, ca_file: {authority.ca}, password_file: {password}"
+        daemon = net.start_daemon(checked(net, keys)).wait_ready()
+        wait_up(daemon, 1)
+        assert daemon.metrics().sum(UNREADABLE) == 0
+        password.unlink()
+        poll(lambda: daemon.metrics().sum(UNREADABLE, server="rs1") == 1, what="the metric")
+        assert daemon.metrics().sum(UP) == 1
+        assert any(f"password_file {password}: No such file" in line for line in warnings(daemon, net.servers[0])), daemon.log()
+
+
+def test_tls_port_990_needs_no_word():
+    """The check begins TLS, and the certificate is looked at."""
+    with secure("dr", servers=1, vsftpd="implicit_ssl=YES\nlisten_port=990\n") as (net, authority, _):
+        config = net.config(more=["ports: [990]"])
+        daemon = net.start_daemon(config).wait_ready()
+        # The lab's authority is none of the system's, and a guest may have none at all.
+        poll(lambda: "health check: certificate: " in status(net, daemon), what="a look at the certificate")
+        assert "the system's authorities" in status(net, daemon), status(net, daemon)
+        reload(daemon, net.config(more=["ports: [990]", f"health_check: {{kind: transfer, ca_file: {authority.ca}, {CHECK}}}"]), 1)
+        poll(lambda: "health check: " not in status(net, daemon), what="a good check")
+        assert daemon.metrics().sum(EXPIRY, server="rs1") == ENDS.timestamp()
+
+
 def test_all_down_sorry_server():
     """One that is in no cluster takes over, and leaves when a server is back."""
     with Topology("nat", servers=3) as net:
@@ -208,6 +278,34 @@ TRANSFER_STEPS = {
     *("connect", "banner", "user", "quit"),
     *("pasv", "pasv_connect", "pasv_transfer", "epsv", "epsv_connect", "epsv_transfer"),
 }
+
+
+SECURE_STEPS = {"auth", "tls", "certificate", "pbsz", "prot"}
+
+
+@contextmanager
+def secure(forwarding, **options):
+    """A topology whose servers have certificates of an authority, which end in 2150; and the folder for more files."""
+    folder = Path("/run/secure")
+    authority = Authority(folder)
+    net = Topology(forwarding, **options)
+    for server in net.servers:
+        server.certificate, server.must_resume = authority.certificate(server.name, ENDS), True
+    try:
+        with net:
+            yield net, authority, folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def restart(server):
+    server.kill()
+    server.start()
+    server.wait_ready()
+
+
+def status(net, daemon):
+    return ftpdirector(net.director, "status", "--config", daemon.config).stdout
 
 
 def checked(net, check="kind: banner", more=(), servers=None):

@@ -26,6 +26,7 @@ FAMILIES = {
     "server_up": "cluster server",
     "server_weight": "cluster server",
     "health_check_seconds": "cluster server step",
+    "health_check_file_unreadable": "cluster server",
     "ipvs_connections_total": "cluster server connection",
     "ipvs_bytes_total": "cluster server connection direction",
     "ipvs_packets_total": "cluster server connection direction",
