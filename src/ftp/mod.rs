@@ -40,6 +40,7 @@ mod gap;
 mod hostile;
 mod line;
 mod numbers;
+mod open_transfers;
 mod overwrite;
 mod partial_reply;
 mod passive;
@@ -61,7 +62,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 pub use crate::wire::Flags;
 pub(crate) use address_only::readdress;
-pub use event::{BlindReason, CancelReason, Endpoint, Event, RefuseReason, Source, UnparsedReason};
+pub use event::{BlindReason, CancelReason, Endpoint, Event, Mode, RefuseReason, Source, UnparsedReason};
 pub(crate) use passive::named_port;
 pub(crate) use replies::{Mark, code_of};
 pub use session::Session;
