@@ -49,6 +49,7 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             bounce: Bounce::Reject,
             line_limit: 4096,
             implicit_tls: false,
+            names: false,
         };
         (placement, Policies { implicit: Policy { implicit_tls: true, ..policy.clone() }, explicit: policy })
     };

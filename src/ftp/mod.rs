@@ -39,6 +39,7 @@ mod gap;
 #[cfg(test)]
 mod hostile;
 mod line;
+mod names;
 mod numbers;
 mod open_transfers;
 mod overwrite;
@@ -66,6 +67,7 @@ pub use event::{BlindReason, CancelReason, Endpoint, Event, Mode, RefuseReason, 
 pub(crate) use passive::named_port;
 pub(crate) use replies::{Mark, code_of};
 pub use session::Session;
+pub use state::Named;
 pub use verb::Verb;
 pub use window::Belonging;
 
@@ -126,6 +128,8 @@ pub struct Policy {
     pub line_limit: usize,
     /// TLS from the first byte (port 990): nothing is readable.
     pub implicit_tls: bool,
+    /// Whether the names of users and files are kept for [`Session::take_names`].
+    pub names: bool,
 }
 
 /// What is known about a segment's session from outside.

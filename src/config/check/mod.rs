@@ -6,6 +6,7 @@ mod clients;
 mod failing;
 mod idle;
 mod limits;
+mod log;
 mod ranges;
 mod routers;
 
@@ -36,6 +37,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         idle::within(&one, &config.kernel);
     }
     limits::check(&config.limits, checker);
+    log::check(&config.log, checker);
     let fits = indexes(config, checker);
     names(config, origins, checker);
     marks(config, origins, checker);
