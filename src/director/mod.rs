@@ -19,6 +19,7 @@ mod listing;
 mod pinholes;
 mod reading;
 mod reserved;
+mod results;
 mod shares;
 mod silent;
 mod table;
@@ -27,16 +28,18 @@ mod trace;
 mod traced;
 mod transfers;
 mod unasked;
+mod under_way;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
 
-pub use counters::Snapshot;
+pub use counters::{Durations, Snapshot};
 pub use expectation::{Mode, Outcome};
 pub use filter::Filter;
 pub use interface::{Action, ClusterSetup, ControlPacket, Decision, Hook, OutOfRange, Policies, SessionLimits, Setup};
 pub use listing::{Expected, Holder, Listed, Page};
 pub use trace::{TraceEvent, What};
+pub use under_way::{TransferOutcome, TransferRecord};
 
 use crate::ftp::Event;
 use crate::steer::Placement;
@@ -74,6 +77,8 @@ pub struct Director {
     swept: Time,
     /// Keeps events while a `ftpdirector trace` runs; `None` otherwise.
     tracer: Option<Box<trace::Tracer>>,
+    /// Keeps transfers that are over where somebody logs them; `None` otherwise.
+    records: Option<under_way::Records>,
 }
 
 impl Director {
@@ -98,6 +103,7 @@ impl Director {
             next: 1,
             swept: Time::ZERO,
             tracer: None,
+            records: None,
         };
         director.configure(setup);
         director
@@ -105,6 +111,7 @@ impl Director {
 
     /// Takes another configuration; sessions stay.
     pub fn configure(&mut self, setup: Setup) {
+        self.part_with(&setup);
         self.placements = setup.placements.iter().enumerate().map(|(at, (of, _))| (of.index, at)).collect();
         for cluster in &setup.clusters {
             self.snapshot.clusters.entry(cluster.name.clone()).or_default();
@@ -140,8 +147,8 @@ impl Director {
     }
 
     fn names(&self, placement: &Placement) -> Option<(String, String)> {
-        let cluster = self.setup.clusters.get(placement.cluster)?;
-        Some((cluster.name.clone(), cluster.servers.get(placement.server)?.clone()))
+        let (cluster, server) = names_of(&self.setup, placement)?;
+        Some((cluster.to_owned(), server.to_owned()))
     }
 
     fn count_connection(&mut self, index: u16) {
@@ -158,6 +165,12 @@ impl Director {
         self.next = self.next.wrapping_add(1);
         number
     }
+}
+
+/// The names of a placement's cluster and server.
+fn names_of<'a>(setup: &'a Setup, placement: &Placement) -> Option<(&'a str, &'a str)> {
+    let cluster = setup.clusters.get(placement.cluster)?;
+    Some((cluster.name.as_str(), cluster.servers.get(placement.server)?.as_str()))
 }
 
 /// How a packet passes that is not read: the mark stays, so that its range still steers.

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::*;
-use crate::ftp::{Bounce, Policy, Replies};
+use crate::ftp::{Bounce, Policy, Replies, Verb};
 use crate::lvs::{ForwardingMethod, PortRange};
 use crate::state::Marks;
 use crate::state::sets::Name;
@@ -13,6 +13,7 @@ mod claims;
 mod hostile;
 mod late;
 mod patience;
+mod results;
 mod shares;
 mod silent;
 mod takeover;
