@@ -68,6 +68,7 @@ fn director() -> Director {
         bounce: Bounce::Reject,
         line_limit: 4096,
         implicit_tls: false,
+        names: false,
     };
     let policies = Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit };
     Director::new(Setup {

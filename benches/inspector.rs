@@ -23,6 +23,7 @@ const POLICY: Policy = Policy {
     bounce: Bounce::Reject,
     line_limit: 4096,
     implicit_tls: false,
+    names: false,
 };
 
 fn offer(session: &mut Session, side: &Side, payload: &mut [u8], events: &mut Vec<Event>) -> Verdict {

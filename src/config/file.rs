@@ -236,8 +236,9 @@ fn log(mut s: Section<'_, '_>) -> Log {
     let format = s.or("format", LogFormat::Text, |n| {
         value::choice(n, "log format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
     });
+    let (transfers, names) = (s.or("transfers", false, value::yes_or_no), s.or("names", false, value::yes_or_no));
     s.finish();
-    Log { level, format }
+    Log { level, format, transfers, names }
 }
 
 fn name(node: &Node) -> Read<String> {

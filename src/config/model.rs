@@ -341,6 +341,10 @@ pub struct Log {
     pub level: LogLevel,
     /// What a line looks like.
     pub format: LogFormat,
+    /// Whether each transfer that is over is written as a line of JSON.
+    pub transfers: bool,
+    /// Whether these lines have the names of user and file: personal data.
+    pub names: bool,
 }
 
 /// The importance of a log line.

@@ -66,6 +66,6 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         kernel: Kernel { fwmark_base: 0x0f70_0000, queue: 2100, timeouts: None },
         metrics: Metrics { listen: "127.0.0.1:9786".parse().expect("an address") },
         admin: Admin { socket: "/run/ftpdirector/admin.sock".into() },
-        log: Log { level: LogLevel::Info, format: LogFormat::Text },
+        log: Log { level: LogLevel::Info, format: LogFormat::Text, transfers: false, names: false },
     }
 }

@@ -103,6 +103,11 @@ pub(super) fn choice<T: Copy>(node: &Node, noun: &str, words: &[(&str, T)]) -> R
     known.map(|(_, value)| *value).ok_or_else(|| Wrong::new(format!("unknown {noun} {}", quoted(text)), one_of(&names)))
 }
 
+/// `true` or `false`.
+pub(super) fn yes_or_no(node: &Node) -> Read<bool> {
+    choice(node, "answer", &[("true", true), ("false", false)])
+}
+
 /// The names as a choice: `nat, dr or tun`.
 pub(super) fn one_of(names: &[&str]) -> String {
     match names {

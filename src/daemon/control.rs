@@ -1,6 +1,7 @@
 //! The running daemon: start, reload, drain, a look at the kernel every second, stop.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -30,6 +31,7 @@ use super::page::Page;
 use super::reconcile::{Reconciler, missing};
 use super::row_writer;
 use super::systemd::{self, notify};
+use super::transfer_log::TransferLog;
 use super::view::{History, View, hash};
 use crate::config::Config;
 use crate::director::Director;
@@ -121,7 +123,13 @@ impl Daemon {
             Director::new(director_config::setup(&plan.config, &plan.indexes, &followed.known(), &plan.services));
         // The packet thread's clock begins when it does.
         director.found(found.into_iter().map(|(row, left)| (row, Time::ZERO + left)));
-        let thread = Thread { queue, landings, replies, director, inbox, wake, rows: jobs, verdicts: verdicts.clone() };
+        let transfers = if config.log.transfers {
+            director.log_transfers();
+            Some(TransferLog::start(io::stdout()).map_err(system("transfer log thread"))?)
+        } else {
+            None
+        };
+        let thread = Thread { queue, landings, replies, director, inbox, wake, rows: jobs, verdicts: verdicts.clone(), transfers };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;

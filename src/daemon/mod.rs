@@ -19,6 +19,7 @@ mod row_writer;
 mod serving;
 mod systemd;
 mod trace_subscribers;
+mod transfer_log;
 mod view;
 
 use std::io;

@@ -15,6 +15,7 @@ use super::messages::Message;
 use super::repeated::Repeated;
 use super::row_writer::Job;
 use super::trace_subscribers::Listeners;
+use super::transfer_log::TransferLog;
 use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
 use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::PacketLog;
@@ -41,6 +42,8 @@ pub struct Thread {
     pub rows: Sender<Job>,
     /// The histogram `ftpdirector_verdict_seconds`.
     pub verdicts: Histogram,
+    /// Where transfers are logged, if they are.
+    pub transfers: Option<TransferLog>,
 }
 
 impl Thread {
@@ -49,7 +52,7 @@ impl Thread {
     /// # Errors
     /// When the thread cannot be started.
     pub fn spawn(self) -> io::Result<JoinHandle<()>> {
-        let Self { queue, landings, replies, director, inbox, wake, rows, verdicts } = self;
+        let Self { queue, landings, replies, director, inbox, wake, rows, verdicts, transfers } = self;
         let (waiting, listeners) = (HashMap::new(), Listeners::default());
         let (origin, lost) = (Instant::now(), (0, 0));
         let (round, decided) = (origin, 0);
@@ -57,6 +60,7 @@ impl Thread {
             director,
             rows,
             verdicts,
+            transfers,
             origin,
             round,
             decided,
@@ -80,6 +84,7 @@ struct Core {
     director: Director,
     rows: Sender<Job>,
     verdicts: Histogram,
+    transfers: Option<TransferLog>,
     origin: Instant,
     /// When this round began: the clock is read once for all that is done in it.
     round: Instant,
@@ -170,7 +175,9 @@ fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Receiver<Messag
             match inbox.try_recv() {
                 Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
                     core.give_up(queue.verdicts());
-                    return queue.flush();
+                    let flushed = queue.flush();
+                    core.last_transfers();
+                    return flushed;
                 }
                 Ok(message) => core.message(message, &mut actions),
                 Err(TryRecvError::Empty) => break,
@@ -211,6 +218,9 @@ fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Receiver<Messag
         passing(queue.flush(), &mut trouble)?;
         if core.rows_gone {
             return Err(io::Error::other("the row thread is gone"));
+        }
+        if let Some(transfers) = &core.transfers {
+            transfers.pass_on(&mut core.director);
         }
         if !core.listeners.is_empty() {
             core.listeners.pass_on(&mut core.director);
@@ -253,13 +263,23 @@ impl Core {
         self.waiting.drain().for_each(|(_, (id, _))| verdicts.drop(id));
     }
 
+    /// What is over is logged; what is under way goes on without us.
+    fn last_transfers(&mut self) {
+        if let Some(transfers) = self.transfers.take() {
+            transfers.pass_on(&mut self.director);
+            transfers.finish();
+        }
+    }
+
     fn message(&mut self, message: Message, actions: &mut Vec<Action>) {
         match message {
             Message::RowsDone { ticket, refused } => self.director.rows_done(ticket, refused, actions),
             // The asker may have gone.
             Message::Snapshot(answer) => {
                 let (late_verdicts, log_overruns) = self.lost;
-                drop(answer.send(Snapshot { late_verdicts, log_overruns, ..self.director.snapshot() }));
+                let transfers_unlogged = self.transfers.as_ref().map_or(0, TransferLog::lost);
+                let snapshot = self.director.snapshot();
+                drop(answer.send(Snapshot { late_verdicts, log_overruns, transfers_unlogged, ..snapshot }));
             }
             Message::Sessions(from, wanted, answer) => {
                 drop(answer.send(self.director.sessions(self.now(), from, &wanted)));

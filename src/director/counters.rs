@@ -1,8 +1,11 @@
 //! What happened, counted: the one struct that `/metrics`, `status` and the tests read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::expectation::{Mode, Outcome};
+use super::under_way::TransferOutcome;
+use crate::ftp::Verb;
 
 /// The counters of one cluster. Each only grows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,50 @@ pub struct ClusterCounters {
     pub blind: BTreeMap<&'static str, u64>,
     /// Packets over one of the director's limits, by limit.
     pub limited: BTreeMap<&'static str, u64>,
+    /// Transfers by server, and by verb, who opened the data connection, and how they ended. A server that leaves and comes back
+    /// goes on where it was.
+    pub transfers: BTreeMap<String, BTreeMap<(Verb, Mode, TransferOutcome), u64>>,
+    /// How long transfers took, from the first packet of the data connection to the final reply.
+    pub transfer_seconds: Durations,
+}
+
+/// Durations, by how long they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// How many were at most as long as the bound of the same position, and longer than the one before; the last: longer than all.
+    counts: [u64; Self::BOUNDS.len() + 1],
+    /// All together.
+    pub sum: Duration,
+}
+
+impl Durations {
+    /// The upper bounds, in milliseconds: from a listing in the same room to an image over a slow line.
+    pub const BOUNDS: [u64; 14] =
+        [5, 25, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000];
+
+    /// Counts one.
+    pub fn observe(&mut self, duration: Duration) {
+        let at = Self::BOUNDS.partition_point(|bound| Duration::from_millis(*bound) < duration);
+        if let Some(count) = self.counts.get_mut(at) {
+            *count = count.saturating_add(1);
+        }
+        self.sum = self.sum.saturating_add(duration);
+    }
+
+    /// Each bound, and how many were at most as long.
+    pub fn cumulative(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let so_far = self.counts.iter().scan(0_u64, |sum, count| {
+            *sum = sum.saturating_add(*count);
+            Some(*sum)
+        });
+        Self::BOUNDS.into_iter().map(Duration::from_millis).zip(so_far)
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
 }
 
 /// What was counted since the process began, and what there is now.
@@ -50,6 +97,8 @@ pub struct Snapshot {
     pub landings_logged: u64,
     /// Replies that went on without waiting to be read (NAT).
     pub replies_logged: u64,
+    /// Transfers that the transfer log has lost.
+    pub transfers_unlogged: u64,
     /// Bytes that are held and kept beside the sessions.
     pub memory: usize,
 }

@@ -6,9 +6,10 @@ use super::Director;
 use super::counters::{ClusterCounters, count};
 use super::effects::Effects;
 use super::expectation::{Awaited, Expectation, Mode, Outcome, Phase, Target};
+use super::results::name_of;
 use super::table::{Slot, TlsRows};
 use super::trace::What;
-use crate::ftp::{BlindReason, Event, Session, Source, UnparsedReason};
+use crate::ftp::{BlindReason, Event, Session, Source, UnparsedReason, Verb};
 use crate::lvs::{ForwardingMethod, network};
 use crate::state::sets::{Key, Name, Set};
 use crate::steer::{Placement, Row, RowChange, active, exact, range, tls};
@@ -17,7 +18,7 @@ use crate::time::Time;
 impl Director {
     /// Does what the events of the last segment say.
     pub(super) fn apply_events(&mut self, now: Time, slot: Slot) -> Effects {
-        let mut effects = Effects::default();
+        let (mut effects, mut given) = (Effects::default(), self.take_names(slot));
         let Some(placement) = self.table.entry(slot).and_then(|entry| self.placement(entry.index)).cloned() else {
             return effects;
         };
@@ -44,17 +45,29 @@ impl Director {
                     let target = if earlier { Target::ActiveOrDefault(*address) } else { Target::Active(*address) };
                     self.expect_active(now, slot, &placement, target, &mut effects);
                 }
-                Event::Transfer { .. } => self.transfer(now, slot, &placement, &mut effects),
-                Event::TransferOver { code } => self.transfer_over(now, slot, *code, &mut effects),
+                Event::Transfer { verb, mode } => {
+                    self.begin_transfer(slot, &placement, (*verb, *mode), name_of(&mut given, *verb));
+                    self.transfer(now, slot, &placement, &mut effects);
+                }
+                Event::TransferOver { code } => self.final_reply(now, slot, *code, &mut effects),
                 Event::Cancel { .. } => self.end_expectation(now, slot, Outcome::Superseded, &mut effects),
                 Event::End => {
                     self.end_expectation(now, slot, Outcome::Superseded, &mut effects);
                     self.end_blindness(slot, &mut effects);
+                    self.give_up_transfers(slot);
                 }
                 Event::Blind { reason: BlindReason::Tls | BlindReason::Gssapi } => {
                     self.go_blind(now, slot, &placement, &mut effects);
+                    self.give_up_transfers(slot);
                 }
-                Event::Command { verb } => self.heard_command(slot, &placement, *verb),
+                Event::Command { verb } => {
+                    self.heard_command(slot, &placement, *verb);
+                    match verb {
+                        Verb::Abor => self.abort_transfers(slot),
+                        Verb::User => self.name_user(slot, name_of(&mut given, *verb)),
+                        _ => {}
+                    }
+                }
                 Event::Sighted => self.end_blindness(slot, &mut effects),
                 _ => {}
             }
@@ -176,6 +189,7 @@ impl Director {
         self.doubted.remove(&slot);
         self.count_outcome(index, mode, Outcome::Used);
         self.note(slot, What::Ended { mode, outcome: Outcome::Used });
+        self.note_landing(now, slot);
         self.table.schedule(slot);
     }
 
@@ -268,6 +282,7 @@ impl Director {
     fn expect(&mut self, now: Time, slot: Slot, placement: &Placement, target: Target, rows: Vec<Row>) {
         let (serial, deadline) = (self.number(), now + self.timeout(placement));
         let by_range = target.mode() == Mode::Passive && range::steers(placement);
+        self.renounce_landing(slot);
         if let Some(entry) = self.table.entry_mut(slot) {
             entry.expectation = Some(Box::new(Expectation {
                 target,

@@ -3,35 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+pub use crate::ftp::Mode;
 use crate::steer::Row;
 use crate::time::Time;
 
 /// How long the rows of a data connection that came may still be needed: if the server loses the first SYN, its repetitions
 /// (after 1, 3 and 7 seconds, RFC 6298 §2) must pass too.
 const REPEATED: Duration = Duration::from_secs(10);
-
-/// Who opens the data connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
-    /// The client (PASV, EPSV).
-    Passive,
-    /// The server (PORT, EPRT).
-    Active,
-}
-
-impl Mode {
-    /// Both modes, for metrics that list each.
-    pub const ALL: [Self; 2] = [Self::Passive, Self::Active];
-
-    /// As metrics, traces and listings have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Passive => "passive",
-            Self::Active => "active",
-        }
-    }
-}
 
 /// Where a data connection goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -342,6 +342,7 @@ impl Director {
         let mut effects = Effects::default();
         self.end_expectation(now, slot, Outcome::Superseded, &mut effects);
         self.end_blindness(slot, &mut effects);
+        self.give_up_transfers(slot);
         self.note_rows(slot, &effects);
         self.note_closed(slot);
         actions.extend(rows_of(effects));

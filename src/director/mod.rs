@@ -24,6 +24,7 @@ mod pinholes;
 mod reading;
 mod remembered;
 mod reserved;
+mod results;
 mod shares;
 mod silent;
 mod strangers;
@@ -33,11 +34,12 @@ mod trace;
 mod traced;
 mod transfers;
 mod unasked;
+mod under_way;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
 
-pub use counters::Snapshot;
+pub use counters::{Durations, Snapshot};
 pub use expectation::{Mode, Outcome};
 pub use filter::Filter;
 pub use history::Happening;
@@ -49,6 +51,7 @@ pub use moment::{Moment, concerns_data};
 pub use remembered::{Account, Whom};
 pub use strangers::{Stranger, StrangerKind, concerns, ran_dry};
 pub use trace::{TraceEvent, What};
+pub use under_way::{TransferOutcome, TransferRecord};
 
 use crate::ftp::Event;
 use crate::steer::Placement;
@@ -94,6 +97,8 @@ pub struct Director {
     history: History,
     /// Data connections that nobody expected.
     strangers: Strangers,
+    /// Keeps transfers that are over where somebody logs them; `None` otherwise.
+    records: Option<under_way::Records>,
 }
 
 impl Director {
@@ -121,6 +126,7 @@ impl Director {
             tracer: None,
             history: History::default(),
             strangers: Strangers::default(),
+            records: None,
         };
         director.configure(setup);
         director
@@ -128,6 +134,7 @@ impl Director {
 
     /// Takes another configuration; sessions stay.
     pub fn configure(&mut self, setup: Setup) {
+        self.part_with(&setup);
         self.placements = setup.placements.iter().enumerate().map(|(at, (of, _))| (of.index, at)).collect();
         for cluster in &setup.clusters {
             self.snapshot.clusters.entry(cluster.name.clone()).or_default();
@@ -163,8 +170,8 @@ impl Director {
     }
 
     fn names(&self, placement: &Placement) -> Option<(String, String)> {
-        let cluster = self.setup.clusters.get(placement.cluster)?;
-        Some((cluster.name.clone(), cluster.servers.get(placement.server)?.clone()))
+        let (cluster, server) = names_of(&self.setup, placement)?;
+        Some((cluster.to_owned(), server.to_owned()))
     }
 
     fn count_connection(&mut self, index: u16) {
@@ -181,6 +188,12 @@ impl Director {
         self.next = self.next.wrapping_add(1);
         number
     }
+}
+
+/// The names of a placement's cluster and server.
+fn names_of<'a>(setup: &'a Setup, placement: &Placement) -> Option<(&'a str, &'a str)> {
+    let cluster = setup.clusters.get(placement.cluster)?;
+    Some((cluster.name.as_str(), cluster.servers.get(placement.server)?.as_str()))
 }
 
 /// How a packet passes that is not read: the mark stays, so that its range still steers.

@@ -202,7 +202,7 @@ fn moment_of(event: Event) -> Option<Moment> {
             Moment::Named { code, said: said.port, port, address, told: address }
         }
         Event::ExpectActive { verb, address, source } => Moment::Called { verb, port: address.port(), source },
-        Event::Transfer { verb } => Moment::Began(verb),
+        Event::Transfer { verb, .. } => Moment::Began(verb),
         Event::TransferOver { code } => Moment::Over(code),
         Event::Refuse { verb, reason } => Moment::Refused(verb, reason),
         Event::UnparsedCommand { verb, reason } => Moment::Unread(verb, reason),

@@ -11,6 +11,7 @@ use super::calm::Calm;
 use super::expectation::Expectation;
 use super::kept::{Kept, KeptPlacements};
 use super::key::{ConnectionKey, client_of};
+use super::under_way::UnderWay;
 use crate::ftp::{Session, Verb};
 use crate::state::Marks;
 use crate::state::sets::Set;
@@ -50,6 +51,8 @@ pub struct SessionEntry {
     pub standing: Option<Box<TlsRows>>,
     /// The data connection that may come.
     pub expectation: Option<Box<Expectation>>,
+    /// Its transfers that are under way.
+    pub under_way: Option<Box<UnderWay>>,
     /// When its first packet came.
     pub born: Time,
     /// How many sessions there had been before: of two sessions the elder has the lower number.
@@ -141,7 +144,7 @@ impl Table {
 
     /// Adds a session, beside those on the same pair of ports.
     pub fn insert(&mut self, now: Time, key: ConnectionKey, index: u16, ftp: Session) -> Slot {
-        let (standing, expectation, verb, due) = (None, None, None, None);
+        let (standing, expectation, under_way, verb, due) = (None, None, None, None, None);
         let (older, newer, heap, paid) = (NOBODY, NOBODY, 0, Time::ZERO);
         let before = self.find(&key);
         let (born, seen, beside) = (now, now, before.unwrap_or(NOBODY));
@@ -154,6 +157,7 @@ impl Table {
             index,
             standing,
             expectation,
+            under_way,
             born,
             nth,
             verb,

@@ -44,7 +44,7 @@ impl Director {
     pub fn gave_up(&mut self, vips: &[IpAddr], actions: &mut Vec<Action>) {
         let Self { table, setup, placements, held, .. } = self;
         let vip = |index| placements.get(&index).and_then(|&at| setup.placements.get(at)).map(|(of, _)| of.vip);
-        let mut changed = Vec::new();
+        let (mut changed, mut elsewhere) = (Vec::new(), Vec::new());
         for (slot, entry) in table.iter_mut() {
             if !vip(entry.index).is_some_and(|vip| vips.contains(&vip)) {
                 continue;
@@ -57,7 +57,11 @@ impl Director {
             if entry.heap > 0 {
                 changed.push(slot);
             }
+            if entry.under_way.is_some() {
+                elsewhere.push(slot);
+            }
         }
+        elsewhere.into_iter().for_each(|slot| self.give_up_transfers(slot));
         changed.into_iter().for_each(|slot| self.weigh(slot));
     }
 }

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::*;
-use crate::ftp::{Bounce, Policy, Replies};
+use crate::ftp::{Bounce, Policy, Replies, Verb};
 use crate::lvs::{ForwardingMethod, PortRange};
 use crate::state::Marks;
 use crate::state::sets::Name;
@@ -15,6 +15,7 @@ mod history;
 mod hostile;
 mod late;
 mod patience;
+mod results;
 mod shares;
 mod silent;
 mod takeover;
@@ -51,6 +52,7 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             bounce: Bounce::Reject,
             line_limit: 4096,
             implicit_tls: false,
+            names: false,
         };
         (placement, Policies { implicit: Policy { implicit_tls: true, ..policy.clone() }, explicit: policy })
     };

@@ -44,6 +44,7 @@ mod tests {
             bounce: Bounce::Reject,
             line_limit: 4096,
             implicit_tls: false,
+            names: false,
         };
         let mut bytes = payload.as_bytes().to_vec();
         let event = readdress(&policy, &mut bytes, |port| port == 31002);

@@ -4,6 +4,7 @@
 //! 227, 228 or 229 names a port only at the place of the PASV, EPSV, LPSV or CPSV that asked.
 
 use super::Verb;
+use super::open_transfers::{Ended, FinalReply, OpenTransfers};
 use super::passive::is_passive;
 
 /// How many passive commands can be open at once; of more than these the replies pass unread.
@@ -23,8 +24,8 @@ pub(super) struct Count {
     opening: Opening,
     /// The number of an EPSV ALL whose reply has not come.
     epsv_all: Option<u16>,
-    /// The number of the last transfer verb, if its final reply has not come.
-    transfer: Option<u16>,
+    /// The transfer verbs whose final reply has not come.
+    transfers: OpenTransfers,
     /// Whether more replies may be missing, or have come, than were counted. Then a passive reply is taken for the oldest
     /// open command's, wherever it comes.
     uncertain: bool,
@@ -51,8 +52,8 @@ pub(super) struct Overflow;
 pub(super) struct Settled {
     /// 2xx to EPSV ALL: the server takes EPSV only from now on.
     pub epsv_all: bool,
-    /// The last transfer verb has its final reply.
-    pub transfer: bool,
+    /// The transfers that are over.
+    pub transfers: Ended,
 }
 
 impl Count {
@@ -70,7 +71,9 @@ impl Count {
             (opening, _) => opening,
         };
         if self.outstanding() == u16::MAX {
-            *self = Self { opening: Opening::Over, uncertain: true, ..Self::default() };
+            let mut transfers = self.transfers;
+            transfers.lose_numbers();
+            *self = Self { opening: Opening::Over, uncertain: true, transfers, ..Self::default() };
             return Err(Overflow);
         }
         self.sent = self.sent.wrapping_add(1);
@@ -97,9 +100,9 @@ impl Count {
         self.epsv_all = Some(self.sent.wrapping_sub(1));
     }
 
-    /// The last command is a transfer verb.
-    pub(super) const fn begin_transfer(&mut self) {
-        self.transfer = Some(self.sent.wrapping_sub(1));
+    /// The last command is a transfer verb. Returns how many older ones get no reply that could be told from others.
+    pub(super) fn begin_transfer(&mut self) -> u8 {
+        self.transfers.begin(self.sent.wrapping_sub(1), !self.uncertain)
     }
 
     /// REIN: whatever EPSV ALL is answered, it is over.
@@ -114,6 +117,9 @@ impl Count {
 
     /// From here on replies and commands may be out of step, until nothing is open.
     pub(super) const fn doubt(&mut self) {
+        if !self.uncertain {
+            self.transfers.doubt();
+        }
         self.uncertain = true;
     }
 
@@ -155,17 +161,21 @@ impl Count {
         if code != 120 {
             self.opening = Opening::Over;
         }
+        if matches!(code, 125 | 150) {
+            self.transfers.begun();
+        }
         if greets || code < 200 {
             return Settled::default();
         }
+        let (names_port, in_step) = (self.awaits(code), !self.uncertain);
         let number = match self.oldest() {
-            Some((number, _)) if self.awaits(code) => {
+            Some((number, _)) if names_port => {
                 self.forget_oldest();
                 number
             }
             Some((number, _)) if number == self.answered && code < 300 => {
                 // Servers send a line too many now and then, and the 227 comes behind it.
-                self.uncertain = true;
+                self.doubt();
                 return Settled::default();
             }
             Some((number, _)) if number == self.answered => {
@@ -178,11 +188,12 @@ impl Count {
             self.answered = number.wrapping_add(1);
         }
         let epsv_all = self.settle_epsv_all(number, code);
-        let transfer = self.settle_transfer(number);
-        if self.outstanding() == 0 {
+        let left = self.outstanding();
+        let transfers = self.transfers.reply(FinalReply { code, number, in_step, names_port, left });
+        if left == 0 {
             (self.open, self.uncertain) = (0, false);
         }
-        Settled { epsv_all, transfer }
+        Settled { epsv_all, transfers }
     }
 
     fn settle_epsv_all(&mut self, number: u16, code: u16) -> bool {
@@ -192,17 +203,5 @@ impl Count {
         }
         self.epsv_all = None;
         number == asked && code < 300
-    }
-
-    /// Where replies and commands may be out of step, not before every command has its reply: a transfer that is taken for
-    /// over may still want its data connection.
-    fn settle_transfer(&mut self, number: u16) -> bool {
-        let Some(begun) = self.transfer else { return false };
-        let reached = number.wrapping_sub(begun).cast_signed() >= 0;
-        let over = self.outstanding() == 0 || (reached && !self.uncertain);
-        if over {
-            self.transfer = None;
-        }
-        over
     }
 }

@@ -7,7 +7,7 @@ use super::sight::is_tls;
 use super::state::{LineMode, Session, Turn};
 use super::stream::{advance, distance};
 use super::verb::Role;
-use super::{BlindReason, Bounce, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
+use super::{BlindReason, Bounce, Context, Direction, Event, Flags, Replies, Segment, Verb, Verdict};
 
 /// How many lines are read in one go; a client that pipelines sends a handful.
 const LINES: usize = 16;
@@ -203,7 +203,7 @@ impl Session {
             let (word, _) = split(clean(&kept, &mut scratch));
             let (verb, empty, readable) = (Verb::parse(word), word.is_empty(), is_word(word));
             rest = behind;
-            if !empty && verb.argument_matters() {
+            if !empty && keeps_argument(turn.context, verb) {
                 self.to_server.mode = LineMode::Argument;
                 break;
             }
@@ -267,6 +267,9 @@ impl Session {
     /// A command that is known, or may be one.
     fn act(&mut self, turn: &mut Turn<'_>, verb: Verb, argument: &[u8]) -> CommandFate {
         self.count_command(turn, verb);
+        if turn.context.policy.names && verb.names_something() {
+            self.keep_name(verb, argument);
+        }
         let fate = self.dialogue.command(turn.context, verb, argument, turn.events);
         // The 235 that begins the encryption (RFC 2228 §3) is not seen.
         if verb == Verb::Adat && turn.context.policy.replies == Replies::Unseen {
@@ -293,6 +296,11 @@ impl Session {
             self.dim(BlindReason::Limit, turn.events);
         }
     }
+}
+
+/// Whether the argument of a command is kept until it is complete.
+fn keeps_argument(context: &Context<'_>, verb: Verb) -> bool {
+    verb.argument_matters() || (context.policy.names && verb.names_something())
 }
 
 /// How many bytes belong to the next line of a stream, or to the next piece of it. Lines that are empty are one.

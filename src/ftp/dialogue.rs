@@ -4,10 +4,13 @@
 use super::asks::{Count, Overflow};
 use super::bounce::{Judgement, judge};
 use super::edits::{CommandFate, Extent};
+use super::open_transfers::Ended;
 use super::verb::{ActiveForm, Role};
 use std::net::SocketAddr;
 
-use super::{BlindReason, Bounce, CancelReason, Context, Event, RefuseReason, Replies, Source, UnparsedReason, Verb};
+use super::{
+    BlindReason, Bounce, CancelReason, Context, Event, Mode, RefuseReason, Replies, Source, UnparsedReason, Verb,
+};
 
 /// What client and server have agreed on so far.
 #[derive(Debug, Default)]
@@ -172,9 +175,11 @@ impl Dialogue {
         }
         self.began = true;
         if context.policy.replies == Replies::Seen {
-            self.count.begin_transfer();
+            let given_up = self.count.begin_transfer();
+            events.extend((0..given_up).map(|_| Event::TransferOver { code: 0 }));
         }
-        events.push(Event::Transfer { verb });
+        let mode = if self.pending == Pending::Active { Mode::Active } else { Mode::Passive };
+        events.push(Event::Transfer { verb, mode });
     }
 
     fn leave(&mut self, verb: Verb, events: &mut Vec<Event>) {
@@ -266,9 +271,11 @@ impl Dialogue {
         (self.multiline, self.told) = (0, None);
         let settled = self.count.reply(code);
         self.epsv_all |= settled.epsv_all;
-        if settled.transfer {
-            events.push(Event::TransferOver { code });
-        }
+        let Ended { before, own, after } = settled.transfers;
+        let unseen = |count| (0..count).map(|_| Event::TransferOver { code: 0 });
+        events.extend(unseen(before));
+        events.extend(own.then_some(Event::TransferOver { code }));
+        events.extend(unseen(after));
         match (code, self.auth) {
             (234, Auth::Tls) => Some(BlindReason::Tls),
             (234 | 235, Auth::Gssapi) => Some(BlindReason::Gssapi),

@@ -47,10 +47,14 @@ pub enum Event {
     Transfer {
         /// The command that it is about.
         verb: Verb,
+        /// Who opens its data connection, by the last PORT or PASV.
+        mode: Mode,
     },
-    /// The server's final reply to the last transfer verb: nothing more comes of it. Only where replies are seen.
+    /// The server's own final reply to a transfer verb. Where replies are seen there is one for each [`Event::Transfer`], in their
+    /// order, until the connection ends, goes dark ([`BlindReason::Tls`], [`BlindReason::Gssapi`]) or
+    /// [loses track](super::Session::lose_track): of those that are open then none is told.
     TransferOver {
-        /// The three-digit reply code.
+        /// The three-digit reply code; 0 if it was not seen, or cannot be told from others.
         code: u16,
     },
     /// The pending expectation ends.
@@ -102,6 +106,29 @@ pub enum Event {
     },
     /// The connection is closed, or another one took its place.
     End,
+}
+
+/// Who opens the data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// The client (PASV, EPSV).
+    Passive,
+    /// The server (PORT, EPRT).
+    Active,
+}
+
+impl Mode {
+    /// Both modes, for metrics that list each.
+    pub const ALL: [Self; 2] = [Self::Passive, Self::Active];
+
+    /// As metrics, traces and listings have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passive => "passive",
+            Self::Active => "active",
+        }
+    }
 }
 
 /// Who chose the address of an active data connection.
@@ -256,7 +283,8 @@ impl fmt::Display for Event {
             Self::ExpectPassive { verb, code, said, port } => {
                 write!(f, "expect passive {verb} {code} {said} as {port}")
             }
-            Self::Transfer { verb } => write!(f, "transfer {verb}"),
+            Self::Transfer { verb, .. } => write!(f, "transfer {verb}"),
+            Self::TransferOver { code: 0 } => f.write_str("transfer over unseen"),
             Self::TransferOver { code } => write!(f, "transfer over {code}"),
             Self::Cancel { reason } => write!(f, "cancel {reason}"),
             Self::Refuse { verb, reason } => write!(f, "refuse {verb} {reason}"),

@@ -39,7 +39,9 @@ mod gap;
 #[cfg(test)]
 mod hostile;
 mod line;
+mod names;
 mod numbers;
+mod open_transfers;
 mod overwrite;
 mod partial_reply;
 mod passive;
@@ -61,10 +63,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 pub use crate::wire::Flags;
 pub(crate) use address_only::readdress;
-pub use event::{BlindReason, CancelReason, Endpoint, Event, RefuseReason, Source, UnparsedReason};
+pub use event::{BlindReason, CancelReason, Endpoint, Event, Mode, RefuseReason, Source, UnparsedReason};
 pub(crate) use passive::named_port;
 pub(crate) use replies::{Mark, code_of};
 pub use session::Session;
+pub use state::Named;
 pub use verb::Verb;
 pub use window::Belonging;
 
@@ -125,6 +128,8 @@ pub struct Policy {
     pub line_limit: usize,
     /// TLS from the first byte (port 990): nothing is readable.
     pub implicit_tls: bool,
+    /// Whether the names of users and files are kept for [`Session::take_names`].
+    pub names: bool,
 }
 
 /// What is known about a segment's session from outside.

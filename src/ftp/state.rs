@@ -153,6 +153,8 @@ pub(super) struct Heap {
     pub gap: Option<Gap>,
     /// When edits are forgotten, where acknowledgements are not seen.
     pub edits_until: Option<Time>,
+    /// What was named, until it is taken.
+    pub names: Vec<Named>,
 }
 
 impl Heap {
@@ -165,6 +167,7 @@ impl Heap {
             && self.held.is_none()
             && self.overdue.is_none()
             && self.hold_until.is_none()
+            && self.names.is_empty()
     }
 }
 
@@ -179,6 +182,14 @@ impl Drop for Heap {
     fn drop(&mut self) {
         wipe(&mut self.command);
     }
+}
+
+/// What a client named with a command.
+pub struct Named {
+    /// USER, or a transfer verb.
+    pub verb: Verb,
+    /// As it came, at most 255 bytes; empty where the command named nothing.
+    pub name: Vec<u8>,
 }
 
 /// A line of which the end has not come.

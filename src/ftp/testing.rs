@@ -25,6 +25,7 @@ impl Wire {
             bounce: Bounce::Reject,
             line_limit: 4096,
             implicit_tls: false,
+            names: false,
         };
         let client = SocketAddr::from(([198, 51, 100, 7], 40_000));
         let mut wire = Self {

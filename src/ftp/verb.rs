@@ -243,6 +243,11 @@ impl Verb {
         matches!(self.role(), Role::Active(_) | Role::Passive | Role::Protect) && self != Self::Adat
     }
 
+    /// Whether the argument is the name of a user, or that of a file to transfer.
+    pub(crate) fn names_something(self) -> bool {
+        self == Self::User || self.transfers()
+    }
+
     fn row(self) -> Option<&'static (Self, &'static str, Role)> {
         TABLE.get(usize::from(self as u8))
     }

@@ -48,5 +48,6 @@ fn policy(config: &Config, cluster: &Cluster, advertise: Option<Ipv4Addr>) -> Po
         bounce: cluster.bounce,
         line_limit: config.limits.line,
         implicit_tls: false,
+        names: config.log.names,
     }
 }

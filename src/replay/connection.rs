@@ -37,7 +37,8 @@ impl Replayed {
             _ => None,
         };
         let implicit_tls = ends.server.port() == 990;
-        let policy = Policy { replies, advertise, bounce: Bounce::Reject, line_limit: LINE_LIMIT, implicit_tls };
+        let policy =
+            Policy { replies, advertise, bounce: Bounce::Reject, line_limit: LINE_LIMIT, implicit_tls, names: false };
         Self { ends, policy, session: Session::new(), events: Vec::new(), held: Vec::new() }
     }
 

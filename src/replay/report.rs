@@ -120,7 +120,7 @@ fn tell(ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> Option<
             address: ends.server.ip(),
             port: Some(port),
         },
-        Event::Transfer { verb } => EventLine::Transfer { verb: verb.name() },
+        Event::Transfer { verb, .. } => EventLine::Transfer { verb: verb.name() },
         // the reply says it
         Event::TransferOver { .. } => return None,
         Event::Cancel { reason } => EventLine::Cancel { reason: reason.name() },

@@ -63,6 +63,7 @@ impl Default for Setting {
             bounce: Bounce::Reject,
             line_limit: 4096,
             implicit_tls: false,
+            names: false,
         };
         Self { policy, client: SocketAddr::from(([198, 51, 100, 7], 40_000)), tell: BTreeMap::new() }
     }

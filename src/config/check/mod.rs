@@ -7,6 +7,7 @@ mod failing;
 mod health_check;
 mod idle;
 mod limits;
+mod log;
 mod ranges;
 mod routers;
 
@@ -38,6 +39,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         idle::within(&one, &config.kernel);
     }
     limits::check(&config.limits, checker);
+    log::check(&config.log, checker);
     let fits = indexes(config, checker);
     names(config, origins, checker);
     marks(config, origins, checker);

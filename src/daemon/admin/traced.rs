@@ -72,8 +72,8 @@ fn tell_event(event: &Event) -> (&'static str, Value) {
         Event::ExpectPassive { verb, said, port, .. } => {
             ("expect", json!({ "mode": "passive", "verb": verb.name(), "said": said.to_string(), "port": port }))
         }
-        Event::Transfer { verb } => ("transfer", json!({ "verb": verb.name() })),
-        Event::TransferOver { code } => ("transfer_over", json!({ "code": code })),
+        Event::Transfer { verb, .. } => ("transfer", json!({ "verb": verb.name() })),
+        Event::TransferOver { code } => ("transfer_over", json!({ "code": (*code > 0).then_some(code) })),
         Event::Cancel { reason } => ("cancel", json!({ "reason": reason.name() })),
         Event::Refuse { verb, reason } => ("refuse", json!({ "verb": verb.name(), "reason": reason.name() })),
         Event::Rewrite { code, from, to } => {

@@ -34,6 +34,12 @@ metrics! {
         "First packets of data connections, counted in the kernel by the server that they really went to.";
     UNEXPECTED_DATA = "ftpdirector_unexpected_data_total" ["cluster"]
         "First packets of data connections that no session expected.";
+    TRANSFERS = "ftpdirector_transfers_total" ["cluster", "server", "verb", "mode", "outcome"]
+        "Transfers by outcome, which is that of the server's final reply and counted with it (NAT). unknown: no final reply was seen or could be told from others. In DR and TUN all are, counted when the verb is read: see ftpdirector_expectations_total and ftpdirector_data_connections_total. Under TLS no verb can be read.";
+    TRANSFER_SECONDS = "ftpdirector_transfer_seconds" ["cluster"]
+        "From the first packet of a data connection to the server's final reply, where both are seen (NAT, without TLS) and the reply is not 425.";
+    TRANSFERS_UNLOGGED = "ftpdirector_transfers_unlogged_total" []
+        "Lines of log.transfers that were lost: whoever reads them is too slow, or the disk is full.";
     REPLIES_REWRITTEN = "ftpdirector_replies_rewritten_total" ["cluster"]
         "Replies whose address or port was rewritten.";
     UNPARSED = "ftpdirector_unparsed_total" ["cluster", "reason"] "Lines that were passed on without being understood; SYNs with data (syn_data), dropped.";

@@ -9,6 +9,7 @@ pub mod scrape;
 pub mod servers;
 mod tally;
 mod text;
+mod transfers;
 
 pub use counted::{KernelCounters, Limited, ServerCounters};
 pub use text::verdict_histogram;

@@ -8,6 +8,7 @@ use super::counted::KernelCounters;
 use super::families as metric;
 use super::owners::SessionPart;
 use super::servers::Servers;
+use super::transfers;
 use crate::daemon::view::History;
 use crate::director::{Mode, Outcome, Snapshot};
 use crate::ftp::{BlindReason, UnparsedReason};
@@ -55,6 +56,7 @@ impl Scrape<'_> {
         registry.register(Box::new(Shared(self.verdicts.clone())))?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         self.sessions(&registry)?;
+        transfers::register(&registry, self.snapshot)?;
         self.clusters(&registry)?;
         self.data(&registry)?;
         self.ipvs(&registry)?;
@@ -109,6 +111,7 @@ impl Scrape<'_> {
             (metric::LOG_OVERRUNS, snapshot.log_overruns),
             (metric::LANDINGS_LOGGED, snapshot.landings_logged),
             (metric::REPLIES_LOGGED, snapshot.replies_logged),
+            (metric::TRANSFERS_UNLOGGED, snapshot.transfers_unlogged),
             (metric::DOORS_FULL, self.kernel.doors_full),
         ] {
             metric.counters(registry)?.with_label_values(&NONE).inc_by(count);
@@ -252,6 +255,8 @@ mod tests {
     use crate::config;
     use crate::daemon::health::ServerHealth;
     use crate::daemon::metrics::ServerCounters;
+    use crate::director::TransferOutcome;
+    use crate::ftp::Verb;
     use crate::health::{HealthState, Step};
     use crate::plan::availability::Availability;
 
@@ -262,7 +267,10 @@ mod tests {
         let (lab, rs1) = (|| "lab".to_owned(), || "rs1".to_owned());
         let sessions = BTreeMap::from([((lab(), rs1()), 2)]);
         let mut snapshot = Snapshot { sessions, ..Snapshot::default() };
-        snapshot.clusters.entry(lab()).or_default().commands.insert("RETR", 3);
+        let counted = snapshot.clusters.entry(lab()).or_default();
+        counted.commands.insert("RETR", 3);
+        let retr = (Verb::Retr, Mode::Passive, TransferOutcome::Complete);
+        counted.transfers.insert(rs1(), BTreeMap::from([(retr, 3)]));
         let kernel = KernelCounters {
             servers: vec![ServerCounters { cluster: lab(), server: rs1(), landed: 5, ..ServerCounters::default() }],
             unexpected: vec![(lab(), 7)],

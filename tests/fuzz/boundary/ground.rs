@@ -155,6 +155,7 @@ impl Ground {
             bounce: self.bounce,
             line_limit: LINE,
             implicit_tls: false,
+            names: false,
         };
         Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit }
     }
