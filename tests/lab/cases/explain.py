@@ -128,6 +128,12 @@ def calls(source):
     return list_
 
 
+def drops(host, hook, port):
+    """A firewall that says nothing."""
+    chain = f"chain {hook} {{\ntype filter hook {hook} priority -10\ntcp dport {port} drop\n}}"
+    host.nft(f"table inet firewall {{\n{chain}\n}}\n")
+
+
 def expect(daemon, whom, verdict, *parts):
     """Waits for a verdict; shows it."""
     told = {}
@@ -154,8 +160,8 @@ def test_nat_verdicts():
         for server in net.servers:
             serving.enter_context(scripted(server, replies))
         net.client1.ip(f"address add {OTHER}/24 dev eth0")
-        net.client1.nft(f"table inet way {{ chain input {{ type filter hook input priority 0; tcp dport {CALLED} drop; }} }}")
-        net.router.nft(f"table inet way {{ chain forward {{ type filter hook forward priority -10; tcp dport {BLOCKED} drop; }} }}")
+        drops(net.client1, "input", CALLED)
+        drops(net.router, "forward", BLOCKED)
         daemon = net.start_daemon(net.config([f"pinhole_timeout: {PATIENCE}s"])).wait_ready()
 
         def talk(port=None, **more):
@@ -326,7 +332,7 @@ def test_dr_verdicts():
         assert told["came"].startswith(f"a SYN-ACK from {net.client1.address}:{CALLED} to {net.vip}:"), told
         listener.close()
 
-        net.client1.nft(f"table inet way {{ chain input {{ type filter hook input priority 0; tcp dport {CALLED} drop; }} }}")
+        drops(net.client1, "input", CALLED)
         replies["LIST"] = calls(20)
         unanswered = Talk(net)
         unanswered.says(f"PORT {own}")
