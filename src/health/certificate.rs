@@ -1,5 +1,6 @@
 //! What a certificate says of itself: its time, and who made it.
 
+use std::ops::Add;
 use std::time::Duration;
 
 use x509_cert::Certificate as X509;
@@ -35,7 +36,7 @@ impl Certificate {
     /// The last second in which it is valid, since the epoch.
     #[must_use]
     pub fn ends(self) -> Time {
-        Time::ZERO + self.ends
+        Time::ZERO.add(self.ends)
     }
 
     /// Whether it names itself as its issuer: nobody else vouches for it.

@@ -169,7 +169,8 @@ class Steps:
                 return None
             except (OSError, EOFError) as last:
                 error = last
-        if isinstance(error, TimeoutError) and self.at in ("accept", "data", "226") and self._is_heard():
+        # Also when it said 226: it waits for the end of that data connection before it reads on.
+        if isinstance(error, TimeoutError) and self._is_heard():
             return "hung"
         return "lost"
 

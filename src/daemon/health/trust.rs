@@ -135,7 +135,10 @@ pub fn rejected(error: &Error) -> String {
 
 /// The system's authorities, read when they are needed and again after a while.
 #[derive(Clone, Default)]
-pub struct SystemAuthorities(Arc<Mutex<Option<(Instant, Arc<Known>)>>>);
+pub struct SystemAuthorities(Arc<Mutex<Option<Read>>>);
+
+/// What was read, and when.
+type Read = (Instant, Arc<Known>);
 
 impl SystemAuthorities {
     /// The authorities.
