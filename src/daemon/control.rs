@@ -129,7 +129,17 @@ impl Daemon {
         } else {
             None
         };
-        let thread = Thread { queue, landings, replies, director, inbox, wake, rows: jobs, verdicts: verdicts.clone(), transfers };
+        let thread = Thread {
+            queue,
+            landings,
+            replies,
+            director,
+            inbox,
+            wake,
+            rows: jobs,
+            verdicts: verdicts.clone(),
+            transfers,
+        };
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
