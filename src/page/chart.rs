@@ -23,7 +23,7 @@ const CHARTS: [(&str, Plotted); 3] = [
         "Failures",
         Plotted::Stacked(&[
             (Counter::Missing, "missing", "expected, did not come"),
-            (Counter::Refused, "refused", "refused: a third party’s address or a privileged port"),
+            (Counter::Refused, "refused", "refused by the director"),
             (Counter::Unexpected, "unexpected", "came unexpected"),
             (Counter::Misdirected, "misdirected", "went to another server"),
         ]),
@@ -127,7 +127,7 @@ fn bars(heights: impl Iterator<Item = u64>) -> String {
 
 /// What the top of a chart and its two sides are.
 fn scale(page: &mut Html, most: u64) {
-    page.markup("<p class=\"scale\" aria-hidden=\"true\"><span>60 min ago</span><span>top: ")
+    page.markup("<p class=\"scale\" aria-hidden=\"true\"><span>60 min ago</span><span>full height: ")
         .text(counted(most))
         .markup("</span><span>now</span></p>\n");
 }
@@ -139,7 +139,7 @@ fn now(page: &mut Html, hour: &LastHour) {
     page.markup("<ul class=\"legend\"><li><span class=\"swatch sessions\"></span>");
     match latest.zip(most) {
         Some((latest, most)) => {
-            page.text(format_args!("{} at the last minute, at most {}", counted(latest), counted(most)))
+            page.text(format_args!("{} in the last minute, {} at most", counted(latest), counted(most)))
         }
         None => page.markup("no minute is over yet"),
     };

@@ -50,25 +50,29 @@ fn servers(page: &mut Html, seen: &Seen<'_>, cluster: &ClusterStatus) {
     }
 }
 
+/// One line, and one across below it of what the health checks say: a phone has no room beside the numbers.
 fn row(page: &mut Html, seen: &Seen<'_>, server: &Server) {
-    page.element(("<tr><th scope=\"row\">", "</th><td>"), &server.name);
+    let opened =
+        if server.health.is_some() { "<tr><th scope=\"row\" rowspan=\"2\">" } else { "<tr><th scope=\"row\">" };
+    page.element((opened, "</th><td>"), &server.name);
     let (class, name) = match server.state {
         ServerState::Up => ("<span class=\"state up\">", "up"),
         ServerState::Down => ("<span class=\"state down\">", "down"),
         ServerState::Drained => ("<span class=\"state drained\">", "drained"),
     };
     page.element((class, "</span>"), name);
-    page.element((" <span class=\"quiet\">", "</span>"), weight(server));
-    if let Some(why) = failing(server) {
-        page.element(("<br><span class=\"why\">", "</span>"), why);
-    }
-    if let Some(health) = &server.health {
-        page.element(("<br><span class=\"quiet\">", "</span>"), checked(health, seen.now));
-    }
+    page.element((" <span class=\"quiet weight\">", "</span>"), weight(server));
     number(page, Some(server.sessions), false);
     number(page, server.landed, false);
     number(page, server.misdirected, server.misdirected.is_some_and(|count| count > 0));
     page.markup("</td></tr>\n");
+    if let Some(health) = &server.health {
+        page.markup("<tr class=\"checked\"><td colspan=\"4\">");
+        if let Some(why) = failing(server) {
+            page.element(("<span class=\"why\">", "</span><br>"), why);
+        }
+        page.element(("<span class=\"quiet\">", "</span></td></tr>\n"), checked(health, seen.now));
+    }
 }
 
 fn number(page: &mut Html, number: Option<u64>, bad: bool) {
@@ -88,5 +92,6 @@ fn weight(server: &Server) -> String {
 /// Since when a server is what it is, and how long its last health check took.
 fn checked(health: &HealthStatus, now: f64) -> String {
     let took: f64 = health.seconds.values().sum();
-    format!("{} for {}, last check {:.0} ms", health.state, since(health.since, now), took * 1000.0)
+    let took = if took < 1.0 { format!("{:.0} ms", took * 1000.0) } else { format!("{took:.1} s") };
+    format!("{} for {}, last check {took}", health.state, since(health.since, now))
 }

@@ -79,8 +79,8 @@ fn summary(page: &mut Html, seen: &Seen<'_>) {
     let numbers = [
         ("Sessions", counted(status.sessions)),
         ("Servers up", format!("{} of {}", size(up), size(servers().count()))),
-        ("Data connections, last hour", sum(&[Counter::Came])),
-        ("Failures, last hour", sum(&Counter::FAILURES)),
+        ("Data connections, 1 h", sum(&[Counter::Came])),
+        ("Failures, 1 h", sum(&Counter::FAILURES)),
         ("Clusters", size(status.clusters.len())),
         ("Running for", span(Duration::from_secs(status.uptime_seconds))),
     ];
