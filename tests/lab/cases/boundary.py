@@ -97,6 +97,7 @@ def test_dr_active_ports_of_a_server():
     active_ports_of_a_server("dr")
 
 
+@long
 def test_tun_active_ports_of_a_server():
     active_ports_of_a_server("tun")
 
@@ -196,6 +197,7 @@ def test_dr_an_active_port_of_its_own_needs_no_row():
     an_active_port_of_its_own_needs_no_row("dr")
 
 
+@long
 @long
 def test_tun_an_active_port_of_its_own_needs_no_row():
     an_active_port_of_its_own_needs_no_row("tun")
@@ -299,6 +301,7 @@ TEXTS = (
 )
 
 
+@long
 def test_nat_text_that_looks_like_a_227():
     """After a passive command that was refused: what a server says later answers something else."""
     for ranges in RANGES:

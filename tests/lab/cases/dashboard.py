@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ftpload import busy
 from hosts import poll
+from selection import long
 from topology import Topology
 
 DEPLOY = Path("/repo/deploy")
@@ -23,6 +24,7 @@ scrape_configs: [{{job_name: lvs, static_configs: [{{targets: ["127.0.0.1:9786"]
 """
 
 
+@long
 def test_prometheus_runs_dashboard_and_alerts():
     with Topology("nat", servers=2) as net:
         daemon = net.start_daemon().wait_ready()

@@ -165,6 +165,7 @@ def test_dr_no_bounce():
     no_bounce("dr")
 
 
+@long
 def test_nat_no_bounce():
     no_bounce("nat")
 
