@@ -198,7 +198,6 @@ def test_dr_an_active_port_of_its_own_needs_no_row():
 
 
 @long
-@long
 def test_tun_an_active_port_of_its_own_needs_no_row():
     an_active_port_of_its_own_needs_no_row("tun")
 
