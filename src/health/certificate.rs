@@ -35,7 +35,7 @@ impl Certificate {
     /// The last second in which it is valid, since the epoch.
     #[must_use]
     pub fn ends(self) -> Time {
-        Time::ZERO + self.ends
+        Time::from_millis(u64::try_from(self.ends.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Whether it names itself as its issuer: nobody else vouches for it.

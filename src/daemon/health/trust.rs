@@ -135,7 +135,12 @@ pub fn rejected(error: &Error) -> String {
 
 /// The system's authorities, read when they are needed and again after a while.
 #[derive(Clone, Default)]
-pub struct SystemAuthorities(Arc<Mutex<Option<(Instant, Arc<Known>)>>>);
+pub struct SystemAuthorities(Arc<Mutex<Option<Kept>>>);
+
+struct Kept {
+    since: Instant,
+    known: Arc<Known>,
+}
 
 impl SystemAuthorities {
     /// The authorities.
@@ -144,11 +149,11 @@ impl SystemAuthorities {
     /// When there are none.
     pub async fn known(&self) -> Result<Arc<Known>, String> {
         let mut kept = self.0.lock().await;
-        if let Some((_, known)) = kept.as_ref().filter(|(at, _)| at.elapsed() < KEPT) {
-            return Ok(Arc::clone(known));
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.since.elapsed() < KEPT) {
+            return Ok(Arc::clone(&kept.known));
         }
         let known = Arc::new(spawn_blocking(Known::of_system).await.map_err(|error| error.to_string())??);
-        *kept = Some((Instant::now(), Arc::clone(&known)));
+        *kept = Some(Kept { since: Instant::now(), known: Arc::clone(&known) });
         Ok(known)
     }
 }
