@@ -10,7 +10,7 @@ use super::admin::{DaemonFacts, Sources};
 use super::messages::Packets;
 use super::metrics::KernelCounters;
 use crate::config::{Config, UnexpectedData};
-use crate::director::{Outcome, Snapshot};
+use crate::director::{Outcome, Snapshot, TransferOutcome};
 use crate::page::{Counter, Counts, Hour, Seen, render};
 use crate::time::Time;
 
@@ -130,6 +130,17 @@ fn counts<'a>(config: &Config, snapshot: &'a Snapshot, kernel: &'a KernelCounter
                 Outcome::Refused => Counter::Refused,
                 // The client changed its mind.
                 Outcome::Superseded => continue,
+            };
+            counts.entry(cluster).or_default().add(counter, count);
+        }
+        for (&(_, _, outcome), &count) in counted.transfers.values().flatten() {
+            let counter = match outcome {
+                TransferOutcome::Complete => Counter::Complete,
+                TransferOutcome::NoDataConnection | TransferOutcome::Aborted | TransferOutcome::ServerError => {
+                    Counter::Failed
+                }
+                TransferOutcome::Refused => Counter::Denied,
+                TransferOutcome::Unknown => Counter::Unseen,
             };
             counts.entry(cluster).or_default().add(counter, count);
         }

@@ -17,12 +17,19 @@ impl Director {
     /// Before anything of a session is read: whether some of its replies may have been lost.
     pub(super) fn find_lost_replies(&mut self, slot: Slot) {
         let Some(lost) = self.lost else { return };
-        if let Some(entry) = self.table.entry_mut(slot)
-            && matches!(entry.calm, Calm::Since(told) if told <= lost)
-        {
+        let told = self.table.entry(slot).map(|entry| entry.calm);
+        if matches!(told, Some(Calm::Since(told)) if told <= lost) {
+            self.lose_replies(slot);
+        }
+    }
+
+    /// Replies of a session are missing: how its transfers ended is not known, and the rules are told anew.
+    pub(super) fn lose_replies(&mut self, slot: Slot) {
+        if let Some(entry) = self.table.entry_mut(slot) {
             entry.ftp.lose_replies();
             entry.calm = Calm::Untold;
         }
+        self.give_up_transfers(slot);
     }
 
     /// The mark that a client's packet goes on with; `None` leaves its own, by which it opens its pinhole.

@@ -87,8 +87,10 @@ impl Moment {
     #[must_use]
     pub fn is_failure(self) -> bool {
         match self {
-            // 502, not implemented: the client will try another one
-            Self::Reply { verb, code } => code != 502 && verb.is_some_and(concerns_data),
+            // 421 ends a session, of a transfer too, whose end says it. Not implemented (502, or 500): the client tries another.
+            Self::Reply { code: 421 | 502, .. } => false,
+            Self::Reply { verb: Some(Verb::Auth | Verb::Epsv | Verb::Eprt | Verb::Lprt), code: 500 } => false,
+            Self::Reply { verb, .. } => verb.is_some_and(|verb| concerns_data(verb) && verb != Verb::Auth),
             Self::Over(code) => code >= 400,
             Self::Refused(..) | Self::Undeclared(_) | Self::NoRoom(_) | Self::Limited(_) => true,
             _ => false,

@@ -103,9 +103,7 @@ impl Director {
 
     /// A reply that has gone on cannot be read, and does not come again: reading goes on with the next.
     fn miss(&mut self, slot: Slot) -> Decision {
-        if let Some(entry) = self.table.entry_mut(slot) {
-            entry.ftp.lose_replies();
-        }
+        self.lose_replies(slot);
         unread()
     }
 

@@ -74,6 +74,8 @@ pub struct Attempt {
     pub refusal: Option<Refusal>,
     /// The server's final reply to the transfer.
     pub over: Option<(Time, u16)>,
+    /// Whether the client has taken it back (ABOR).
+    pub aborted: bool,
 }
 
 impl Attempt {
@@ -89,6 +91,7 @@ impl Attempt {
             ended: None,
             refusal: None,
             over: None,
+            aborted: false,
         }
     }
 
@@ -154,6 +157,11 @@ impl Story {
     fn add(&mut self, at: Time, moment: Moment) {
         match moment {
             Moment::Opened | Moment::Sighted => self.blind = None,
+            Moment::Said(Verb::Abor) => {
+                if let Some(last) = self.attempts.last_mut().filter(|last| last.over.is_none()) {
+                    last.aborted = true;
+                }
+            }
             Moment::Said(_) => {}
             Moment::Asked(verb) => self.ask(Asking::Passive(verb), at),
             Moment::Called { verb, port, source } => self.ask(Asking::Active(verb, port, source), at),
@@ -202,8 +210,11 @@ impl Story {
 
     fn refuse(&mut self, refusal: Refusal) {
         if refusal.verb.is_some_and(|verb| concerns_data(verb) && verb != Verb::Auth) {
-            let at = refusal.at;
-            self.current(at).refusal = Some(refusal);
+            let current = self.current(refusal.at);
+            // What comes behind the end of a transfer is no answer to it: the 421 of a silent session.
+            if current.over.is_none() {
+                current.refusal = Some(refusal);
+            }
         } else if refusal.verb.is_some_and(|verb| matches!(verb, Verb::User | Verb::Pass | Verb::Acct | Verb::Auth)) {
             self.refusal = Some(refusal);
         }

@@ -108,8 +108,8 @@ fn other_address(from: IpAddr, case: &Case<'_>) -> String {
         |length: &&u8| from.is_ipv4() == client.is_ipv4() && network(from, **length) == network(client, **length);
     let wide = lengths.iter().find(same).map_or_else(|| "any".to_owned(), |length| format!("/{length}"));
     format!(
-        "client_match: {wide} in cluster {cluster} lets both in (every server needs a passive range of its own); or give the \
-         client one address"
+        "if {from} is this client's (a forged SYN looks the same): client_match: {wide} in cluster {cluster} lets both in (every \
+         server needs a passive range of its own); or give the client one address"
     )
 }
 

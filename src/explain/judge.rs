@@ -56,7 +56,7 @@ impl Case<'_> {
             _ => {}
         }
         let code = code(attempt);
-        if code.is_some_and(|code| code < 400) {
+        if attempt.aborted || code.is_some_and(|code| code < 400) {
             return None;
         }
         if let Some(port) = attempt.undeclared {
@@ -64,7 +64,9 @@ impl Case<'_> {
         }
         // Not implemented: the client tries another command. 425: pyftpdlib calls before it answers PORT.
         match (&attempt.refusal, attempt.began) {
-            (Some(refusal), None) if refusal.code == 502 => return None,
+            (Some(refusal), None) if refusal.code == 502 || (refusal.code == 500 && !self.is_last(attempt)) => {
+                return None;
+            }
             (Some(refusal), None) if refusal.code != 425 => {
                 return Some(Verdict::ServerRefused { refusal: refusal.clone() });
             }

@@ -16,8 +16,17 @@ enum Plotted {
 }
 
 /// The charts of every cluster: title, and what they show.
-const CHARTS: [(&str, Plotted); 3] = [
+const CHARTS: [(&str, Plotted); 4] = [
     ("Sessions", Plotted::Sessions),
+    (
+        "Transfers",
+        Plotted::Stacked(&[
+            (Counter::Complete, "complete", "complete"),
+            (Counter::Unseen, "unseen", "whose end is not seen"),
+            (Counter::Denied, "denied", "denied by the server"),
+            (Counter::Failed, "failed", "failed"),
+        ]),
+    ),
     ("Data connections", Plotted::Stacked(&[(Counter::Came, "came", "came as expected")])),
     (
         "Failures",

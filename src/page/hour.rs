@@ -7,7 +7,7 @@ use crate::time::Time;
 /// How many minutes are kept.
 pub const MINUTES: usize = 60;
 
-/// Of how many clusters they are kept, the first of the file: 3 KB each.
+/// Of how many clusters they are kept, the first of the file: 5 KB each.
 pub const CLUSTERS: usize = 256;
 
 const MINUTE: u64 = 60_000;
@@ -26,11 +26,29 @@ pub enum Counter {
     Misdirected,
     /// First packets of data connections that nobody expected, where somebody should have.
     Unexpected,
+    /// Transfers that the server called complete.
+    Complete,
+    /// Transfers that began and failed: no data connection, broken off, an error of the server.
+    Failed,
+    /// Transfers that the server refused: no such file, no permission.
+    Denied,
+    /// Transfers whose end is not seen (DR, TUN).
+    Unseen,
 }
 
 impl Counter {
     /// All of them, in the order of [`Counts`].
-    pub const ALL: [Self; 5] = [Self::Came, Self::Missing, Self::Refused, Self::Misdirected, Self::Unexpected];
+    pub const ALL: [Self; 9] = [
+        Self::Came,
+        Self::Missing,
+        Self::Refused,
+        Self::Misdirected,
+        Self::Unexpected,
+        Self::Complete,
+        Self::Failed,
+        Self::Denied,
+        Self::Unseen,
+    ];
 
     /// Those that should stay 0.
     pub const FAILURES: [Self; 4] = [Self::Missing, Self::Refused, Self::Misdirected, Self::Unexpected];

@@ -96,6 +96,9 @@ pub fn hour(names: &[&str], unknown: u64) -> Hour {
         counts.add(Counter::Missing, if bad { 110 + minute % 13 } else { minute % 4 / 3 });
         counts.add(Counter::Refused, minute % 11 / 10);
         counts.add(Counter::Unexpected, minute % 7 / 5);
+        counts.add(Counter::Complete, 150 + minute * 2 - if bad { 200 } else { 0 });
+        counts.add(Counter::Failed, if bad { 90 + minute % 13 } else { minute % 4 / 3 });
+        counts.add(Counter::Denied, minute % 6);
         let sessions = 30 + minute % 9 + minute / 4;
         hour.record(Time::from_millis(minute * 60_000), names.iter().map(|&name| (name, counts, sessions)));
     }

@@ -331,3 +331,19 @@ proptest! {
         prop_assert_eq!(director.take_transfers().0.len() as u64, read);
     }
 }
+
+#[test]
+fn where_replies_were_lost_a_transfer_is_unknown_and_the_next_is_its_own() {
+    let mut director = director(NAT, false);
+    let mut wire = Wire::new(client(), 0, NAT);
+    talk(&mut director, &mut wire, &["CUSER x", "S230 y", "CEPSV", EPSV_LINE, "CRETR f"]);
+    director.lost_replies(Time::ZERO);
+    wire.answered += 30;
+    talk(&mut director, &mut wire, &["CRETR g", "S150 x", "S226 x"]);
+    let all = counted(&director);
+    let outcomes: Vec<_> = all.iter().map(|&(_, _, outcome, count)| (outcome, count)).filter(|&(_, n)| n > 0).collect();
+    assert_eq!(outcomes, [(Complete, 1), (Unknown, 1)], "{all:?}");
+    assert!(director.table.iter().all(|entry| entry.under_way.as_ref().is_none_or(|some| some.open() == 0)));
+}
+
+const EPSV_LINE: &str = "S229 Entering Extended Passive Mode (|||31007|)";

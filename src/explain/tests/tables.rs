@@ -334,3 +334,28 @@ fn what_cannot_be_read() {
     ];
     all(ForwardingMethod::Nat, rows);
 }
+
+#[test]
+fn what_comes_behind_a_good_transfer_or_was_taken_back_is_no_failure() {
+    let landed = Moment::Ended(Mode::Passive, Outcome::Used);
+    let good = [(0, ASKED), (10, tells()), (11, LIST), (12, landed), (20, Moment::Over(226))];
+    let silent = [(300_000, said(Verb::List, 421)), (300_000, words("Timeout.")), (300_001, Moment::Closed)];
+    let aborted = [
+        (0, ASKED),
+        (10, tells()),
+        (11, LIST),
+        (12, landed),
+        (20, Moment::Said(Verb::Abor)),
+        (21, said(Verb::List, 426)),
+        (21, Moment::Over(426)),
+    ];
+    let another = [(0, Moment::Asked(Verb::Epsv)), (1, said(Verb::Epsv, 500))];
+    let another = [&another[..], &good.map(|(at, moment)| (at + 10, moment))].concat();
+    for moments in [[&good[..], &silent].concat(), aborted.to_vec(), another] {
+        let told = told(&place(ForwardingMethod::Nat), &moments, vec![]);
+        assert!(!told.verdict.is_failure(), "{told:#?}");
+    }
+    assert!(!Moment::Reply { verb: Some(Verb::List), code: 421 }.is_failure());
+    assert!(!Moment::Reply { verb: Some(Verb::Auth), code: 530 }.is_failure());
+    assert!(Moment::Reply { verb: Some(Verb::Pasv), code: 500 }.is_failure());
+}
