@@ -101,7 +101,9 @@ impl History {
     #[must_use]
     pub fn with_room(most: usize, share: u32) -> Self {
         let (oldest, newest, free) = (NONE, NONE, NONE);
-        let (entries, lists, free_lists, of) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
+        // At once, so that no packet waits while it grows; the kernel gives a page when it is used first.
+        let entries = Vec::with_capacity(most);
+        let (lists, free_lists, of) = (Vec::new(), Vec::new(), HashMap::new());
         let (count, now, failed) = (0, Time::ZERO, None);
         Self { entries, free, count, oldest, newest, lists, free_lists, of, now, failed, most, share }
     }

@@ -54,7 +54,7 @@ fn a_failing_server_is_said_with_its_step() {
     assert!(!page.contains("All is well"), "{page}");
     // Each chart has its title and its description, and nothing is said by color alone.
     for part in ["role=\"img\"", "<title id=", "<desc id=\"", "<figcaption>"] {
-        assert_eq!(page.matches(part).count(), 3, "{part}");
+        assert_eq!(page.matches(part).count(), 4, "{part}");
     }
     assert_eq!(page.matches("scope=\"col\"").count(), 5);
 }
@@ -158,5 +158,5 @@ fn minutes_before_the_start_are_not_nothing() {
     let status = sample::status(vec![sample::cluster("a", vec![sample::server("a", "ftp1")])]);
     let [whole, young] = [0, 40].map(|unknown| page(&status, &sample::hour(&["a"], unknown)));
     assert!(!whole.contains("class=\"unknown\""), "{whole}");
-    assert_eq!(young.matches("<path class=\"unknown\" d=\"M0 48v-48h160v48z\"/>").count(), 3, "{young}");
+    assert_eq!(young.matches("<path class=\"unknown\" d=\"M0 48v-48h160v48z\"/>").count(), 4, "{young}");
 }
