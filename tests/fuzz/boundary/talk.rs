@@ -115,7 +115,8 @@ impl Talk {
         let plain = !client.odd && !client.bare && !client.uncounted && !self.gapped && self.open();
         let answer =
             [&b"227 "[..], b"228 ", b"229 "].iter().any(|code| reply.starts_with(code)) && reply.ends_with(b"\r\n");
-        plain && answer && matches!(self.replies.named.as_slice(), [(_, How::Answer)])
+        let names = reply.iter().any(|byte| matches!(byte, b'(' | b'|'));
+        plain && answer && names && matches!(self.replies.named.as_slice(), [(_, How::Answer)])
     }
 
     /// A segment of its own leaves, up to `end`.

@@ -488,7 +488,8 @@ impl World {
         }
         drop(snapshot);
         let Self { director, mut notes, ground, .. } = self;
-        let owned = memory::owned(director);
+        // The ring of what `explain` remembers has its size from the beginning.
+        let owned = memory::owned(director).saturating_sub(memory::owned(ground.director()));
         oracle::explain(|| format!("{owned} bytes for {sessions} sessions"));
         // sessions that stay for ever are another complaint
         if ground.ending != Ending::Gone || left == 0 {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use ftpdirector::facade::director::{Action, Decision};
 use ftpdirector::facade::state::Marks;
+use ftpdirector::facade::state::sets::Name;
+use ftpdirector::facade::steer::RowChange;
 
 use super::super::memory;
 use super::super::oracle::{Complaint, complain};
@@ -38,10 +40,10 @@ pub(super) fn opens(mark: Option<u32>) -> bool {
     mark.is_none_or(|mark| mark & CONTROL != 0)
 }
 
-/// Whether a reply is changed, opens something or is lost. Whether it goes on at once or is held a while may be somebody else's
+/// Whether a reply is changed or opens something. Whether it goes on at once, is held a while or comes again may be somebody else's
 /// doing.
 pub(super) const fn does_something(decision: Decision) -> bool {
-    !matches!(decision, Decision::Accept { mark: None, edited: false } | Decision::Held)
+    matches!(decision, Decision::Accept { mark: Some(_), .. } | Decision::Accept { edited: true, .. })
 }
 
 impl World {
@@ -57,7 +59,13 @@ impl World {
         if cost > WORK {
             complain(Complaint::Work, || format!("{cost} bytes allocated for one reply"));
         }
-        if self.actions.iter().any(|action| matches!(action, Action::Rows { ticket: Some(_), .. })) {
+        // Its acknowledgement may have a command read that waits for its row; a port that it names itself opens nothing.
+        let passive = |change: &RowChange| {
+            let RowChange::Put(row, _) = change else { return false };
+            matches!(row.set.name, Name::Exact | Name::Translated)
+        };
+        let opens = |action: &Action| matches!(action, Action::Rows { changes, .. } if changes.iter().any(passive));
+        if self.actions.iter().any(opens) {
             complain(Complaint::Early, || "a reply that nobody held opens something".to_owned());
         }
         self.act(cause);
