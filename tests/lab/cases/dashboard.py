@@ -23,6 +23,9 @@ rule_files: [{ALERTS}]
 scrape_configs: [{{job_name: lvs, static_configs: [{{targets: ["127.0.0.1:9786"]}}]}}]
 """
 
+# Of health checks over TLS alone; the servers here have none. (health.py sees its values, promtool its alert.)
+UNLIKE = {"ftpdirector_server_certificate_expiry_seconds"}
+
 
 @long
 def test_prometheus_runs_dashboard_and_alerts():
@@ -45,7 +48,7 @@ def test_prometheus_runs_dashboard_and_alerts():
         poll(lambda: set(health(prometheus)) == {"ok"}, what=lambda: f"every rule evaluated: {health(prometheus)}")
         asked = set(re.findall(r"\bftpdirector_\w+", " ".join(rule["query"] for rule in rules(prometheus))))
         assert len(asked) > 8, asked
-        for metric in asked:
+        for metric in asked - UNLIKE:
             poll(lambda: prometheus.query(metric), 180, what=metric)
         # Nothing is wrong, until something is.
         assert firing(prometheus) == set(), firing(prometheus)
