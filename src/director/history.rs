@@ -32,7 +32,7 @@ const NONE: u32 = u32::MAX;
 /// Something that happened to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Happening {
-    /// When.
+    /// When it happened, on the packet thread's clock; of landings in a row the last.
     pub at: Time,
     /// The client's end of the control connection; port 0 for a data connection that could not be assigned to one.
     pub client: SocketAddr,
@@ -133,7 +133,7 @@ impl History {
             at: self.now,
             host: host(client.ip()),
             session: session.unwrap_or(NONE),
-            older: self.newest,
+            older: NONE,
             newer: NONE,
             next: NONE,
             list,
@@ -141,13 +141,7 @@ impl History {
             index,
             moment,
         });
-        let before = self.newest;
-        if let Some(entry) = self.entry_mut(before) {
-            entry.newer = at;
-        } else {
-            self.oldest = at;
-        }
-        self.newest = at;
+        self.link(at);
         let Some(list) = self.lists.get_mut(list as usize) else { return };
         let last = std::mem::replace(&mut list.newest, at);
         list.count = list.count.saturating_add(1);
@@ -167,20 +161,32 @@ impl History {
         }
     }
 
-    /// The newest entry of a client, to be added to, if it is of this session.
-    pub fn last(&mut self, client: SocketAddr, session: Option<u32>) -> Option<&mut Moment> {
-        let list = *self.of.get(&one_client(client.ip()))?;
-        let newest = self.lists.get(list as usize)?.newest;
+    /// Offers the newest entry of a client, if it is of this session, to be added to. If `add` takes it, it happened now.
+    pub fn add_to_last(
+        &mut self,
+        client: SocketAddr,
+        session: Option<u32>,
+        add: impl FnOnce(&mut Moment) -> bool,
+    ) -> bool {
+        let list = self.of.get(&one_client(client.ip())).and_then(|&list| self.lists.get(list as usize));
+        let newest = list.map_or(NONE, |list| list.newest);
         let (now, host, session) = (self.now, host(client.ip()), session.unwrap_or(NONE));
-        let entry = self.entry_mut(newest).filter(|entry| entry.session == session && entry.host == host)?;
+        let entry = self.entry_mut(newest).filter(|entry| entry.session == session && entry.host == host);
+        let Some(entry) = entry else { return false };
+        if !add(&mut entry.moment) {
+            return false;
+        }
         entry.at = now;
-        Some(&mut entry.moment)
+        // What is young must not stand before what is old, which would not be forgotten then.
+        self.unlink(newest);
+        self.link(newest);
+        true
     }
 
-    /// Whether anything is known of this client.
+    /// Whether anything is known of this client (IPv6: of its /64).
     #[must_use]
     pub fn knows(&self, client: IpAddr) -> bool {
-        self.walk(client).next().is_some()
+        self.of.contains_key(&one_client(client))
     }
 
     /// What happened to this client, the oldest first.
@@ -274,9 +280,34 @@ impl History {
     fn forget(&mut self, at: u32) {
         let free = self.free;
         let Some(entry) = self.entry_mut(at) else { return };
-        let (older, newer, next, list) = (entry.older, entry.newer, entry.next, entry.list);
+        let (next, list) = (entry.next, entry.list);
         entry.next = free;
         (self.free, self.count) = (at, self.count.saturating_sub(1));
+        self.unlink(at);
+        let Some(own) = self.lists.get_mut(list as usize) else { return };
+        (own.oldest, own.count) = (next, own.count.saturating_sub(1));
+        if own.count == 0 {
+            let owner = own.owner;
+            self.of.remove(&owner);
+            self.free_lists.push(list);
+        }
+    }
+
+    /// Makes an entry the newest of all.
+    fn link(&mut self, at: u32) {
+        let before = std::mem::replace(&mut self.newest, at);
+        match self.entry_mut(before) {
+            Some(entry) => entry.newer = at,
+            None => self.oldest = at,
+        }
+        if let Some(entry) = self.entry_mut(at) {
+            (entry.older, entry.newer) = (before, NONE);
+        }
+    }
+
+    /// Takes an entry out of the order of all.
+    fn unlink(&mut self, at: u32) {
+        let Some((older, newer)) = self.entry(at).map(|entry| (entry.older, entry.newer)) else { return };
         match self.entry_mut(older) {
             Some(entry) => entry.newer = newer,
             None => self.oldest = newer,
@@ -284,13 +315,6 @@ impl History {
         match self.entry_mut(newer) {
             Some(entry) => entry.older = older,
             None => self.newest = older,
-        }
-        let Some(own) = self.lists.get_mut(list as usize) else { return };
-        (own.oldest, own.count) = (next, own.count.saturating_sub(1));
-        if own.count == 0 {
-            let owner = own.owner;
-            self.of.remove(&owner);
-            self.free_lists.push(list);
         }
     }
 
@@ -334,6 +358,21 @@ mod tests {
     fn codes(history: &History, client: SocketAddr) -> Vec<u16> {
         let code = |happening: Happening| if let Moment::Over(code) = happening.moment { code } else { 0 };
         history.of(client.ip()).into_iter().map(code).collect()
+    }
+
+    #[test]
+    fn what_goes_on_does_not_keep_what_is_older_than_a_day() {
+        let landed = || Moment::Landed { mode: Mode::Passive, port: 31000, times: 1 };
+        let mut history = History::with_room(10, 5);
+        history.push(client(1), None, 0, landed());
+        history.push(client(2), None, 0, Moment::Over(226));
+        history.set_time(Time::ZERO + KEPT / 2);
+        assert!(!history.add_to_last(client(1), None, |_| false), "not taken, and not renewed");
+        assert!(history.add_to_last(client(1), None, |last| matches!(last, Moment::Landed { .. })));
+        history.set_time(Time::ZERO + KEPT);
+        assert!(history.knows(client(1).ip()) && !history.knows(client(2).ip()));
+        history.set_time(Time::ZERO + KEPT + KEPT / 2);
+        assert!(!history.knows(client(1).ip()) && history.of.is_empty() && history.count == 0);
     }
 
     #[test]

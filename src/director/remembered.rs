@@ -55,6 +55,8 @@ pub struct Account {
     pub happenings: Vec<Happening>,
     /// The data connections that nobody expected since then, whosever they were.
     pub strangers: Vec<Stranger>,
+    /// Until when some of them are missing, since there were too many; `None`: those that the kernel told of are all there.
+    pub pushed_out: Option<Time>,
 }
 
 impl Director {
@@ -62,6 +64,9 @@ impl Director {
     pub(super) fn clock(&mut self, now: Time) {
         self.history.set_time(now);
         self.strangers.set_time(now);
+        if let Some(records) = &mut self.records {
+            records.set_time(now);
+        }
     }
 
     fn remember(&mut self, slot: Slot, moment: Moment) {
@@ -117,11 +122,13 @@ impl Director {
     fn remember_told(&mut self, slot: Slot, (said, to): (u16, Endpoint)) {
         let Some(entry) = self.table.entry(slot) else { return };
         let (client, session) = (entry.key.client(), number(entry));
-        if let Some(Moment::Named { said: named, port, told, .. }) = self.history.last(client, session)
-            && *named == said
-        {
-            (*port, *told) = (to.port, ipv4(to.address));
-        }
+        self.history.add_to_last(client, session, |last| match last {
+            Moment::Named { said: named, port, told, .. } if *named == said => {
+                (*port, *told) = (to.port, ipv4(to.address));
+                true
+            }
+            _ => false,
+        });
     }
 
     /// The server named a port that is not declared.
@@ -141,13 +148,16 @@ impl Director {
             return;
         }
         let client = SocketAddr::new(client, 0);
-        if let Some(Moment::Landed { mode: before, port: last, times }) = self.history.last(client, None)
-            && *before == mode
-        {
-            (*last, *times) = (port, times.saturating_add(1));
-            return;
+        let another = |last: &mut Moment| match last {
+            Moment::Landed { mode: before, port: last, times } if *before == mode => {
+                (*last, *times) = (port, times.saturating_add(1));
+                true
+            }
+            _ => false,
+        };
+        if !self.history.add_to_last(client, None, another) {
+            self.history.push(client, None, index, Moment::Landed { mode, port, times: 1 });
         }
-        self.history.push(client, None, index, Moment::Landed { mode, port, times: 1 });
     }
 
     /// The kernel logged the first packet of a data connection that it expected from nobody.
@@ -181,7 +191,8 @@ impl Director {
         };
         let happenings = client.map(|client| self.history.of(client)).unwrap_or_default();
         let strangers = happenings.first().map(|first| self.strangers.since(first.at)).unwrap_or_default();
-        Account { now, client, port, session, happenings, strangers }
+        let pushed_out = self.strangers.pushed_out();
+        Account { now, client, port, session, happenings, strangers, pushed_out }
     }
 }
 

@@ -30,7 +30,7 @@ pub enum StrangerKind {
 /// A data connection that nobody expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stranger {
-    /// When.
+    /// When the kernel's log was read: up to 20 ms after the packet.
     pub at: Time,
     /// What it is.
     pub kind: StrangerKind,
@@ -42,36 +42,47 @@ pub struct Stranger {
     pub known: bool,
 }
 
-/// The last of them, the oldest first.
+/// The last of them.
 #[derive(Default)]
-pub struct Strangers(VecDeque<Stranger>);
+pub struct Strangers {
+    /// The oldest first.
+    kept: VecDeque<Stranger>,
+    /// When the last came that had to make room for those of others.
+    pushed_out: Option<Time>,
+}
 
 impl Strangers {
     /// Keeps one; the oldest of its source, or of all, makes room.
     pub fn push(&mut self, stranger: Stranger) {
         let source = one_client(stranger.source.ip());
         let same = |other: &Stranger| one_client(other.source.ip()) == source;
-        if self.0.iter().filter(|other| same(other)).count() >= SHARE
-            && let Some(oldest) = self.0.iter().position(same)
+        if self.kept.iter().filter(|other| same(other)).count() >= SHARE
+            && let Some(oldest) = self.kept.iter().position(same)
         {
-            self.0.remove(oldest);
-        } else if self.0.len() >= MOST {
-            self.0.pop_front();
+            self.kept.remove(oldest);
+        } else if self.kept.len() >= MOST {
+            self.pushed_out = self.kept.pop_front().map(|oldest| oldest.at);
         }
-        self.0.push_back(stranger);
+        self.kept.push_back(stranger);
     }
 
     /// Forgets what is too old.
     pub fn set_time(&mut self, now: Time) {
-        while self.0.front().is_some_and(|oldest| now.since(oldest.at) >= KEPT) {
-            self.0.pop_front();
+        while self.kept.front().is_some_and(|oldest| now.since(oldest.at) >= KEPT) {
+            self.kept.pop_front();
         }
     }
 
     /// Those since then, the oldest first.
     #[must_use]
     pub fn since(&self, since: Time) -> Vec<Stranger> {
-        self.0.iter().filter(|stranger| stranger.at >= since).copied().collect()
+        self.kept.iter().filter(|stranger| stranger.at >= since).copied().collect()
+    }
+
+    /// When the last came that had to make room: of those until then some are missing.
+    #[must_use]
+    pub const fn pushed_out(&self) -> Option<Time> {
+        self.pushed_out
     }
 }
 
@@ -107,14 +118,16 @@ mod tests {
         let mut strangers = Strangers::default();
         strangers.push(stranger(1, 0));
         (1..5000).for_each(|at| strangers.push(stranger(2, at)));
-        assert_eq!(strangers.0.len(), 1 + SHARE);
-        assert_eq!(strangers.0.front().map(|oldest| oldest.at), Some(Time::ZERO));
+        assert_eq!(strangers.kept.len(), 1 + SHARE);
+        assert_eq!(strangers.kept.front().map(|oldest| oldest.at), Some(Time::ZERO));
+        assert_eq!(strangers.pushed_out(), None, "they were its own");
         for source in 3..=255 {
             (0..SHARE as u64).for_each(|at| strangers.push(stranger(source, 5000 + at)));
         }
-        assert_eq!(strangers.0.len(), MOST);
+        assert_eq!(strangers.kept.len(), MOST);
+        assert_eq!(strangers.pushed_out(), Some(Time::from_millis(5000 + 127)), "of the last source but sixteen");
         strangers.set_time(Time::from_millis(6000) + KEPT);
-        assert!(strangers.0.is_empty());
+        assert!(strangers.kept.is_empty());
     }
 
     #[test]

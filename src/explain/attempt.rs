@@ -24,7 +24,7 @@ pub enum Asking {
 /// What the server named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedPort {
-    /// When.
+    /// When the reply was read.
     pub at: Time,
     /// 227, 228 or 229.
     pub code: u16,
@@ -41,7 +41,7 @@ pub struct NamedPort {
 /// A reply of 400 or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// When.
+    /// When the reply was read.
     pub at: Time,
     /// The command that it answers.
     pub verb: Option<Verb>,
@@ -56,7 +56,7 @@ pub struct Refusal {
 pub struct Attempt {
     /// How it was asked for.
     pub asking: Asking,
-    /// When.
+    /// When the command was read.
     pub at: Time,
     /// What the server named (NAT, passive).
     pub named: Option<NamedPort>,

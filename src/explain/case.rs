@@ -24,16 +24,20 @@ pub struct Case<'a> {
     pub place: Option<&'a Place>,
     /// The data connections that nobody expected since then.
     pub strangers: &'a [Stranger],
+    /// Until when some of them are missing.
+    pub pushed_out: Option<Time>,
     /// The clusters that take no new sessions, and why.
     pub closed: &'a [(String, String)],
 }
 
 impl Case<'_> {
-    /// Whether more unexpected data connections came than the kernel told of, since the session's first was asked for.
+    /// Whether more unexpected data connections came than are known, since the session's first was asked for: more than the kernel
+    /// told of, or than were kept.
     fn is_incomplete(&self) -> bool {
         let since = self.story.attempts.first().map_or(Time::ZERO, |attempt| attempt.at);
         let first = self.strangers.iter().position(|one| one.at >= since);
-        ran_dry(first.and_then(|first| self.strangers.get(first..)).unwrap_or_default())
+        self.pushed_out.is_some_and(|until| until >= since)
+            || ran_dry(first.and_then(|first| self.strangers.get(first..)).unwrap_or_default())
     }
 
     pub(super) fn server(&self) -> String {
@@ -97,7 +101,7 @@ impl Case<'_> {
 
     pub(super) fn incomplete(&self) -> &'static str {
         if self.is_incomplete() {
-            " (so many unexpected ones came that the kernel did not tell of all: it may be among them)"
+            " (so many unexpected ones came that not all are known: it may be among them)"
         } else {
             ""
         }

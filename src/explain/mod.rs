@@ -87,7 +87,8 @@ fn case<'a>(
     closed: &'a [(String, String)],
 ) -> Case<'a> {
     let address = account.client.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-    Case { now: account.now, client: account.client, address, story, place, strangers: &account.strangers, closed }
+    let (now, client, pushed_out) = (account.now, account.client, account.pushed_out);
+    Case { now, client, address, story, place, strangers: &account.strangers, pushed_out, closed }
 }
 
 /// The numbers of the sessions, by when they began.

@@ -43,6 +43,7 @@ fn account(moments: &[(u64, Moment)], strangers: Vec<Stranger>) -> Account {
         session: None,
         happenings: moments.iter().map(happening).collect(),
         strangers,
+        pushed_out: None,
     }
 }
 
@@ -208,4 +209,15 @@ fn hostile_words_are_escaped() {
         assert!(text.chars().all(|c| c == '−' || (' '..='~').contains(&c)), "{text:?}");
     }
     assert_eq!(told.sentence, "downloads/ftp1 refused PASV: 500 \".]0;x. \\\"; rm..\"");
+}
+
+#[test]
+fn what_had_to_make_room_may_have_been_the_clients() {
+    let moments = [(10_000, ASKED), (10_010, tells()), (40_010, Moment::Ended(Mode::Passive, Outcome::Expired))];
+    for (until, missing) in [(None, false), (Some(9_000), false), (Some(20_000), true)] {
+        let account = Account { pushed_out: until.map(Time::from_millis), ..account(&moments, vec![]) };
+        let told = explain(&account, |_| Some(place(ForwardingMethod::Nat)), &[]);
+        assert_eq!(told.verdict.name(), "no_syn");
+        assert_eq!(told.sentence.contains("it may be among them"), missing, "{until:?}: {}", told.sentence);
+    }
 }
