@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::daemon::places::{Places, source};
+use crate::daemon::places::{Places, Seat, source};
 use crate::daemon::repeated::Repeated;
 use crate::daemon::serving::{ConnectionLimits, accepted};
 
@@ -105,16 +105,13 @@ pub async fn serve(listener: TcpListener, limits: ConnectionLimits, answers: Ans
             continue;
         };
         let answers = Arc::clone(&answers);
-        tokio::spawn(async move {
-            let _place = place;
-            connection(stream, limits, &answers).await;
-        });
+        tokio::spawn(connection(stream, limits, answers, Arc::new(place)));
     }
 }
 
 /// Serves one connection to its end.
-async fn connection(stream: TcpStream, limits: ConnectionLimits, answers: &Answers) {
-    let service = service_fn(|request| answer(request, answers));
+async fn connection(stream: TcpStream, limits: ConnectionLimits, answers: Arc<Answers>, place: Arc<Seat<IpAddr>>) {
+    let service = service_fn(|request| answer(request, &answers, &place));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.silence).keep_alive(true);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -131,20 +128,36 @@ async fn connection(stream: TcpStream, limits: ConnectionLimits, answers: &Answe
     }
 }
 
-async fn answer(request: Request<Incoming>, answers: &Answers) -> Result<Response<Full<Bytes>>, Infallible> {
+/// Makes a text to its end also when the asker has gone: it has been begun, and until it is made the asker's place is taken. So who
+/// asks and leaves, again and again, has no more made than who waits.
+async fn made(making: Making, place: &Arc<Seat<IpAddr>>) -> Result<String, String> {
+    let place = Arc::clone(place);
+    let made = tokio::spawn(async move {
+        let text = making.await;
+        drop(place);
+        text
+    });
+    made.await.map_err(|error| error.to_string())?
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    answers: &Answers,
+    place: &Arc<Seat<IpAddr>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let plain = |status, text: String| response(status, (TEXT, text), &[]);
     let error = StatusCode::INTERNAL_SERVER_ERROR;
     Ok(match (request.method(), request.uri().path()) {
-        (&Method::GET, "/") => match (answers.page)().await {
+        (&Method::GET, "/") => match made((answers.page)(), place).await {
             Ok(page) => response(StatusCode::OK, ("text/html; charset=utf-8", page), &PAGE),
             Err(why) => plain(error, format!("{why}\n")),
         },
-        (&Method::GET, "/metrics") => match (answers.metrics)().await {
+        (&Method::GET, "/metrics") => match made((answers.metrics)(), place).await {
             Ok(text) => plain(StatusCode::OK, text),
             Err(why) => plain(error, format!("{why}\n")),
         },
         (&Method::GET, "/healthz") => plain(StatusCode::OK, "alive\n".into()),
-        (&Method::GET, "/readyz") => match (answers.ready)().await {
+        (&Method::GET, "/readyz") => match made((answers.ready)(), place).await {
             Ok(text) => plain(StatusCode::OK, text),
             Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         },

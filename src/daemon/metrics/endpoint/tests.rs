@@ -111,3 +111,39 @@ fn the_page_may_do_nothing_and_is_never_kept() {
         assert!(lost.starts_with("HTTP/1.1 404") && !lost.contains("script"), "{lost}");
     });
 }
+
+#[test]
+fn who_asks_and_leaves_has_a_place_until_its_answer_is_made() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let (begun, go) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+        let (began, goes) = (Arc::clone(&begun), Arc::clone(&go));
+        let slow = maker(move || {
+            let (begun, go) = (Arc::clone(&began), Arc::clone(&goes));
+            async move {
+                begun.add_permits(1);
+                go.acquire().await.expect("leave").forget();
+                Ok("up 1\n".to_owned())
+            }
+        });
+        let none = || maker(|| async { Ok(String::new()) });
+        let answers = Answers { page: none(), metrics: slow, ready: none() };
+        tokio::spawn(serve(listener, ConnectionLimits { each: 1, ..LIMITS }, answers));
+        let mut leaves = connect(address).await;
+        leaves.write_all(b"GET /metrics HTTP/1.1\r\nHost: director\r\n\r\n").await.expect("a request");
+        begun.acquire().await.expect("a beginning").forget();
+        drop(leaves);
+        // It is closed at once, and nothing more is made.
+        timeout(LONG, ends(connect(address).await)).await.expect("an end");
+        assert_eq!(begun.available_permits(), 0);
+        go.add_permits(2);
+        let served = async {
+            while !scrape(&mut connect(address).await).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, served).await.expect("an answer");
+    });
+}
