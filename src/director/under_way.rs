@@ -1,9 +1,10 @@
 //! The transfers of a session that are under way, and how a transfer ends.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::key::one_client;
 use crate::ftp::{Mode, Verb};
 use crate::time::Time;
 
@@ -155,20 +156,38 @@ pub struct TransferRecord {
 /// How many records may wait until they are fetched; more are counted as lost.
 const MOST: usize = 16_384;
 
+/// How many of one client are kept in a second, so that it does not push out those of others: more than the transfers that it can
+/// finish, with `limits.client_packets` as they are unless configured.
+const SHARE: u32 = 1000;
+
 /// Transfers that are over and wait for the transfer log.
 #[derive(Debug, Default)]
 pub struct Records {
     waiting: Vec<TransferRecord>,
     lost: u64,
+    /// The second, on the packet thread's clock, in which so many of each client were kept.
+    second: u64,
+    kept: HashMap<IpAddr, u32>,
 }
 
 impl Records {
-    /// Keeps one, if there is room.
+    /// Keeps one, if there is room, and its client has not had its share of this second.
     pub fn keep(&mut self, record: TransferRecord) {
-        if self.waiting.len() < MOST {
+        let kept = self.kept.entry(one_client(record.client.ip())).or_default();
+        if self.waiting.len() < MOST && *kept < SHARE {
+            *kept = kept.saturating_add(1);
             self.waiting.push(record);
         } else {
             self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    /// The time of what is kept from now on.
+    pub fn set_time(&mut self, now: Time) {
+        let second = now.as_millis() / 1000;
+        if second != self.second {
+            self.second = second;
+            self.kept.clear();
         }
     }
 
@@ -181,6 +200,30 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_client_does_not_push_out_the_others() {
+        let record = |n: u8| TransferRecord {
+            client: SocketAddr::from(([192, 0, 2, n], 40000)),
+            cluster: String::new(),
+            server: String::new(),
+            verb: Verb::Retr,
+            mode: Mode::Passive,
+            outcome: TransferOutcome::Unknown,
+            code: None,
+            duration: None,
+            user: None,
+            path: None,
+        };
+        let mut records = Records::default();
+        let waiting = |records: &Records| records.waiting.len();
+        (0..20_000).for_each(|_| records.keep(record(1)));
+        records.keep(record(2));
+        assert_eq!((waiting(&records), records.lost), (1001, 19_000));
+        records.set_time(Time::from_millis(1000));
+        records.keep(record(1));
+        assert_eq!((waiting(&records), records.lost), (1002, 19_000));
+    }
 
     #[test]
     fn every_code_has_its_outcome() {
