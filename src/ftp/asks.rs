@@ -110,11 +110,6 @@ impl Count {
         self.epsv_all = None;
     }
 
-    /// Nobody waits any more to see how the open transfers end.
-    pub(super) fn give_up_transfers(&mut self) {
-        self.transfers = OpenTransfers::default();
-    }
-
     /// Whatever was open is not answered any more.
     pub(super) fn forget(&mut self) {
         *self = Self { opening: Opening::Over, ..Self::default() };

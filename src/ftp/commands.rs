@@ -133,7 +133,6 @@ impl Session {
         } else {
             self.dim(BlindReason::Tls, turn.events);
             self.dialogue.doubt();
-            self.dialogue.give_up_transfers();
         }
         self.to_server.mode = if complete { LineMode::Start } else { LineMode::Discard };
         CommandFate::Pass

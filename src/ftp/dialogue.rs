@@ -294,11 +294,6 @@ impl Dialogue {
         (self.told, self.multiline) = (None, 0);
     }
 
-    /// What looks encrypted came: how the open transfers end is not waited for, here as where they are counted.
-    pub(super) fn give_up_transfers(&mut self) {
-        self.count.give_up_transfers();
-    }
-
     /// What follows is encrypted: no reply can be matched to a command any more. What is expected stays expected.
     pub(super) fn end_in_the_dark(&mut self) {
         self.count.forget();

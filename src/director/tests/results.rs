@@ -347,9 +347,3 @@ fn where_replies_were_lost_a_transfer_is_unknown_and_the_next_is_its_own() {
 }
 
 const EPSV_LINE: &str = "S229 Entering Extended Passive Mode (|||31007|)";
-
-#[test]
-fn behind_what_looks_encrypted_a_transfer_is_unknown_and_the_next_is_its_own() {
-    let lines = ["CRETR f", "S150 x", "C\u{16}\u{3}\u{1}junk", "S226 x", "CRETR g", "S150 x", "S226 y"];
-    assert_eq!(outcomes_of(&lines), [(Verb::Retr, Complete, 1), (Verb::Retr, Unknown, 1)]);
-}
