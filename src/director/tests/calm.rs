@@ -66,6 +66,19 @@ fn replies_are_held_only_for_what_their_answer_matters_to() {
 }
 
 #[test]
+fn an_unfinished_greeting_or_reply_is_held_to_its_end() {
+    let (mut director, mut wire) =
+        (director(ForwardingMethod::Nat, false), Wire::new(client(), 1, ForwardingMethod::Nat));
+    let _ = wire.hears(&mut director, NOW, "120 soon\r\n");
+    assert_eq!(leaves(&mut wire, &mut director, NOW, "USER joe\r\n"), read(false, false));
+    let _ = wire.hears(&mut director, NOW, "220 hello\r\n");
+    let _ = wire.hears(&mut director, NOW, "331-a\r\n");
+    assert_eq!(leaves(&mut wire, &mut director, NOW, "PASS secret\r\n"), read(false, false));
+    let _ = wire.hears(&mut director, NOW, "331 b\r\n");
+    assert_eq!(leaves(&mut wire, &mut director, NOW, "NOOP\r\n"), read(false, true));
+}
+
+#[test]
 fn the_rules_are_told_again_before_they_forget() {
     let (mut director, mut wire) = logged_in(false);
     for (seconds, told) in [(1, false), (29, false), (30, true), (31, false), (200, true)] {
