@@ -36,8 +36,10 @@ DIRECTORS = {
     "nginx stream": ("nat", peers.nginx, ("PORT",)),
     "ProFTPD mod_proxy": ("nat", peers.mod_proxy, ()),
     "ours, NAT": ("nat", peers.ours, ()),
+    "our rules, NAT": ("nat", peers.rules_only, ("PORT",)),
     "recipe, DR": ("dr", peers.recipe, ()),
     "ours, DR": ("dr", peers.ours, ()),
+    "our rules, DR": ("dr", peers.rules_only, ("PORT",)),
 }
 # Columns of /proc/stat: user, nice, system; irq, softirq.
 BUSY = (1, 2, 3, 6, 7)
