@@ -113,10 +113,12 @@ impl Talk {
     pub(super) fn had_to_be_held(&self, reply: &[u8]) -> bool {
         let client = &self.client;
         let plain = !client.odd && !client.bare && !client.uncounted && !self.gapped && self.open();
-        let answer =
-            [&b"227 "[..], b"228 ", b"229 "].iter().any(|code| reply.starts_with(code)) && reply.ends_with(b"\r\n");
+        let passive = |line: &[u8]| [&b"227 "[..], b"228 ", b"229 "].iter().any(|code| line.starts_with(code));
         let names = reply.iter().any(|byte| matches!(byte, b'(' | b'|'));
-        plain && answer && names && matches!(self.replies.named.as_slice(), [(_, How::Answer)])
+        let first = self.replies.sent.split(|byte| *byte == b'\n').filter(|line| passive(line)).count() == 1;
+        // every pair of its numbers may be the port
+        let answer = self.replies.named.iter().all(|(_, how)| *how == How::Answer);
+        plain && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
     }
 
     /// A segment of its own leaves, up to `end`.
