@@ -70,14 +70,14 @@ def one_round(name, works, seconds, number):
 
 
 def measure(net, target, work, seconds, sessions=None):
-    """What was done a second, what else went, and what one of them cost: processor time of the whole machine (all hosts are on it),
-    switches between processes, packets that waited in the queue."""
+    """What was done a second, what else went, and what one of them cost: processor time of the whole machine (all hosts are on it) and
+    of our packet thread, switches between processes, packets that waited in the queue."""
     mode, usual, kib = WORKS[work]
     words = [CLIENT, target, 21, sessions or usual, seconds, mode, kib, ",".join(SOURCES)]
-    before = busy(), switches(), queued(net)
+    before = busy(), switches(), queued(net), packet_thread()
     said = json.loads(net.client1.run(words, timeout=seconds + 60).stdout)
-    after = busy(), switches(), queued(net)
-    milliseconds, changes, packets = (last - first for first, last in zip(before, after))
+    after = busy(), switches(), queued(net), packet_thread()
+    milliseconds, changes, packets, thread = (last - first for first, last in zip(before, after))
     done = max(said["right"], 1)
     found = {
         "rate": round(said["right"] / said["seconds"], 1),
@@ -86,6 +86,8 @@ def measure(net, target, work, seconds, sessions=None):
         "cpu_ms": round(milliseconds / done, 3),
         "switches": round(changes / done, 2),
         "queued": round(packets / done, 2),
+        "thread_ms": round(thread / done, 3),
+        "thread_share": round(thread / 1000 / said["seconds"], 3),
         "p99_ms": said["p99"],
     }
     if kib == BULK:
@@ -106,6 +108,19 @@ def queued(net):
     """Packets that were ever queued: the number of the last one."""
     found = net.director.run(["cat", "/proc/net/netfilter/nfnetlink_queue"], check=False).stdout.split()
     return int(found[7]) if len(found) > 7 else 0
+
+
+def packet_thread():
+    """Processor time of ours, user and system, in milliseconds; 0 if there is none."""
+    for name in Path("/proc").glob("[0-9]*/task/[0-9]*/comm"):
+        try:
+            if name.read_text() == "packets\n":
+                fields = name.with_name("stat").read_text().rpartition(")")[2].split()
+                return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            # Gone meanwhile.
+            continue
+    return 0
 
 
 def versions():

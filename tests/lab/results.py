@@ -47,6 +47,9 @@ def one_run(run):
     table("switches between processes each", works, directors, lambda _, rounds: f"{middle(rounds, 'switches'):.1f}")
     own = {name: rounds for name, rounds in directors.items() if name.startswith("ours")}
     table("packets queued each", works, own, lambda _, rounds: f"{middle(rounds, 'queued'):.1f}")
+    # Earlier runs did not measure it.
+    if all("thread_ms" in one for works_of in own.values() for rounds in works_of.values() for one in rounds):
+        table("packet thread, ms each (share of one processor)", works, own, thread)
     bad(directors)
 
 
@@ -60,6 +63,10 @@ def table(title, works, rows, cell):
 
 def rate(work, rounds):
     return f"{middle(rounds, 'megabytes'):.0f}" if work == "bulk" else f"{middle(rounds, 'rate'):,.0f}"
+
+
+def thread(_, rounds):
+    return f"{middle(rounds, 'thread_ms'):.2f} ({middle(rounds, 'thread_share') * 100:.0f} %)"
 
 
 def middle(rounds, what):
