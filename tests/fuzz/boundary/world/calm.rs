@@ -49,8 +49,14 @@ pub(super) const fn does_something(decision: Decision) -> bool {
 impl World {
     /// A reply goes on at once, and the director is told of it.
     pub(super) fn tell(&mut self, cause: Cause, payload: &[u8], bytes: &mut [u8]) -> Decision {
+        // where there was another, nobody's SYN has been seen: what its client says may pass unread
+        let alone = |id: usize| {
+            let of_client = self.talks.iter().filter(|other| other.client_end == self.talks[id].client_end);
+            of_client.count() == 1
+        };
         if let Cause::Own(id, _) = cause
             && self.forged == 0
+            && alone(id)
             && self.talks[id].had_to_be_held(payload)
         {
             complain(Complaint::Unheld, || format!("told and not held: {}", payload.escape_ascii()));
