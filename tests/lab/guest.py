@@ -20,6 +20,8 @@ MODULES = "ip_vs_rr ip_vs_wlc nft_ct nft_nat nft_chain_nat nft_queue nft_log nft
 # other processor was seen to trap on that: int3 in __ip_local_out, a panic (6.12, QEMU TCG). So one of each stands from the start.
 HOOKS = "prerouting input forward output postrouting"
 CASES = Path(__file__).parent / "cases"
+# What the boots before this one told, a line for each test: the machine died in the one after them.
+WENT = Path("/repo/target/lab/went")
 
 
 def tests():
@@ -48,6 +50,21 @@ def run(name, test):
     return not failed
 
 
+def died(selected):
+    """The tests of earlier boots, and those that failed among them: also the one in which the machine died."""
+    told = {line.split()[1]: line.split()[0] for line in WENT.read_text().splitlines()}
+    if not told:
+        return [], []
+    names = [name for name, _ in selected]
+    next_one = max(names.index(name) for name in told) + 1
+    bad = [name for name, how in told.items() if how == "FAIL"]
+    for last in names[next_one : next_one + 1]:
+        print(f"FAIL {last}\n    the machine died while it ran", flush=True)
+        told[last] = "FAIL"
+        bad.append(last)
+    return list(told), bad
+
+
 def prepare_kernel():
     subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
     chains = "\n".join(f"chain {hook} {{ type filter hook {hook} priority 0\n}}" for hook in HOOKS.split())
@@ -64,8 +81,9 @@ def main(wanted):
             print(f"lab: not selected, because they are long: {', '.join(left)}", flush=True)
     if not selected:
         sys.exit(f"no test's name contains {' or '.join(wanted)}")
+    earlier, bad = died(selected)
     prepare_kernel()
-    bad = [name for name, test in selected if not run(name, test)]
+    bad += [name for name, test in selected if name not in earlier and not run(name, test)]
     # Once more at the end, where who reads only the end sees them.
     if bad:
         print(f"lab: failed: {', '.join(bad)}")
