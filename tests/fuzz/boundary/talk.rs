@@ -49,6 +49,8 @@ pub(super) struct Talk {
     pub needs: Vec<Need>,
     /// Whether its client ever went past bytes that were not seen: what it said behind them may have been a PASV.
     pub gapped: bool,
+    /// Whether its last segment began with something that had left before.
+    again: bool,
     /// How many of its server's segments were ever held.
     pub held: u32,
     /// Where segments of its client began behind the last end of a line, since who reads may begin anywhere.
@@ -70,6 +72,7 @@ impl Talk {
             replies: Replies::default(),
             needs: vec![],
             gapped: false,
+            again: false,
             held: 0,
             starts: vec![],
         }
@@ -109,7 +112,7 @@ impl Talk {
         Some((&self.client.sent[command.text.clone()], command.kind))
     }
 
-    /// Whether this is the whole answer to the only question of a client that said nothing odd.
+    /// Whether this, its last segment, is the whole answer to the only question of a client that said nothing odd.
     pub(super) fn had_to_be_held(&self, reply: &[u8]) -> bool {
         let client = &self.client;
         let plain = !self.veiled() && !client.bare && !client.uncounted && !self.gapped && self.open();
@@ -118,7 +121,7 @@ impl Talk {
         let first = self.replies.sent.split(|byte| *byte == b'\n').filter(|line| passive(line)).count() == 1;
         // every pair of its numbers may be the port
         let answer = self.replies.named.iter().all(|(_, how)| *how == How::Answer);
-        plain && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
+        plain && !self.again && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
     }
 
     /// A segment of its own leaves, up to `end`.
@@ -134,6 +137,7 @@ impl Talk {
         self.replies.crafty |= unseen;
         self.gapped |= side == Side::Client && end > self.flows[0].left + payload.len();
         let flow = &mut self.flows[side as usize];
+        self.again = end < flow.left + payload.len();
         // and with something old there is a gap behind it
         self.client.odd |= forgotten && side == Side::Client && end < flow.left;
         flow.left = flow.left.max(end);
