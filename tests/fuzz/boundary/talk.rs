@@ -121,7 +121,12 @@ impl Talk {
         let first = self.replies.sent.split(|byte| *byte == b'\n').filter(|line| passive(line)).count() == 1;
         // every pair of its numbers may be the port
         let answer = self.replies.named.iter().all(|(_, how)| *how == How::Answer);
-        plain && !self.again && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
+        // after EPSV ALL nobody may ask for it (RFC 2428 §4)
+        let never = client.commands.iter().any(|command| {
+            let text = client.sent[command.text.clone()].to_ascii_uppercase();
+            text.windows(4).any(|word| word == b"EPSV") && text.windows(3).any(|word| word == b"ALL")
+        });
+        plain && !never && !self.again && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
     }
 
     /// A segment of its own leaves, up to `end`.
