@@ -1,6 +1,5 @@
 //! The packet thread: owns the queue, the log group and the director. Everyone else talks to it through [`super::messages::Packets`].
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
@@ -8,7 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use prometheus::Histogram;
+use prometheus::local::LocalHistogram;
 use tracing::{error, warn};
 
 use super::messages::Message;
@@ -55,7 +56,7 @@ impl Thread {
         let Self { queue, landings, replies, director, inbox, wake, rows, verdicts, transfers } = self;
         let (waiting, listeners) = (HashMap::new(), Listeners::default());
         let (origin, lost) = (Instant::now(), (0, 0));
-        let (round, decided) = (origin, 0);
+        let (round, decided, verdicts) = (origin, 0, verdicts.local());
         let core = Core {
             director,
             rows,
@@ -83,7 +84,7 @@ impl Thread {
 struct Core {
     director: Director,
     rows: Sender<Job>,
-    verdicts: Histogram,
+    verdicts: LocalHistogram,
     transfers: Option<TransferLog>,
     origin: Instant,
     /// When this round began: the clock is read once for all that is done in it.
@@ -256,6 +257,8 @@ impl Core {
             let took = self.round.elapsed().as_secs_f64();
             (0..std::mem::take(&mut self.decided)).for_each(|_| self.verdicts.observe(took));
         }
+        // Once for all of them; nothing, if there was none.
+        self.verdicts.flush();
     }
 
     /// Drops what waits, so that TCP repeats it: the queue may outlive us, and a packet without a verdict with it.

@@ -37,12 +37,16 @@ impl Director {
         actions: &mut Vec<Action>,
     ) -> Owner {
         let segment = segment_of(direction, parsed, bytes);
-        // One that knows one half alone takes whatever fits that. The eldest first, since a claim can be led to its numbers.
-        if let Some(sure) = self.eldest_of(slot, |ftp| ftp.owns(&segment)) {
+        let Some(entry) = self.table.entry(slot) else { return Owner::Nobody };
+        if !self.table.has_others(slot) {
+            if entry.ftp.owns(&segment) {
+                return Owner::Session(slot);
+            }
+        } else if let Some(sure) = self.eldest_of(slot, |ftp| ftp.owns(&segment)) {
+            // One that knows one half alone takes whatever fits that. The eldest first, since a claim can be led to its numbers.
             self.table.prefer(sure);
             return Owner::Session(sure);
         }
-        let Some(entry) = self.table.entry(slot) else { return Owner::Nobody };
         let (key, index, closed) = (entry.key, entry.index, entry.ftp.closed());
         let belonging = entry.ftp.belonging(now, syn, &segment);
         if belonging.is_own() {
@@ -66,7 +70,7 @@ impl Director {
         if self.held.shares.behind() || self.held.shares.asks_too_much(client_of(&key)) {
             return Owner::Later;
         }
-        let Some(&placement) = self.placements.get(&index) else { return Owner::Nobody };
+        let Some(placement) = self.placements.position(index) else { return Owner::Nobody };
         self.leave_room(now, slot, actions);
         if !self.has_room(now, placement, &key, actions) {
             let astray = self.eldest_of(slot, |ftp| ftp.may_reach(&segment)).is_some();

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Director;
-use super::counters::{ClusterCounters, count};
 use super::effects::Effects;
 use super::expectation::{Awaited, Expectation, Mode, Outcome, Phase, Target};
 use super::results::name_of;
@@ -170,8 +169,8 @@ impl Director {
                 Target::ActiveOrDefault(_) => rows.retain(|row| !self.pinholes.is_taken(row, now)),
                 Target::Passive { .. } | Target::Active(_) => rows.clear(),
             }
-            if let Some(counters) = self.counters(placement) {
-                count(&mut counters.unparsed, UnparsedReason::PortTaken.name());
+            if let Some(counters) = self.counting.cluster(placement.cluster) {
+                counters.unparsed(UnparsedReason::PortTaken);
             }
         }
     }
@@ -310,38 +309,23 @@ impl Director {
         self.setup.clusters.get(placement.cluster).map_or(Duration::from_secs(10), |cluster| cluster.pinhole_timeout)
     }
 
-    fn counters(&mut self, placement: &Placement) -> Option<&mut ClusterCounters> {
-        let name = &self.setup.clusters.get(placement.cluster)?.name;
-        self.snapshot.clusters.get_mut(name)
-    }
-
     /// A packet was over a limit of the director's.
     pub(super) fn count_limited(&mut self, cluster: usize, limit: &'static str) {
-        let name = self.setup.clusters.get(cluster).map(|cluster| &cluster.name);
-        if let Some(counters) = name.and_then(|name| self.snapshot.clusters.get_mut(name)) {
-            count(&mut counters.limited, limit);
+        if let Some(counters) = self.counting.cluster(cluster) {
+            counters.limit(limit);
         }
     }
 
     fn count_outcome(&mut self, index: u16, mode: Mode, outcome: Outcome) {
-        let Some(placement) = self.placement(index).cloned() else { return };
-        if let Some(counters) = self.counters(&placement) {
-            count(&mut counters.expectations, (mode, outcome));
+        let cluster = self.placement(index).map(|placement| placement.cluster);
+        if let Some(counters) = cluster.and_then(|cluster| self.counting.cluster(cluster)) {
+            counters.outcome(mode, outcome);
         }
     }
 
     pub(super) fn count_event(&mut self, placement: &Placement, event: &Event) {
-        let Some(counters) = self.counters(placement) else { return };
-        match event {
-            Event::Command { verb } => count(&mut counters.commands, verb.name()),
-            Event::Refuse { .. } => count(&mut counters.expectations, (Mode::Active, Outcome::Refused)),
-            Event::Rewrite { .. } => counters.rewritten = counters.rewritten.saturating_add(1),
-            Event::NoRoom { .. } => count(&mut counters.unparsed, "no_room"),
-            Event::UnparsedCommand { reason, .. } | Event::UnparsedReply { reason, .. } => {
-                count(&mut counters.unparsed, reason.name())
-            }
-            Event::Blind { reason } => count(&mut counters.blind, reason.name()),
-            _ => {}
+        if let Some(counters) = self.counting.cluster(placement.cluster) {
+            counters.event(event);
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! How a server ends its lines can be learned from nothing else: later it repeats what clients say.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
+
+use hashbrown::HashMap;
 
 use super::interface::Setup;
 use super::key::ConnectionKey;
-use crate::ftp::{Context, Direction, Policy, Segment, Session, Syn, Told, UnparsedReason, Verdict};
+use crate::ftp::{Context, Direction, Event, Policy, Segment, Session, Syn, Told, UnparsedReason, Verdict};
 use crate::time::Time;
 use crate::wire::Packet;
 
@@ -21,6 +23,9 @@ pub struct Greetings {
     sessions: HashMap<ConnectionKey, Session>,
     order: VecDeque<ConnectionKey>,
     policies: HashMap<IpAddr, Policy>,
+    /// What is offered to a session, and what it tells.
+    said: Vec<u8>,
+    events: Vec<Event>,
 }
 
 impl Greetings {
@@ -51,12 +56,14 @@ impl Greetings {
         let context = Context { now, policy, client: key.client(), syn: Syn::Unseen };
         let tcp = &packet.tcp;
         // A copy: the packet itself passes as it is.
-        let mut payload = packet.payload(bytes).to_vec();
+        self.said.clear();
+        self.said.extend_from_slice(packet.payload(bytes));
+        let payload = self.said.as_mut_slice();
         let (direction, seq, ack, flags) = (Direction::ToClient, tcp.seq, tcp.ack, tcp.flags);
-        let mut segment = Segment { direction, seq, ack, flags, payload: &mut payload };
-        let mut events = Vec::new();
+        let mut segment = Segment { direction, seq, ack, flags, payload };
+        self.events.clear();
         let nothing = &mut |_| Told::Refuse(UnparsedReason::Unasked);
-        if session.segment(&context, &mut segment, nothing, &mut events) != Verdict::Pass || session.closed() {
+        if session.segment(&context, &mut segment, nothing, &mut self.events) != Verdict::Pass || session.closed() {
             self.sessions.remove(&key);
         }
     }

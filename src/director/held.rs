@@ -1,9 +1,11 @@
 //! Packets without a verdict: those that wait for a row, and those that wait for the rest of their line.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::interface::Hook;
 use super::shares::{Share, Shares};

@@ -154,7 +154,7 @@ impl Director {
             return Some((slot?, Direction::ToClient));
         }
         let index = self.setup.marks.control_index(FirewallMark(mark))?;
-        let placement = *self.placements.get(&index)?;
+        let placement = self.placements.position(index)?;
         let key = ConnectionKey::new(packet.source, packet.destination);
         while let Some(slot) = self.table.find(&key) {
             if self.table.entry(slot).is_some_and(|entry| entry.index == index) {
@@ -251,8 +251,7 @@ impl Director {
         self.clock(now);
         let Some(index) = self.setup.marks.data_index(FirewallMark(mark)) else { return };
         let Ok(packet) = wire::Packet::parse(packet) else { return };
-        let Some(&at) = self.placements.get(&index) else { return };
-        let Some((placement, _)) = self.setup.placements.get(at) else { return };
+        let Some((placement, _)) = self.placements.get(&self.setup, index) else { return };
         let (mode, client, port) = match (packet.tcp.flags.has(Flags::SYN.with(Flags::ACK)), placement.forwarding) {
             // The client answers the server's call (active, DR and TUN).
             (true, _) => (Mode::Active, packet.source.ip(), packet.source.port()),
@@ -282,13 +281,12 @@ impl Director {
             self.events.clear();
             let Some(index) = self.table.entry(slot).map(|entry| entry.index) else { continue };
             // Of a server that the configuration no longer has nothing is read, and nothing is due again and again.
-            if !self.placements.contains_key(&index) {
+            if self.placements.position(index).is_none() {
                 self.remove(now, slot, actions);
                 continue;
             }
             let Some(entry) = self.table.entry_mut(slot) else { continue };
-            let at = self.placements.get(&entry.index);
-            if let Some((_, policies)) = at.and_then(|&at| self.setup.placements.get(at)) {
+            if let Some((_, policies)) = self.placements.get(&self.setup, entry.index) {
                 let policy = policies.of(entry.key.server().port());
                 let context = Context { now, policy, client: entry.key.client(), syn: Syn::Unseen };
                 entry.ftp.timeout(&context, &mut self.events);

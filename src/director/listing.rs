@@ -78,7 +78,7 @@ impl Director {
     }
 
     fn listed(&self, entry: &SessionEntry, now: Time) -> Option<Listed> {
-        let (placement, policy) = self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))?;
+        let (placement, policy) = self.placements.get(&self.setup, entry.index)?;
         let (cluster, server) = self.names(placement)?;
         let open = entry.expectation.as_deref().filter(|expectation| expectation.is_open());
         Some(Listed {

@@ -6,6 +6,7 @@ mod advertised;
 mod calm;
 mod claims;
 mod counters;
+mod counting;
 mod effects;
 mod events;
 mod expectation;
@@ -13,6 +14,7 @@ mod filter;
 mod greeting;
 mod held;
 mod history;
+mod indexes;
 mod inputs;
 mod interface;
 mod kept;
@@ -37,7 +39,7 @@ mod unasked;
 mod under_way;
 mod waiting;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 pub use counters::{Durations, Snapshot};
 pub use expectation::{Mode, Outcome};
@@ -57,10 +59,11 @@ use crate::ftp::Event;
 use crate::steer::Placement;
 use crate::time::Time;
 use advertised::Advertised;
-use counters::count;
+use counting::Counting;
 use greeting::Greetings;
 use held::Held;
 use history::History;
+use indexes::Indexes;
 use kept::KeptPlacements;
 use pinholes::Pinholes;
 use reserved::Reserved;
@@ -71,7 +74,7 @@ use waiting::Waiting;
 /// The sessions and what is expected of them.
 pub struct Director {
     setup: Setup,
-    placements: HashMap<u16, usize>,
+    placements: Indexes,
     /// The placements of sessions under TLS.
     kept: KeptPlacements,
     table: Table,
@@ -85,6 +88,8 @@ pub struct Director {
     doubted: BTreeSet<Slot>,
     /// Servers whose passive range was complained of, by index.
     complained: BTreeSet<u16>,
+    /// What is counted of clusters and servers; the rest is in `snapshot`.
+    counting: Counting,
     snapshot: Snapshot,
     events: Vec<Event>,
     next: u64,
@@ -107,7 +112,7 @@ impl Director {
     pub fn new(setup: Setup) -> Self {
         let mut director = Self {
             setup: Setup { placements: Vec::new(), clusters: Vec::new(), services: Vec::new(), ..setup },
-            placements: HashMap::new(),
+            placements: Indexes::default(),
             kept: KeptPlacements::default(),
             table: Table::default(),
             waiting: Waiting::default(),
@@ -118,6 +123,7 @@ impl Director {
             held: Held::default(),
             doubted: BTreeSet::new(),
             complained: BTreeSet::new(),
+            counting: Counting::default(),
             snapshot: Snapshot::default(),
             events: Vec::new(),
             next: 1,
@@ -135,10 +141,8 @@ impl Director {
     /// Takes another configuration; sessions stay.
     pub fn configure(&mut self, setup: Setup) {
         self.part_with(&setup);
-        self.placements = setup.placements.iter().enumerate().map(|(at, (of, _))| (of.index, at)).collect();
-        for cluster in &setup.clusters {
-            self.snapshot.clusters.entry(cluster.name.clone()).or_default();
-        }
+        self.placements = Indexes::of(&setup);
+        self.counting.configure(&setup.clusters);
         self.reserved = Reserved::of(&setup);
         self.greetings.configure(&setup);
         self.advertised = Advertised::of(&setup);
@@ -148,13 +152,13 @@ impl Director {
     /// Everything that was counted, and how many sessions, rows and packets there are now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = self.snapshot.clone();
+        let mut snapshot = Snapshot { clusters: self.counting.shown(), ..self.snapshot.clone() };
         for (placement, _) in &self.setup.placements {
             if let Some(names) = self.names(placement) {
                 snapshot.sessions.entry(names).or_default();
             }
         }
-        for (&index, &sessions) in self.table.counts() {
+        for (index, sessions) in self.table.counts().filter(|&(_, sessions)| sessions > 0) {
             if let Some(names) = self.placement(index).and_then(|placement| self.names(placement)) {
                 *snapshot.sessions.entry(names).or_default() += sessions;
             }
@@ -166,7 +170,7 @@ impl Director {
     }
 
     fn placement(&self, index: u16) -> Option<&Placement> {
-        self.placements.get(&index).and_then(|&at| self.setup.placements.get(at)).map(|(placement, _)| placement)
+        self.placements.get(&self.setup, index).map(|(placement, _)| placement)
     }
 
     fn names(&self, placement: &Placement) -> Option<(String, String)> {
@@ -175,11 +179,8 @@ impl Director {
     }
 
     fn count_connection(&mut self, index: u16) {
-        let names = self.placement(index).and_then(|placement| self.names(placement));
-        if let Some((cluster, server)) = names
-            && let Some(counters) = self.snapshot.clusters.get_mut(&cluster)
-        {
-            count(&mut counters.control_connections, server);
+        if let Some((placement, _)) = self.placements.get(&self.setup, index) {
+            self.counting.connection(placement);
         }
     }
 

@@ -1,8 +1,9 @@
 //! The dynamic rows that this process added, which sessions hold them, and which ports they take.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use hashbrown::{Equivalent, HashMap};
 
 use super::reserved::Reserved;
 use crate::lvs::PortRange;
@@ -44,6 +45,22 @@ struct PinholeState {
     waiting: u32,
     until: Time,
     origin: RowOrigin,
+}
+
+/// The place of a row, to find what stands there. It hashes as the pair that owns its key.
+#[derive(Hash)]
+struct Place<'a>(Set, &'a [Value]);
+
+impl<'a> Place<'a> {
+    fn of(row: &'a Row) -> Self {
+        Self(row.set, &row.key)
+    }
+}
+
+impl Equivalent<(Set, Key)> for Place<'_> {
+    fn equivalent(&self, (set, key): &(Set, Key)) -> bool {
+        self.0 == *set && self.1 == key.as_slice()
+    }
 }
 
 /// The rows of all sessions. Sessions of one client on one server share a row; it goes with the last of them.
@@ -89,10 +106,9 @@ impl Pinholes {
 
     /// One more session holds `row`, which is not taken.
     pub fn hold(&mut self, row: &Row, now: Time, timeout: Duration) -> RowChange {
-        let id = (row.set, row.key.clone());
         let fresh =
             || PinholeState { value: row.value.clone(), holders: 0, waiting: 0, until: now, origin: RowOrigin::Ours };
-        let standing = self.rows.entry(id).or_insert_with(fresh);
+        let standing = self.rows.entry((row.set, row.key.clone())).or_insert_with(fresh);
         if standing.value != row.value {
             *standing = fresh();
         }
@@ -106,7 +122,7 @@ impl Pinholes {
 
     /// A session that holds `row` starts its time again; not if another session has taken its place meanwhile.
     pub fn refresh(&mut self, row: &Row, now: Time, timeout: Duration) -> Option<RowChange> {
-        let standing = self.rows.get_mut(&(row.set, row.key.clone()))?;
+        let standing = self.rows.get_mut(&Place::of(row))?;
         if standing.value != row.value {
             return None;
         }
@@ -125,14 +141,14 @@ impl Pinholes {
     pub fn is_taken(&self, row: &Row, now: Time) -> bool {
         let again = matches!(row.set.name, Name::Active | Name::ActiveAny);
         let needed = |standing: &PinholeState| !again || standing.waiting > 0 || standing.origin == RowOrigin::Found;
-        let standing = self.rows.get(&(row.set, row.key.clone()));
+        let standing = self.rows.get(&Place::of(row));
         row.key.contains(&Value::Port(NO_PORT))
             || standing.is_some_and(|there| there.value != row.value && there.until > now && needed(there))
     }
 
     /// A session that holds `row` waits for its data connection no longer.
     pub fn met(&mut self, row: &Row) {
-        if let Some(standing) = self.rows.get_mut(&(row.set, row.key.clone()))
+        if let Some(standing) = self.rows.get_mut(&Place::of(row))
             && standing.value == row.value
         {
             standing.waiting = standing.waiting.saturating_sub(1);
@@ -141,8 +157,8 @@ impl Pinholes {
 
     /// A session no longer holds `row`; the last one takes it away.
     pub fn release(&mut self, row: &Row) -> Option<RowChange> {
-        let id = (row.set, row.key.clone());
-        let standing = self.rows.get_mut(&id)?;
+        let place = Place::of(row);
+        let standing = self.rows.get_mut(&place)?;
         if standing.value != row.value {
             return None;
         }
@@ -150,8 +166,8 @@ impl Pinholes {
         if standing.holders > 0 || standing.origin == RowOrigin::Found {
             return None;
         }
-        self.rows.remove(&id);
-        Some(RowChange::Delete(id.0, id.1))
+        let ((set, key), _) = self.rows.remove_entry(&place)?;
+        Some(RowChange::Delete(set, key))
     }
 
     /// As [`Pinholes::release`], after the data connection came or the time is up: the kernel lets the row time out, and
@@ -167,17 +183,17 @@ impl Pinholes {
         let PortChoice { marks, placement, reserved } = *what;
         let row = exact::row(marks, placement, client, candidate);
         let translated = exact::translated(placement, client, candidate, port);
-        if reserved.keeps(placement, candidate) || self.rows.contains_key(&(translated.set, translated.key)) {
+        if reserved.keeps(placement, candidate) || self.rows.contains_key(&Place::of(&translated)) {
             return false;
         }
-        let standing = self.rows.get(&(row.set, row.key));
+        let standing = self.rows.get(&Place::of(&row));
         standing.is_none_or(|standing| standing.until <= now || (candidate == port && standing.value == row.value))
     }
 
     /// Whether this row is to stand on.
     #[must_use]
     pub fn stands(&self, row: &Row, now: Time) -> bool {
-        let standing = self.rows.get(&(row.set, row.key.clone()));
+        let standing = self.rows.get(&Place::of(row));
         standing.is_some_and(|standing| standing.value == row.value && standing.until > now)
     }
 

@@ -118,8 +118,7 @@ impl Director {
     ) -> Decision {
         let ControlPacket { id, hook, bytes, truncated, .. } = packet;
         let Some(entry) = self.table.entry_mut(slot) else { return unread() };
-        let at = self.placements.get(&entry.index);
-        let Some((placement, policies)) = at.and_then(|&at| self.setup.placements.get(at)) else { return unread() };
+        let Some((placement, policies)) = self.placements.get(&self.setup, entry.index) else { return unread() };
         let (policy, client) = (policies.of(entry.key.server().port()), entry.key.client());
         let (cluster, context) = (placement.cluster, Context { now, policy, client, syn: Syn::Unseen });
         self.events.clear();
@@ -153,7 +152,7 @@ impl Director {
         actions: &mut Vec<Action>,
     ) -> Option<Verdict> {
         let entry = self.table.entry_mut(slot)?;
-        let (placement, policies) = self.placements.get(&entry.index).and_then(|&at| self.setup.placements.get(at))?;
+        let (placement, policies) = self.placements.get(&self.setup, entry.index)?;
         let (client, pinholes, mut undeclared) = (entry.key.client(), &mut self.pinholes, None);
         let place = PortChoice { marks: self.setup.marks, placement, reserved: &self.reserved };
         let mut ports = |port: u16| {

@@ -87,11 +87,11 @@ impl Director {
     /// Remembers the events of one segment, of which `said` is the text, or of a timer.
     pub(super) fn remember_events(&mut self, slot: Slot, mut said: &[u8]) {
         let events = std::mem::take(&mut self.events);
-        let one = events.iter().filter(|event| matches!(event, Event::Reply { .. })).count() == 1;
+        let one = || events.iter().filter(|event| matches!(event, Event::Reply { .. })).count() == 1;
         for event in &events {
             match *event {
-                Event::Reply { code } => {
-                    let text = line_of(code, &mut said).filter(|_| one);
+                Event::Reply { code } if code >= 400 => {
+                    let text = if one() { line_of(code, &mut said) } else { None };
                     self.remember_reply(slot, code, text);
                 }
                 Event::Rewrite { from, to, .. } => self.remember_told(slot, (from.port, to)),
@@ -108,7 +108,7 @@ impl Director {
     /// A refusal, with the server's own words where they cannot echo a login: it is the only reply of its segment, no other
     /// command waits for one, and the last command was about data connections.
     fn remember_reply(&mut self, slot: Slot, code: u16, text: Option<String>) {
-        let Some(entry) = self.table.entry(slot).filter(|_| code >= 400) else { return };
+        let Some(entry) = self.table.entry(slot) else { return };
         let (verb, alone) = (entry.verb, entry.ftp.awaiting() == 0);
         self.remember(slot, Moment::Reply { verb, code });
         let shown = alone && code != 530 && verb.is_some_and(concerns_data);

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::counters::{ClusterCounters, count};
 use super::effects::Effects;
 use super::interface::Setup;
 use super::table::Slot;
@@ -138,13 +137,12 @@ impl Director {
         let Some(placement) = self.placement(index).copied() else { return };
         let Some(cluster) = self.setup.clusters.get(placement.cluster) else { return };
         let Some(server) = cluster.servers.get(placement.server) else { return };
-        let Some(counters) = self.snapshot.clusters.get_mut(&cluster.name) else { return };
         let outcome = TransferOutcome::of(code, transfer.aborting);
-        counters.transfer(server, (transfer.verb, transfer.mode, outcome));
+        self.counting.transfer(&placement, (transfer.verb, transfer.mode, outcome));
         // A SYN that nobody answered was no data connection.
         let timed = code > 0 && outcome != TransferOutcome::NoDataConnection;
         let duration = transfer.landed.filter(|_| timed).map(|landed| now.since(landed));
-        if let Some(duration) = duration {
+        if let Some((duration, counters)) = duration.zip(self.counting.cluster(placement.cluster)) {
             counters.transfer_seconds.observe(duration);
         }
         let (Some(records), Some(entry)) = (&mut self.records, self.table.entry(slot)) else { return };
@@ -160,16 +158,6 @@ impl Director {
             user: entry.under_way.as_ref().and_then(|under_way| under_way.user.clone()),
             path: transfer.path.clone(),
         });
-    }
-}
-
-impl ClusterCounters {
-    /// Counts one transfer.
-    fn transfer(&mut self, server: &str, what: (Verb, Mode, TransferOutcome)) {
-        match self.transfers.get_mut(server) {
-            Some(counters) => count(counters, what),
-            None => count(self.transfers.entry(server.to_owned()).or_default(), what),
-        }
     }
 }
 

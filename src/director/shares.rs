@@ -5,8 +5,9 @@
 //! wait for rows are kept from all others, and of the bytes each gets less the fewer are left, so that some always are
 //! (a dynamic threshold, Choudhury and Hahne 1998).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+
+use hashbrown::HashMap;
 
 /// How many packets may be kept at once.
 const PLACES: usize = 4096;

@@ -1,11 +1,11 @@
 //! The sessions: a slab, a hash index over it and a calendar of what is due.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::calm::Calm;
 use super::expectation::Expectation;
@@ -110,7 +110,7 @@ pub struct Table {
     oldest: Option<Slot>,
     newest: Option<Slot>,
     /// How many sessions there are, by index.
-    counts: HashMap<u16, u64>,
+    counts: Vec<u64>,
     /// How many there are of a client: its address, or its /64.
     clients: HashMap<IpAddr, u32>,
     /// How many sessions are under TLS and were never confirmed by IPVS.
@@ -170,7 +170,13 @@ impl Table {
             newer,
             due,
         };
-        *self.counts.entry(entry.index).or_default() += 1;
+        let at = usize::from(entry.index);
+        if self.counts.len() <= at {
+            self.counts.resize(at.saturating_add(1), 0);
+        }
+        if let Some(count) = self.counts.get_mut(at) {
+            *count = count.saturating_add(1);
+        }
         *self.clients.entry(client_of(&key)).or_default() += 1;
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -213,6 +219,12 @@ impl Table {
         std::iter::successors(self.find(key), |&slot| self.beside(slot))
     }
 
+    /// Whether other sessions are on the pair of ports of this one, which was heard last.
+    #[must_use]
+    pub fn has_others(&self, slot: Slot) -> bool {
+        self.beside(slot).is_some()
+    }
+
     fn beside(&self, slot: Slot) -> Option<Slot> {
         self.entry(slot).map(|entry| entry.beside).filter(|&beside| beside != NOBODY)
     }
@@ -248,7 +260,7 @@ impl Table {
         let key = self.entry(slot)?.key;
         self.part(&key, slot);
         let entry = self.entries.get_mut(slot as usize)?.take()?;
-        if let Some(count) = self.counts.get_mut(&entry.index) {
+        if let Some(count) = self.counts.get_mut(usize::from(entry.index)) {
             *count = count.saturating_sub(1);
         }
         let client = client_of(&entry.key);
@@ -322,10 +334,9 @@ impl Table {
         self.oldest.filter(|&slot| self.entry(slot).is_some_and(|entry| entry.seen < limit))
     }
 
-    /// How many sessions there are of each index.
-    #[must_use]
-    pub const fn counts(&self) -> &HashMap<u16, u64> {
-        &self.counts
+    /// How many sessions there are of each index, from 0 on.
+    pub fn counts(&self) -> impl Iterator<Item = (u16, u64)> {
+        (0..=u16::MAX).zip(self.counts.iter().copied())
     }
 
     /// How many sessions the client of `key` has.

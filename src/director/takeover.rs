@@ -43,7 +43,7 @@ impl Director {
     /// from its next packet. What waited for others before it goes on; what was not read to its end comes again.
     pub fn gave_up(&mut self, vips: &[IpAddr], actions: &mut Vec<Action>) {
         let Self { table, setup, placements, held, .. } = self;
-        let vip = |index| placements.get(&index).and_then(|&at| setup.placements.get(at)).map(|(of, _)| of.vip);
+        let vip = |index| placements.get(setup, index).map(|(of, _)| of.vip);
         let (mut changed, mut elsewhere) = (Vec::new(), Vec::new());
         for (slot, entry) in table.iter_mut() {
             if !vip(entry.index).is_some_and(|vip| vips.contains(&vip)) {

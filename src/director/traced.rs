@@ -3,11 +3,11 @@
 //! While no trace runs each of these costs one branch. Arguments of commands are never shown, and the text of a reply
 //! only where it cannot echo a login: [`Talk`].
 
-use super::Director;
 use super::effects::Effects;
 use super::filter::Filter;
 use super::table::{SessionEntry, Slot};
 use super::trace::{Talk, TraceEvent, TracedSegment, Tracer, What, line_of};
+use super::{Director, names_of};
 use crate::ftp::{Direction, Event};
 use crate::steer::{Row, range};
 use crate::wire;
@@ -38,10 +38,11 @@ impl Director {
         let Some(entry) = self.table.entry(slot) else { return };
         let (client, far_end) = (entry.key.client(), entry.key.server());
         let Some(placement) = self.placement(entry.index) else { return };
-        let Some((cluster, server)) = self.names(placement) else { return };
-        if !tracer.filters.iter().any(|filter| filter.wants(client.ip(), &cluster, &server)) {
+        let Some((cluster, server)) = names_of(&self.setup, placement) else { return };
+        if !tracer.filters.iter().any(|filter| filter.wants(client.ip(), cluster, server)) {
             return;
         }
+        let (cluster, server) = (cluster.to_owned(), server.to_owned());
         let Some(tracer) = &mut self.tracer else { return };
         if tracer.events.len() >= MOST {
             tracer.lost = tracer.lost.saturating_add(1);

@@ -211,6 +211,9 @@ impl Verb {
         row.and_then(|row| TABLE.get(row)).map_or(Self::Other, |(verb, ..)| *verb)
     }
 
+    /// How many there are, with [`Verb::Other`].
+    pub const COUNT: usize = TABLE.len() + 1;
+
     /// The name on the wire; `other` for a verb that is not in the table.
     #[must_use]
     pub fn name(self) -> &'static str {

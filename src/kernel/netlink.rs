@@ -163,6 +163,11 @@ pub struct Writer {
 pub struct Unclosed(usize);
 
 impl Writer {
+    /// Takes back what was written behind the first `at` bytes, where a message ends.
+    pub fn take_back(&mut self, at: usize) {
+        self.bytes.truncate(at);
+    }
+
     /// Begins a message of the netfilter family.
     pub fn begin(&mut self, kind: u16, flags: u16, seq: u32) -> Unclosed {
         let open = Unclosed(self.bytes.len());

@@ -20,6 +20,8 @@ use super::{Errno, KernelError};
 
 /// Datagrams taken with one system call; each holds one packet.
 const BATCH: usize = 64;
+/// As many are asked for while no more come: to ask for one costs the more the more could be taken (about 5 ns each).
+const FEW: usize = 4;
 /// The largest `copy` (the payload's length field has 16 bits).
 pub const COPY_MAX: u32 = 65531;
 /// Room for the headers and attributes beside the payload.
@@ -56,42 +58,76 @@ pub struct QueuedPacket<'a> {
 }
 
 /// Verdicts that were given and not yet sent.
+///
+/// Where several packets in a row go on with the same mark, one message says so for all of them (NFQNL_MSG_VERDICT_BATCH). It is
+/// for *every* packet up to its number that waits in the kernel, so it is written only while each packet that was handed on has
+/// its verdict: that of all others stands before it.
 #[derive(Debug)]
 pub struct Verdicts {
     queue: u16,
     out: Writer,
+    /// How many packets were handed on and have no verdict.
+    undecided: usize,
+    /// The last message, if others may share it.
+    last: Option<Shared>,
+}
+
+/// A verdict that the packets behind may share: accepted as it is, with this mark.
+#[derive(Debug)]
+struct Shared {
+    /// Where its message begins.
+    at: usize,
+    /// The number of the last packet that it is for.
+    number: u32,
+    mark: Option<u32>,
 }
 
 impl Verdicts {
     /// No verdicts for queue `number`.
     #[must_use]
     pub fn new(number: u16) -> Self {
-        Self { queue: number, out: Writer::default() }
+        Self { queue: number, out: Writer::default(), undecided: 0, last: None }
     }
 
     /// Lets a packet go on, with another mark and other bytes if given. Bytes for a truncated packet are not sent: the
     /// kernel would cut the packet to their length. The bytes' checksums must be right; the kernel trusts them.
     pub fn accept(&mut self, id: PacketId, mark: Option<u32>, payload: Option<&[u8]>) {
-        self.give(id, NF_ACCEPT, mark, payload.filter(|_| !id.truncated));
+        self.undecided = self.undecided.saturating_sub(1);
+        let (number, payload) = (id.number, payload.filter(|_| !id.truncated));
+        let shared = self.last.take().filter(|last| {
+            // The kernel compares numbers like this too: they wrap.
+            let after = number.wrapping_sub(last.number).cast_signed() > 0;
+            self.undecided == 0 && payload.is_none() && last.mark == mark && after
+        });
+        let (kind, at) = match shared {
+            Some(Shared { at, .. }) => (NFQNL_MSG_VERDICT_BATCH, at),
+            None => (NFQNL_MSG_VERDICT, self.out.as_bytes().len()),
+        };
+        self.out.take_back(at);
+        self.give(kind, (number, NF_ACCEPT), mark, payload);
+        self.last = payload.is_none().then_some(Shared { at, number, mark });
     }
 
     /// Drops the packet `id`.
     pub fn drop(&mut self, id: PacketId) {
-        self.give(id, NF_DROP, None, None);
+        self.undecided = self.undecided.saturating_sub(1);
+        self.last = None;
+        self.give(NFQNL_MSG_VERDICT, (id.number, NF_DROP), None, None);
     }
 
     /// Drops every packet up to the number `last`. If none waits the kernel answers with an error that [`parse`] passes over.
     fn drop_through(&mut self, last: u32) {
+        self.last = None;
         let message = self.out.begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT_BATCH, NLM_F_REQUEST, UNANSWERED);
         self.out.nfgenmsg(NFPROTO_UNSPEC, self.queue);
         self.out.attribute_of(NFQA_VERDICT_HDR, &[&NF_DROP.to_be_bytes(), &last.to_be_bytes()]);
         self.out.end(message);
     }
 
-    fn give(&mut self, id: PacketId, verdict: u32, mark: Option<u32>, payload: Option<&[u8]>) {
-        let message = self.out.begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT, NLM_F_REQUEST, 0);
+    fn give(&mut self, kind: u16, (number, verdict): (u32, u32), mark: Option<u32>, payload: Option<&[u8]>) {
+        let message = self.out.begin(NFNL_SUBSYS_QUEUE << 8 | kind, NLM_F_REQUEST, 0);
         self.out.nfgenmsg(NFPROTO_UNSPEC, self.queue);
-        self.out.attribute_of(NFQA_VERDICT_HDR, &[&verdict.to_be_bytes(), &id.number.to_be_bytes()]);
+        self.out.attribute_of(NFQA_VERDICT_HDR, &[&verdict.to_be_bytes(), &number.to_be_bytes()]);
         if let Some(mark) = mark {
             self.out.attribute(NFQA_MARK, &mark.to_be_bytes());
         }
@@ -106,23 +142,26 @@ impl Verdicts {
     pub fn as_bytes(&self) -> &[u8] {
         self.out.as_bytes()
     }
+
+    /// They are sent.
+    fn clear(&mut self) {
+        self.last = None;
+        self.out.clear();
+    }
 }
 
-/// The lengths of the datagrams that were taken, each with one packet.
-#[derive(Debug)]
-pub struct Taken([Option<usize>; BATCH]);
-
-impl Default for Taken {
-    fn default() -> Self {
-        Self([None; BATCH])
-    }
+/// How many datagrams were taken, each with one packet, and how many could have been.
+#[derive(Debug, Default)]
+pub struct Taken {
+    count: usize,
+    most: usize,
 }
 
 impl Taken {
     /// Whether more may wait.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        matches!(self.0, [.., Some(_)])
+        self.most > 0 && self.count == self.most
     }
 }
 
@@ -131,6 +170,10 @@ impl Taken {
 pub struct Queue {
     netlink: Netfilter,
     buffers: Vec<Vec<u8>>,
+    /// The lengths of the datagrams in them.
+    lengths: [usize; BATCH],
+    /// How many came last.
+    came: usize,
     verdicts: Verdicts,
     late: u64,
 }
@@ -173,7 +216,7 @@ impl Queue {
     fn with(netlink: Netfilter, number: u16, copy: u32) -> Self {
         let room = copy as usize + OVERHEAD;
         let buffers = (0..BATCH).map(|_| vec![0; room]).collect();
-        Self { netlink, buffers, verdicts: Verdicts::new(number), late: 0 }
+        Self { netlink, buffers, lengths: [0; BATCH], came: 0, verdicts: Verdicts::new(number), late: 0 }
     }
 
     /// Drops the packets that wait before the first that can be read, or all of `standing` if there is none.
@@ -195,20 +238,29 @@ impl Queue {
     /// # Errors
     /// Those of recvmmsg(2) other than EAGAIN and EINTR.
     pub fn take(&mut self) -> io::Result<Taken> {
-        match receive_many(&self.netlink, &mut self.buffers) {
-            Ok(lengths) => Ok(Taken(lengths)),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => {
-                Ok(Taken::default())
-            }
-            Err(e) => Err(e),
-        }
+        let (buffers, lengths) = (&mut self.buffers, &mut self.lengths);
+        let (received, most) = if self.came < FEW {
+            (receive_many::<FEW>(&self.netlink, buffers, lengths), FEW)
+        } else {
+            (receive_many::<BATCH>(&self.netlink, buffers, lengths), BATCH)
+        };
+        self.came = match received {
+            Ok(count) => count,
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => 0,
+            Err(e) => return Err(e),
+        };
+        Ok(Taken { count: self.came, most })
     }
 
     /// Hands the packets that were taken to `on`.
     pub fn hand_on(&mut self, taken: Taken, on: &mut dyn FnMut(QueuedPacket<'_>, &mut Verdicts)) {
-        for (buffer, length) in self.buffers.iter_mut().zip(taken.0.into_iter().flatten()) {
+        let Self { buffers, lengths, verdicts, late, .. } = self;
+        for (buffer, &length) in buffers.iter_mut().zip(&*lengths).take(taken.count) {
             let Some(datagram) = buffer.get_mut(..length) else { continue };
-            self.late += parse(datagram, &mut |packet| on(packet, &mut self.verdicts));
+            *late += parse(datagram, &mut |packet| {
+                verdicts.undecided += 1;
+                on(packet, verdicts);
+            });
         }
     }
 
@@ -230,10 +282,12 @@ impl Queue {
     /// # Errors
     /// Those of send(2); the verdicts are kept, to be sent with the next.
     pub fn flush(&mut self) -> io::Result<()> {
-        for part in portions(self.verdicts.out.as_bytes(), FLUSH) {
-            self.netlink.send(part)?;
+        match self.verdicts.as_bytes() {
+            [] => return Ok(()),
+            few if few.len() <= FLUSH => self.netlink.send(few)?,
+            many => portions(many, FLUSH).try_for_each(|part| self.netlink.send(part))?,
         }
-        self.verdicts.out.clear();
+        self.verdicts.clear();
         Ok(())
     }
 
@@ -299,10 +353,11 @@ fn portions(bytes: &[u8], limit: usize) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Hands the packets in a datagram to `on`; returns how many errors stood in it. Never panics.
-pub fn parse(datagram: &mut [u8], on: &mut dyn FnMut(QueuedPacket<'_>)) -> u64 {
+pub fn parse(mut datagram: &mut [u8], on: &mut dyn FnMut(QueuedPacket<'_>)) -> u64 {
     let mut errors = 0;
-    let all: Vec<_> = messages(datagram).collect();
-    for message in all {
+    loop {
+        let Some(message) = messages(datagram).next() else { return errors };
+        let end = message.body.end.next_multiple_of(4).min(datagram.len());
         if message.kind == NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET {
             let body = datagram.get_mut(message.body).and_then(|body| body.get_mut(NFGENMSG_LEN..));
             if let Some(packet) = body.and_then(parse_packet) {
@@ -311,8 +366,8 @@ pub fn parse(datagram: &mut [u8], on: &mut dyn FnMut(QueuedPacket<'_>)) -> u64 {
         } else if message.seq != UNANSWERED {
             errors += u64::from(message.answer(datagram).is_some_and(|answer| answer.errno != Errno(0)));
         }
+        datagram = &mut datagram[end..];
     }
-    errors
 }
 
 /// The attributes of a packet. Without a payload, or when the kernel says that there is more (NFQA_CAP_LEN), it is
@@ -336,31 +391,30 @@ fn parse_packet(attributes: &mut [u8]) -> Option<QueuedPacket<'_>> {
     Some(QueuedPacket { id: PacketId { number, truncated }, hook, mark, payload, truncated, skb_info })
 }
 
-/// One recvmmsg(2) with MSG_DONTWAIT; the lengths of the datagrams, in the order of `buffers`.
-fn receive_many(from: &Netfilter, buffers: &mut [Vec<u8>]) -> io::Result<[Option<usize>; BATCH]> {
-    let mut pieces = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
+/// One recvmmsg(2) with MSG_DONTWAIT for at most `N` datagrams: how many there were, and their lengths, in the order of `buffers`.
+fn receive_many<const N: usize>(from: &Netfilter, buffers: &mut [Vec<u8>], lengths: &mut [usize]) -> io::Result<usize> {
+    let mut pieces = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; N];
     for (piece, buffer) in pieces.iter_mut().zip(buffers.iter_mut()) {
         *piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     }
     #[expect(unsafe_code, reason = "mmsghdr has private padding on some targets, so it cannot be written out")]
     // SAFETY: mmsghdr is plain integers and pointers; all zero is a valid one.
-    let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    let mut headers: [libc::mmsghdr; N] = unsafe { std::mem::zeroed() };
     for (header, piece) in headers.iter_mut().zip(pieces.iter_mut()) {
         header.msg_hdr.msg_iov = ptr::from_mut(piece);
         header.msg_hdr.msg_iovlen = 1;
     }
     let fd = from.as_fd().as_raw_fd();
-    let count = libc::c_uint::try_from(buffers.len().min(BATCH)).unwrap_or_default();
+    let count = libc::c_uint::try_from(buffers.len().min(N)).unwrap_or_default();
     #[expect(unsafe_code, reason = "neither std nor netlink-sys has recvmmsg")]
     // SAFETY: the first `count` headers point to one iovec each, and those to whole buffers borrowed mutably until
     // this returns.
     let received = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _, ptr::null_mut()) };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    let mut lengths = [None; BATCH];
     for (length, header) in lengths.iter_mut().zip(&headers[..received]) {
-        *length = Some(header.msg_len as usize);
+        *length = header.msg_len as usize;
     }
-    Ok(lengths)
+    Ok(received)
 }
 
 /// A line of `/proc/net/netfilter/nfnetlink_queue`.

@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 /// The one's complement sum of `bytes` as big-endian words, an odd last byte padded with zero; not inverted.
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u16 {
-    let (words, rest) = bytes.as_chunks::<2>();
-    // 2^48 words would fit
-    let total = words.iter().fold(0_u64, |total, word| total.saturating_add(u64::from(u16::from_be_bytes(*word))));
-    let last = rest.first().map_or(0, |byte| u64::from(*byte) << 8);
-    fold(total.saturating_add(last))
+    // Four at a time, and in the machine's own order: the sum comes out in that order too (RFC 1071 §2 (B), (C)).
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut last = [0; 4];
+    last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+    // 2^32 words would fit
+    let add = |total: u64, word: &[u8; 4]| total.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
+    let total = add(words.iter().fold(0, add), &last);
+    u16::from_be_bytes(fold(total).to_ne_bytes())
 }
 
 /// The one's complement sum of two sums.

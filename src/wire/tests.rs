@@ -116,6 +116,13 @@ fn sums() {
     // RFC 1071 §3
     assert_eq!(checksum::sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
     assert_eq!(checksum::sum(&[0x12]), 0x1200);
+    // however many bytes there are: word by word, with the carries added
+    for bytes in (0..80_u8).map(|length| (0..length).map(|n| n.wrapping_mul(37).wrapping_add(200)).collect::<Vec<_>>())
+    {
+        let words = bytes.chunks(2).map(|word| u32::from_be_bytes([0, 0, word[0], word.get(1).copied().unwrap_or(0)]));
+        let carried = |sum: u32| (sum & 0xffff) + (sum >> 16);
+        assert_eq!(u32::from(checksum::sum(&bytes)), carried(carried(words.sum())), "{bytes:?}");
+    }
     // RFC 1624 §4: HC = 0xDD2F, m = 0x5555, m' = 0x3285
     assert_eq!(checksum::update(0xdd2f, 0x5555, 0x3285), 0x0000);
     // a range at an odd offset: the sums' bytes are swapped

@@ -1,5 +1,7 @@
 //! Sessions that are silent: whether they may transfer, and how long we remember them.
 
+use std::collections::HashMap;
+
 use super::*;
 
 fn may(director: &Director, wire: &Wire) -> bool {

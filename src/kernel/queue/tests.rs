@@ -1,4 +1,9 @@
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::kernel::netlink::attributes;
 
 fn packet_message(number: u32, cap_len: Option<u32>, payload: &[u8]) -> Vec<u8> {
     let mut out = Writer::default();
@@ -110,4 +115,101 @@ fn the_kernels_counters_are_read() {
     let want = QueueStats { portid: 4711, queued: 3, queue_dropped: 5, user_dropped: 6, last: 900 };
     assert_eq!(parse_stats(text, 2100), Some(want));
     assert_eq!(parse_stats(text, 1), None);
+}
+
+/// Hands out a packet: it waits for its verdict from now on.
+fn handed(verdicts: &mut Verdicts, number: u32) -> PacketId {
+    verdicts.undecided += 1;
+    PacketId { number, truncated: false }
+}
+
+#[test]
+fn packets_in_a_row_that_go_on_with_one_mark_share_a_verdict() {
+    let mut verdicts = Verdicts::new(2100);
+    // Numbers wrap.
+    for number in [u32::MAX, 0, 1] {
+        let id = handed(&mut verdicts, number);
+        verdicts.accept(id, Some(0), None);
+    }
+    let want = [
+        &[40, 0, 0, 0, 3, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0x34][..],
+        &[12, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 3, 0, 0, 0, 0, 0][..],
+    ];
+    assert_eq!(verdicts.as_bytes(), want.concat());
+}
+
+/// The kernel's queue: what becomes of each packet.
+#[derive(Default)]
+struct Model {
+    waits: Vec<u32>,
+    done: HashMap<u32, (u32, Option<u32>)>,
+}
+
+impl Model {
+    /// As `nfqnl_recv_verdict` and `nfqnl_recv_verdict_batch` have it.
+    fn send(&mut self, bytes: &[u8]) {
+        for message in messages(bytes) {
+            let fields = &bytes[message.body][NFGENMSG_LEN..];
+            let of = |wanted| attributes(fields).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+            let header = of(NFQA_VERDICT_HDR).expect("a header");
+            let (verdict, number) = (be32(header).expect("a verdict"), be32(&header[4..]).expect("a number"));
+            let mark = of(NFQA_MARK).and_then(be32);
+            let batch = message.kind & 0xff == NFQNL_MSG_VERDICT_BATCH;
+            assert!(!batch || of(NFQA_PAYLOAD).is_none(), "the kernel does not read it there");
+            let meant = |id: u32| if batch { number.wrapping_sub(id).cast_signed() >= 0 } else { id == number };
+            let (now, later): (Vec<u32>, Vec<u32>) = self.waits.iter().copied().partition(|&id| meant(id));
+            self.waits = later;
+            now.into_iter().for_each(|id| _ = self.done.insert(id, (verdict, mark)));
+        }
+    }
+}
+
+proptest! {
+    /// Whatever is held meanwhile, each packet gets the verdict that was given for it, and none gets one that was not.
+    #[test]
+    fn a_shared_verdict_is_for_nobody_else(
+        first in prop_oneof![Just(1_u32), Just(u32::MAX - 5)],
+        deeds in prop::collection::vec((0..12_u8, 0..4_usize, prop::option::of(0..2_u32)), 1..80),
+    ) {
+        let (mut verdicts, mut model) = (Verdicts::new(1), Model::default());
+        let (mut held, mut given, mut next) = (Vec::new(), HashMap::new(), first);
+        for (what, which, mark) in deeds {
+            if what == 0 {
+                model.send(verdicts.as_bytes());
+                verdicts.clear();
+                continue;
+            }
+            let id: PacketId = match what {
+                1..=3 if which < held.len() => held.remove(which),
+                _ => {
+                    next = next.wrapping_add(1);
+                    model.waits.push(next);
+                    handed(&mut verdicts, next)
+                }
+            };
+            let verdict = match what {
+                3 | 4 => {
+                    verdicts.drop(id);
+                    (NF_DROP, None)
+                }
+                5 => {
+                    held.push(id);
+                    continue;
+                }
+                6 => {
+                    verdicts.accept(id, mark, Some(b"abcde"));
+                    (NF_ACCEPT, mark)
+                }
+                _ => {
+                    verdicts.accept(id, mark, None);
+                    (NF_ACCEPT, mark)
+                }
+            };
+            given.insert(id.number, verdict);
+        }
+        model.send(verdicts.as_bytes());
+        let waits = held.iter().map(|id| id.number).collect::<HashSet<_>>();
+        prop_assert_eq!(model.waits.into_iter().collect::<HashSet<_>>(), waits);
+        prop_assert_eq!(model.done, given);
+    }
 }
