@@ -155,7 +155,7 @@ SET_ROWS = [
     ("transfers a second, empty", rate("empty")),
     ("… at a million", rate("many")),
     ("… full", rate("full")),
-    ("… emptied again", rate("after")),
+    ("… when some rows have ended again", rate("after")),
     ("the answer, ms (median / p99), empty", word("word_empty")),
     ("… at a million", word("word_many")),
     ("… full", word("word_full")),
@@ -170,6 +170,6 @@ SET_ROWS = [
 
 def a_start(start):
     if "seconds" not in start:
-        return f"A start of the daemon with {start['rows']:,} rows in `active_nat4` was not over in time.\n"
+        return f"A start of the daemon with {start['rows']:,} rows in its sets was not over within a minute.\n"
     memory = f", and it has {start['rss_kib'] / 1024:,.0f} MiB (at most {start['hwm_kib'] / 1024:,.0f})" if "rss_kib" in start else ""
-    return f"A start of the daemon with {start['rows']:,} rows in `active_nat4`: ready after {start['seconds']:.1f} s{memory}.\n"
+    return f"A start of the daemon with {start['rows']:,} rows in its sets: ready after {start['seconds']:.1f} s{memory}.\n"

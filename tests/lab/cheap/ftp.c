@@ -7,7 +7,7 @@
 //
 // MODE HOLD logs in with one session after the other, at most AT_ONCE at a time, then only keeps them. After KIB seconds no more
 // begin. Each second it says `held N`, then `ready N` (how many there are in the end). On SIGUSR1 each of them says NOOP once, at
-// most AT_ONCE at a time; when all have been answered it says `answered N`.
+// most AT_ONCE at a time; each second it says `answering N`, and `answered N` when all have been.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -346,11 +346,12 @@ static void hold(int left) {
     }
     if (!asking) return;
     ask_more();
-    if (asked == begun && answered == asked) {
-        asking = 0;
-        printf("answered %u\n", ready);
-        fflush(stdout);
-    }
+    int done = asked == begun && answered == asked;
+    if (!done && now() - said <= 1) return;
+    printf("%s %u\n", done ? "answered" : "answering", answered);
+    fflush(stdout);
+    said = now();
+    asking = !done;
 }
 
 static int compare(const void *one, const void *other) {
