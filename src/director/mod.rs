@@ -13,6 +13,7 @@ mod filter;
 mod greeting;
 mod held;
 mod history;
+mod in_parts;
 mod inputs;
 mod interface;
 mod kept;
@@ -35,6 +36,7 @@ mod traced;
 mod transfers;
 mod unasked;
 mod under_way;
+mod unfinished;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
@@ -66,6 +68,7 @@ use pinholes::Pinholes;
 use reserved::Reserved;
 use strangers::Strangers;
 use table::{Slot, Table};
+use unfinished::Unfinished;
 use waiting::Waiting;
 
 /// The sessions and what is expected of them.
@@ -81,6 +84,10 @@ pub struct Director {
     greetings: Greetings,
     advertised: Advertised,
     held: Held,
+    /// What concerns all sessions, and is not done.
+    unfinished: Unfinished,
+    /// Sessions with transfers under way (NAT).
+    busy: BTreeSet<Slot>,
     /// Sessions whose slow transfer IPVS is to be asked about.
     doubted: BTreeSet<Slot>,
     /// Servers whose passive range was complained of, by index.
@@ -116,6 +123,8 @@ impl Director {
             greetings: Greetings::default(),
             advertised: Advertised::default(),
             held: Held::default(),
+            unfinished: Unfinished::default(),
+            busy: BTreeSet::new(),
             doubted: BTreeSet::new(),
             complained: BTreeSet::new(),
             snapshot: Snapshot::default(),

@@ -416,14 +416,21 @@ impl Table {
         (self.entries.get(from..to).unwrap_or(&[]).iter().flatten(), next)
     }
 
-    /// Every session with its slot, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut SessionEntry)> {
-        let slots = self.entries.iter_mut().enumerate();
-        slots.filter_map(|(slot, entry)| Some((Slot::try_from(slot).ok()?, entry.as_mut()?)))
-    }
-
     /// Every session, in slot order.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &SessionEntry> {
         self.entries.iter().flatten()
+    }
+
+    /// How many slots there are, used or not.
+    #[must_use]
+    pub fn slots(&self) -> Slot {
+        Slot::try_from(self.entries.len()).unwrap_or(NOBODY)
+    }
+
+    /// How many sessions there ever were: a later one has this [`SessionEntry::nth`] or a higher one.
+    #[must_use]
+    pub const fn ever(&self) -> u64 {
+        self.ever
     }
 }
