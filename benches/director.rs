@@ -1,5 +1,6 @@
 //! The whole core: a queued packet → its decision, with 1, ten thousand and a million live sessions; what an idle session costs,
-//! and one at worst; the dearest packets that a hostile client or server can send; what a scrape takes of the packet thread.
+//! and one at worst; the dearest packets that a hostile client or server can send; what a scrape takes of the packet thread, and the
+//! growth of its tables.
 //! `cargo bench --bench director`.
 #![allow(missing_docs, reason = "criterion's macros")]
 #![expect(unsafe_code, reason = "a global allocator that counts")]
@@ -220,6 +221,18 @@ fn asked(c: &mut Criterion) {
     group.finish();
 }
 
+/// The longest that a packet waits while a million sessions begin: for the table and its index to grow.
+fn growing(_: &mut Criterion) {
+    let (mut director, mut longest) = (director(), Duration::ZERO);
+    for session in 0..1_000_000 {
+        let mut bytes = packet(session, 1, b"NOOP\r\n");
+        let began = Instant::now();
+        offer(&mut director, &mut bytes, 0);
+        longest = longest.max(began.elapsed());
+    }
+    println!("a million sessions begin: the longest packet took {longest:?}");
+}
+
 /// The most that one session can own: an unfinished command, early segments, edits, and an unfinished reply.
 fn worst(_: &mut Criterion) {
     let before = ALLOCATED.load(Relaxed);
@@ -293,5 +306,5 @@ fn blind(_: &mut Criterion) {
     println!("{sessions} sessions under TLS: {each} bytes each, table and index included");
 }
 
-criterion_group!(benches, sessions, hostile, asked, worst, remembered, blind);
+criterion_group!(benches, sessions, hostile, asked, growing, worst, remembered, blind);
 criterion_main!(benches);

@@ -114,8 +114,8 @@ impl Daemon {
 
         let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;
         let (jobs, work) = channel();
-        let (answers, waker) = packets.sender();
-        row_writer::spawn(elements, work, answers, waker).map_err(system("row thread"))?;
+        let (answers, done) = channel();
+        row_writer::spawn(elements, work, answers, packets.wake()).map_err(system("row thread"))?;
         let verdicts = verdict_histogram();
         follower.configure(&plan.config);
         let followed = follower.followed();
@@ -135,6 +135,7 @@ impl Daemon {
             replies,
             director,
             inbox,
+            done,
             wake,
             rows: jobs,
             verdicts: verdicts.clone(),

@@ -11,16 +11,18 @@ use super::trace_subscribers::Listener;
 use crate::director::{Account, Filter, Holder, Listed, Page, Setup, Snapshot, Whom};
 use crate::kernel::wait::Wake;
 
+/// What the row thread tells the packet thread, past the messages: packets wait for it.
+#[derive(Clone, Copy, Debug)]
+pub struct RowsDone {
+    /// The ticket of the packet that waits for the rows.
+    pub ticket: u64,
+    /// Whether the kernel refused one.
+    pub refused: bool,
+}
+
 /// What the packet thread is told.
 #[derive(Debug)]
 pub enum Message {
-    /// The rows of a ticket stand, or were refused.
-    RowsDone {
-        /// The ticket of the packet that waits for the rows.
-        ticket: u64,
-        /// Whether the kernel refused one.
-        refused: bool,
-    },
     /// Asks for all counters.
     Snapshot(oneshot::Sender<Snapshot>),
     /// Asks for what the filter wants of the page of sessions that begins at this slot.
@@ -55,6 +57,31 @@ pub enum Message {
     Stop,
 }
 
+impl Message {
+    /// Whether it is about many sessions. Of such messages one is read at a time, and packets between them.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        match self {
+            Self::Sessions(..)
+            | Self::Holders(..)
+            | Self::MayTransfer(..)
+            | Self::Refreshed(_)
+            | Self::Confirmed(_)
+            | Self::Explain(..)
+            | Self::RowsLost
+            | Self::TookOver(_)
+            | Self::MayBeCalled(_)
+            | Self::GaveUp(_) => true,
+            Self::Snapshot(_)
+            | Self::WantsConfirmation(_)
+            | Self::Listen(_)
+            | Self::Ping(_)
+            | Self::Configure(_)
+            | Self::Stop => false,
+        }
+    }
+}
+
 /// A line to the packet thread.
 #[derive(Clone, Debug)]
 pub struct Packets {
@@ -73,10 +100,10 @@ impl Packets {
         Ok((Self { messages, wake: wake.clone() }, inbox, wake))
     }
 
-    /// For the row thread's answers.
+    /// What wakes the thread for the row thread's answers.
     #[must_use]
-    pub fn sender(&self) -> (Sender<Message>, Wake) {
-        (self.messages.clone(), self.wake.clone())
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
     }
 
     /// Tells the thread; `false` when it is gone.

@@ -12,7 +12,7 @@ use prometheus::Histogram;
 use prometheus::local::LocalHistogram;
 use tracing::{error, warn};
 
-use super::messages::Message;
+use super::messages::{Message, RowsDone};
 use super::repeated::Repeated;
 use super::row_writer::Job;
 use super::trace_subscribers::Listeners;
@@ -37,6 +37,8 @@ pub struct Thread {
     pub director: Director,
     /// Messages from the other threads.
     pub inbox: Receiver<Message>,
+    /// The answers of the row thread.
+    pub done: Receiver<RowsDone>,
     /// Wakes the thread for messages and rows that are written.
     pub wake: Wake,
     /// Where rows are written.
@@ -53,7 +55,7 @@ impl Thread {
     /// # Errors
     /// When the thread cannot be started.
     pub fn spawn(self) -> io::Result<JoinHandle<()>> {
-        let Self { queue, landings, replies, director, inbox, wake, rows, verdicts, transfers } = self;
+        let Self { queue, landings, replies, director, inbox, done, wake, rows, verdicts, transfers } = self;
         let (waiting, listeners) = (HashMap::new(), Listeners::default());
         let (origin, lost) = (Instant::now(), (0, 0));
         let (round, decided, verdicts) = (origin, 0, verdicts.local());
@@ -70,7 +72,9 @@ impl Thread {
             listeners,
             rows_gone: false,
             lost,
+            unread: false,
         };
+        let inbox = Inbox { messages: inbox, done };
         thread::Builder::new().name("packets".into()).spawn(move || {
             let logs = Logs { landings, replies, read: origin, lost: 0 };
             if let Err(error) = run(core, queue, logs, &inbox, &wake) {
@@ -97,6 +101,14 @@ struct Core {
     rows_gone: bool,
     /// Late verdicts, and overruns of the log.
     lost: (u64, u64),
+    /// Whether messages may be left to be read.
+    unread: bool,
+}
+
+/// What the other threads say.
+struct Inbox {
+    messages: Receiver<Message>,
+    done: Receiver<RowsDone>,
 }
 
 /// How late what the logs tell may be read. Nobody waits for it, and waking costs more than reading: mostly it is read with the
@@ -152,6 +164,7 @@ impl Logs {
 /// Waits for a packet, a message, or something that is due. Says whether a packet waits.
 fn rest(core: &mut Core, queue: &Queue, logs: &Logs, wake: &Wake) -> io::Result<bool> {
     let due = core.director.due().map_or(Duration::from_secs(1), |due| due.since(core.now()));
+    let due = if core.unread { Duration::ZERO } else { due };
     let (queue, woken) = (queue.as_fd(), wake.as_fd());
     let [packets, woken] = match LATE.saturating_sub(core.round.duration_since(logs.read)) {
         Duration::ZERO => {
@@ -167,22 +180,16 @@ fn rest(core: &mut Core, queue: &Queue, logs: &Logs, wake: &Wake) -> io::Result<
     Ok(packets)
 }
 
-fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Receiver<Message>, wake: &Wake) -> io::Result<()> {
+fn run(mut core: Core, mut queue: Queue, mut logs: Logs, inbox: &Inbox, wake: &Wake) -> io::Result<()> {
     let (mut actions, mut trouble) = (Vec::new(), Repeated::default());
     loop {
         core.lost = (queue.late(), logs.overruns());
         let packets = rest(&mut core, &queue, &logs, wake)?;
-        loop {
-            match inbox.try_recv() {
-                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
-                    core.give_up(queue.verdicts());
-                    let flushed = queue.flush();
-                    core.last_transfers();
-                    return flushed;
-                }
-                Ok(message) => core.message(message, &mut actions),
-                Err(TryRecvError::Empty) => break,
-            }
+        if !core.hear(inbox, &mut actions) {
+            core.give_up(queue.verdicts());
+            let flushed = queue.flush();
+            core.last_transfers();
+            return flushed;
         }
         core.act(&mut actions, queue.verdicts());
         // Bounded, so that a flood of packets does not keep acknowledgements and timers waiting.
@@ -274,9 +281,28 @@ impl Core {
         }
     }
 
+    /// Reads what the other threads say: all answers that packets wait for, and messages up to the first that is about many sessions.
+    /// Says whether the thread is to go on.
+    fn hear(&mut self, inbox: &Inbox, actions: &mut Vec<Action>) -> bool {
+        for RowsDone { ticket, refused } in inbox.done.try_iter() {
+            self.director.rows_done(ticket, refused, actions);
+        }
+        self.unread = false;
+        while !self.unread {
+            match inbox.messages.try_recv() {
+                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Ok(message) => {
+                    self.unread = message.is_long();
+                    self.message(message, actions);
+                }
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        true
+    }
+
     fn message(&mut self, message: Message, actions: &mut Vec<Action>) {
         match message {
-            Message::RowsDone { ticket, refused } => self.director.rows_done(ticket, refused, actions),
             // The asker may have gone.
             Message::Snapshot(answer) => {
                 let (late_verdicts, log_overruns) = self.lost;
@@ -308,7 +334,7 @@ impl Core {
             Message::Configure(setup) => self.director.configure(*setup),
             Message::TookOver(clients) => self.director.took_over(self.now(), &clients, actions),
             Message::MayBeCalled(clients) => self.director.may_be_called(self.now(), &clients, actions),
-            Message::GaveUp(vips) => self.director.gave_up(&vips, actions),
+            Message::GaveUp(vips) => self.director.gave_up(self.now(), &vips, actions),
             Message::RowsLost => self.director.rows_lost(self.now(), actions),
             Message::Stop => {}
         }
@@ -373,5 +399,57 @@ impl fmt::Display for Misconfigured<'_> {
             declared.first(),
             declared.last()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::daemon::metrics::verdict_histogram;
+    use crate::director::{SessionLimits, Setup};
+    use crate::state::Marks;
+
+    fn core() -> Core {
+        let limits = SessionLimits { sessions: 10, client_sessions: 10, memory: 1 << 20 };
+        let (marks, idle) = (Marks { base: 0x0f70_0000 }, Duration::from_secs(900));
+        let director =
+            Director::new(Setup { marks, clusters: vec![], placements: vec![], limits, services: vec![], idle });
+        Core {
+            director,
+            rows: channel().0,
+            verdicts: verdict_histogram(),
+            transfers: None,
+            origin: Instant::now(),
+            round: Instant::now(),
+            decided: 0,
+            waiting: HashMap::new(),
+            next: 0,
+            listeners: Listeners::default(),
+            rows_gone: false,
+            lost: (0, 0),
+            unread: false,
+        }
+    }
+
+    #[test]
+    fn packets_come_between_messages_about_many_sessions_and_rows_before_all() {
+        let (mut core, mut actions) = (core(), Vec::new());
+        let ((messages, inbox), (answers, done)) = (channel(), channel());
+        let inbox = Inbox { messages: inbox, done };
+        let (pong, mut ponged) = tokio::sync::oneshot::channel();
+        messages.send(Message::Confirmed(Vec::new())).expect("a line");
+        messages.send(Message::Ping(pong)).expect("a line");
+        messages.send(Message::Refreshed(Vec::new())).expect("a line");
+        (0..2000).for_each(|ticket| answers.send(RowsDone { ticket, refused: true }).expect("a line"));
+        assert!(core.hear(&inbox, &mut actions) && core.unread, "the first is about many sessions");
+        assert_eq!(core.director.snapshot().rows_failed, 2000, "no packet waits longer than it must");
+        assert!(ponged.try_recv().is_err());
+        assert!(core.hear(&inbox, &mut actions) && core.unread);
+        assert!(ponged.try_recv().is_ok());
+        assert!(core.hear(&inbox, &mut actions) && !core.unread, "nothing is left");
+        messages.send(Message::Stop).expect("a line");
+        assert!(!core.hear(&inbox, &mut actions));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use super::messages::Message;
+use super::messages::RowsDone;
 use super::repeated::Repeated;
 use crate::kernel::KernelError;
 use crate::kernel::apply;
@@ -30,7 +30,12 @@ const MOST: usize = 512;
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn spawn(mut elements: Elements, jobs: Receiver<Job>, answers: Sender<Message>, wake: Wake) -> std::io::Result<()> {
+pub fn spawn(
+    mut elements: Elements,
+    jobs: Receiver<Job>,
+    answers: Sender<RowsDone>,
+    wake: Wake,
+) -> std::io::Result<()> {
     let work = move || {
         let mut warning = Repeated::default();
         while let Ok(first) = jobs.recv() {
@@ -38,7 +43,7 @@ pub fn spawn(mut elements: Elements, jobs: Receiver<Job>, answers: Sender<Messag
             let refused = write(&mut elements, &batch, &mut warning);
             for (job, refused) in batch.into_iter().zip(refused) {
                 if let Some(ticket) = job.ticket
-                    && answers.send(Message::RowsDone { ticket, refused }).is_err()
+                    && answers.send(RowsDone { ticket, refused }).is_err()
                 {
                     return;
                 }

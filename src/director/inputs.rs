@@ -11,12 +11,13 @@ use super::key::{ConnectionKey, client_of};
 use super::shares::Share;
 use super::table::Slot;
 use super::trace::What;
+use super::unfinished::PART;
 use super::{Director, unread};
 use crate::ftp::{Context, Direction, Session, Syn};
 use crate::lvs::{FirewallMark, ForwardingMethod, network};
 use crate::state::Marks;
 use crate::state::sets::Name;
-use crate::steer::{Row, RowChange, range};
+use crate::steer::Row;
 use crate::time::Time;
 use crate::wire::{self, Flags};
 
@@ -145,6 +146,7 @@ impl Director {
     ) -> Option<(Slot, Direction)> {
         if hook != Hook::Postrouting {
             let key = ConnectionKey::new(packet.destination, packet.source);
+            self.catch_up(&key, actions);
             // Of one that was at another director, the client's next word shows where the two streams are.
             let astray = |slot: &Slot| self.table.entry(*slot).is_some_and(|entry| entry.ftp.has_lost_track());
             let slot = self.table.find(&key).filter(|slot| !astray(slot));
@@ -156,6 +158,7 @@ impl Director {
         let index = self.setup.marks.control_index(FirewallMark(mark))?;
         let placement = self.placements.position(index)?;
         let key = ConnectionKey::new(packet.source, packet.destination);
+        self.catch_up(&key, actions);
         while let Some(slot) = self.table.find(&key) {
             if self.table.entry(slot).is_some_and(|entry| entry.index == index) {
                 return Some((slot, Direction::ToServer));
@@ -231,21 +234,6 @@ impl Director {
         }
     }
 
-    /// Another program took the dynamic rows away: what is still expected is written again.
-    pub fn rows_lost(&self, now: Time, actions: &mut Vec<Action>) {
-        let mut changes: Vec<RowChange> = self.pinholes.standing(now).collect();
-        // Pinholes that control packets opened; those of sessions under TLS are among the rows.
-        changes.extend(self.table.iter().filter_map(|entry| {
-            let expectation =
-                entry.expectation.as_ref().filter(|one| one.by_range && one.is_open() && one.deadline > now)?;
-            let pinhole = range::pinhole(self.setup.marks, self.placement(entry.index)?, entry.key.client().ip());
-            Some(RowChange::Put(pinhole, expectation.deadline.since(now)))
-        }));
-        if !changes.is_empty() {
-            actions.push(Action::Rows { ticket: None, changes });
-        }
-    }
-
     /// A data connection was seen on its way to the right server.
     pub fn landed(&mut self, now: Time, mark: u32, packet: &[u8]) {
         self.clock(now);
@@ -277,7 +265,9 @@ impl Director {
     /// Time has passed. To be called at [`Director::due`], or any time.
     pub fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.clock(now);
-        while let Some(slot) = self.table.next_due(now) {
+        // All sessions may be due at once. The rest is still due when this returns.
+        for _ in 0..PART {
+            let Some(slot) = self.table.next_due(now) else { break };
             self.events.clear();
             let Some(index) = self.table.entry(slot).map(|entry| entry.index) else { continue };
             // Of a server that the configuration no longer has nothing is read, and nothing is due again and again.
@@ -316,14 +306,15 @@ impl Director {
                 let Some(slot) = self.table.forgotten(limit) else { break };
                 self.remove(now, slot, actions);
             }
-            self.pinholes.expire_found(now);
         }
+        self.go_on(now, actions);
     }
 
     /// When [`Director::tick`] should be called next, and [`Director::resume`].
     #[must_use]
     pub fn due(&self) -> Option<Time> {
-        self.table.due().into_iter().chain(self.held.due()).chain(self.held.next_turn()).min()
+        let part = self.unfinished.due();
+        self.table.due().into_iter().chain(self.held.due()).chain(self.held.next_turn()).chain(part).min()
     }
 
     /// After anything happened to a session: it leaves, or its next time is written down.

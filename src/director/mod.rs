@@ -14,6 +14,7 @@ mod filter;
 mod greeting;
 mod held;
 mod history;
+mod in_parts;
 mod indexes;
 mod inputs;
 mod interface;
@@ -37,6 +38,7 @@ mod traced;
 mod transfers;
 mod unasked;
 mod under_way;
+mod unfinished;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -69,6 +71,7 @@ use pinholes::Pinholes;
 use reserved::Reserved;
 use strangers::Strangers;
 use table::{Slot, Table};
+use unfinished::Unfinished;
 use waiting::Waiting;
 
 /// The sessions and what is expected of them.
@@ -84,6 +87,10 @@ pub struct Director {
     greetings: Greetings,
     advertised: Advertised,
     held: Held,
+    /// What concerns all sessions, and is not done.
+    unfinished: Unfinished,
+    /// Sessions with transfers under way (NAT).
+    busy: BTreeSet<Slot>,
     /// Sessions whose slow transfer IPVS is to be asked about.
     doubted: BTreeSet<Slot>,
     /// Servers whose passive range was complained of, by index.
@@ -121,6 +128,8 @@ impl Director {
             greetings: Greetings::default(),
             advertised: Advertised::default(),
             held: Held::default(),
+            unfinished: Unfinished::default(),
+            busy: BTreeSet::new(),
             doubted: BTreeSet::new(),
             complained: BTreeSet::new(),
             counting: Counting::default(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashbrown::{Equivalent, HashMap};
+use indexmap::{Equivalent, IndexMap};
 
 use super::reserved::Reserved;
 use crate::lvs::PortRange;
@@ -66,9 +66,13 @@ impl Equivalent<(Set, Key)> for Place<'_> {
 /// The rows of all sessions. Sessions of one client on one server share a row; it goes with the last of them.
 #[derive(Default)]
 pub struct Pinholes {
-    rows: HashMap<(Set, Key), PinholeState>,
+    /// By position too, so that a million can be gone through in parts: from the last to the first, because the last row takes the
+    /// place of one that goes.
+    rows: IndexMap<(Set, Key), PinholeState>,
     /// When the last row that was found ends.
     found_until: Option<Time>,
+    /// How many rows, the first ones, are still to be looked through for found ones that have ended.
+    unswept: usize,
     /// Where the next port is looked for.
     cursor: u32,
 }
@@ -80,9 +84,11 @@ impl Pinholes {
         self.rows.len()
     }
 
-    /// Every row that should stand, for as long as it still should.
-    pub fn standing(&self, now: Time) -> impl Iterator<Item = RowChange> {
-        let live = self.rows.iter().filter(move |(_, standing)| standing.until > now);
+    /// Of the `most` rows before position `end` those that should stand, each for as long as it still should.
+    pub fn standing(&self, now: Time, end: usize, most: usize) -> impl Iterator<Item = RowChange> {
+        let end = end.min(self.rows.len());
+        let part = self.rows.get_range(end.saturating_sub(most)..end).into_iter().flatten();
+        let live = part.filter(move |(_, standing)| standing.until > now);
         live.map(move |((set, key), standing)| {
             let row = Row { set: *set, key: key.clone(), value: standing.value.clone() };
             RowChange::Put(row, standing.until.since(now))
@@ -96,12 +102,21 @@ impl Pinholes {
         self.found_until = self.found_until.max(Some(until));
     }
 
-    /// Forgets the rows that were found when the last of them has ended.
-    pub fn expire_found(&mut self, now: Time) {
+    /// Forgets the rows that were found when the last of them has ended; looks at no more than `most` rows. Says whether some are left
+    /// to be looked at.
+    pub fn expire_found(&mut self, now: Time, most: usize) -> bool {
         if self.found_until.is_some_and(|until| until <= now) {
             self.found_until = None;
-            self.rows.retain(|_, standing| standing.holders > 0);
+            self.unswept = self.rows.len();
         }
+        let end = self.unswept.min(self.rows.len());
+        self.unswept = end.saturating_sub(most);
+        for at in (self.unswept..end).rev() {
+            if self.rows.get_index(at).is_some_and(|(_, standing)| standing.holders == 0) {
+                self.rows.swap_remove_index(at);
+            }
+        }
+        self.unswept > 0
     }
 
     /// One more session holds `row`, which is not taken.
@@ -166,7 +181,7 @@ impl Pinholes {
         if standing.holders > 0 || standing.origin == RowOrigin::Found {
             return None;
         }
-        let ((set, key), _) = self.rows.remove_entry(&place)?;
+        let ((set, key), _) = self.rows.swap_remove_entry(&place)?;
         Some(RowChange::Delete(set, key))
     }
 

@@ -115,10 +115,8 @@ impl Director {
         if leave.is_empty() {
             return;
         }
-        let open = |(slot, entry): (Slot, &mut super::table::SessionEntry)| {
-            (entry.under_way.is_some() && leave.contains(&entry.index)).then_some(slot)
-        };
-        let slots: Vec<Slot> = self.table.iter_mut().filter_map(open).collect();
+        let leaves = |&slot: &Slot| self.table.entry(slot).is_some_and(|entry| leave.contains(&entry.index));
+        let slots: Vec<Slot> = self.busy.iter().copied().filter(leaves).collect();
         slots.into_iter().for_each(|slot| self.give_up_transfers(slot));
     }
 
@@ -127,8 +125,14 @@ impl Director {
         let Some(entry) = self.table.entry_mut(slot) else { return };
         let under_way = entry.under_way.get_or_insert_default();
         change(under_way);
+        let busy = under_way.open() > 0;
         if under_way.is_idle() {
             entry.under_way = None;
+        }
+        if busy {
+            self.busy.insert(slot);
+        } else {
+            self.busy.remove(&slot);
         }
     }
 

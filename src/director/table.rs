@@ -96,6 +96,21 @@ pub type Slot = u32;
 /// In place of a slot where there is no session.
 const NOBODY: Slot = Slot::MAX;
 
+/// A session in the index, with half of its hash: when the index grows it need not look at a million sessions for theirs.
+#[derive(Clone, Copy, Debug)]
+struct Indexed {
+    half: u32,
+    slot: Slot,
+}
+
+impl Indexed {
+    /// As the index wants it: it finds the place by the lower bits, and tells neighbours apart by the upper ones.
+    fn hash(half: u32) -> u64 {
+        let half = u64::from(half);
+        half << 32 | half
+    }
+}
+
 /// All sessions: found by their connection, and by when they are due.
 #[derive(Default)]
 pub struct Table {
@@ -103,7 +118,7 @@ pub struct Table {
     /// How many sessions there ever were: the next [`SessionEntry::nth`].
     ever: u64,
     free: Vec<Slot>,
-    index: HashTable<Slot>,
+    index: HashTable<Indexed>,
     hasher: DefaultHashBuilder,
     calendar: BTreeSet<(Time, Slot)>,
     /// The ends of the list of sessions by when they were seen.
@@ -127,8 +142,8 @@ impl Table {
     /// The session of this connection; of several on the pair of ports the one that was heard last.
     #[must_use]
     pub fn find(&self, key: &ConnectionKey) -> Option<Slot> {
-        let same = |&slot: &Slot| self.entry(slot).is_some_and(|entry| entry.key == *key);
-        self.index.find(self.hasher.hash_one(key), same).copied()
+        let same = |indexed: &Indexed| self.entry(indexed.slot).is_some_and(|entry| entry.key == *key);
+        self.index.find(Indexed::hash(self.half(key)), same).map(|indexed| indexed.slot)
     }
 
     /// The session in a slot.
@@ -197,20 +212,23 @@ impl Table {
         slot
     }
 
+    /// Half of the hash of a pair of ports.
+    fn half(&self, key: &ConnectionKey) -> u32 {
+        u32::try_from(self.hasher.hash_one(key) >> 32).unwrap_or_default()
+    }
+
     /// The first session of a pair of ports.
     fn enter(&mut self, key: &ConnectionKey, slot: Slot) {
-        let Self { index, hasher, entries, .. } = self;
-        let hash_of = |&slot: &Slot| {
-            let key = entries.get(slot as usize).and_then(Option::as_ref).map(|entry| entry.key);
-            key.map_or(0, |key| hasher.hash_one(key))
-        };
-        index.insert_unique(hasher.hash_one(key), slot, hash_of);
+        let half = self.half(key);
+        let hash_of = |indexed: &Indexed| Indexed::hash(indexed.half);
+        self.index.insert_unique(Indexed::hash(half), Indexed { half, slot }, hash_of);
     }
 
     /// Makes `slot` what [`Table::find`] finds, instead of `before`.
     fn lead(&mut self, key: &ConnectionKey, before: Slot, slot: Slot) {
-        if let Some(found) = self.index.find_mut(self.hasher.hash_one(key), |&other| other == before) {
-            *found = slot;
+        let hash = Indexed::hash(self.half(key));
+        if let Some(found) = self.index.find_mut(hash, |other| other.slot == before) {
+            found.slot = slot;
         }
     }
 
@@ -247,7 +265,8 @@ impl Table {
             (Some(before), beside) => before.beside = beside.unwrap_or(NOBODY),
             (None, Some(beside)) => self.lead(key, slot, beside),
             (None, None) => {
-                if let Ok(found) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == slot) {
+                let hash = Indexed::hash(self.half(key));
+                if let Ok(found) = self.index.find_entry(hash, |other| other.slot == slot) {
                     found.remove();
                 }
             }
@@ -408,14 +427,21 @@ impl Table {
         (self.entries.get(from..to).unwrap_or(&[]).iter().flatten(), next)
     }
 
-    /// Every session with its slot, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut SessionEntry)> {
-        let slots = self.entries.iter_mut().enumerate();
-        slots.filter_map(|(slot, entry)| Some((Slot::try_from(slot).ok()?, entry.as_mut()?)))
-    }
-
     /// Every session, in slot order.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &SessionEntry> {
         self.entries.iter().flatten()
+    }
+
+    /// How many slots there are, used or not.
+    #[must_use]
+    pub fn slots(&self) -> Slot {
+        Slot::try_from(self.entries.len()).unwrap_or(NOBODY)
+    }
+
+    /// How many sessions there ever were: a later one has this [`SessionEntry::nth`] or a higher one.
+    #[must_use]
+    pub const fn ever(&self) -> u64 {
+        self.ever
     }
 }

@@ -1,4 +1,4 @@
-//! VIPs that come and go: a director that takes over, and one that steps back.
+//! VIPs that come: a director that takes over. (Those that leave: `in_parts`.)
 
 use std::net::IpAddr;
 
@@ -37,32 +37,6 @@ impl Director {
             }
         }
         ask(&changes, actions);
-    }
-
-    /// These VIPs have left this machine. What their sessions say until they come back is not seen here: each is learned anew
-    /// from its next packet. What waited for others before it goes on; what was not read to its end comes again.
-    pub fn gave_up(&mut self, vips: &[IpAddr], actions: &mut Vec<Action>) {
-        let Self { table, setup, placements, held, .. } = self;
-        let vip = |index| placements.get(setup, index).map(|(of, _)| of.vip);
-        let (mut changed, mut elsewhere) = (Vec::new(), Vec::new());
-        for (slot, entry) in table.iter_mut() {
-            if !vip(entry.index).is_some_and(|vip| vips.contains(&vip)) {
-                continue;
-            }
-            entry.ftp.lose_track();
-            let segments = held.take_segments(slot).into_iter();
-            actions.extend(segments.map(|segment| Action::Release { id: segment.id, mark: None, bytes: None }));
-            let rests = held.take_rests(slot).into_iter();
-            actions.extend(rests.map(|segment| Action::Drop { id: segment.id }));
-            if entry.heap > 0 {
-                changed.push(slot);
-            }
-            if entry.under_way.is_some() {
-                elsewhere.push(slot);
-            }
-        }
-        elsewhere.into_iter().for_each(|slot| self.give_up_transfers(slot));
-        changed.into_iter().for_each(|slot| self.weigh(slot));
     }
 }
 

@@ -13,6 +13,7 @@ mod calm;
 mod claims;
 mod history;
 mod hostile;
+mod in_parts;
 mod late;
 mod patience;
 mod results;

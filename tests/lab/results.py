@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from statistics import median
 
+from bigtables import big_numbers
+
 HEAD = """\
 # What steering costs
 
@@ -23,20 +25,33 @@ RIVALS = {
 }
 
 
+RESULTS = Path("/repo/benches/results")
+
+
 def main():
-    runs = [json.loads(path.read_text()) for path in sorted(Path("/repo/benches/results").glob("*.json"), reverse=True)]
-    newest, *older = runs
+    newest, *older = read("[0-9]*.json")
     print(HEAD.format(rounds=newest["rounds"], seconds=newest["seconds"], clients=CLIENTS))
     one_run(newest)
     for earlier in older:
         one_run(earlier)
+    # Of many connections only the newest.
+    for run in read("numbers-*.json")[:1]:
+        big_numbers(run)
+
+
+def read(names):
+    """The figures of each day, the newest first."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(names), reverse=True)]
 
 
 def one_run(run):
     versions = "; ".join(f"{name} {version}" for name, version in run["versions"].items())
     directors = run["directors"]
     works = list(directors["router only"])
-    print(f"## {run['date']}\n\n{versions}.\n")
+    print(f"## {run['date']}\n")
+    if "note" in run:
+        print(run["note"] + "\n")
+    print(f"{versions}.\n")
     table("a second (in bulk: MB)", works, directors, rate)
     for ours, rivals in RIVALS.items():
         print(f"{ours}, as a multiple of\n")

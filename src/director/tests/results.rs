@@ -127,7 +127,7 @@ fn what_goes_dark_or_elsewhere_is_unknown() {
     let mut director = director(NAT, false);
     let mut wire = Wire::new(client(), 0, NAT);
     talk(&mut director, &mut wire, &["CRETR f", "S150 x"]);
-    director.gave_up(&[VIP.parse().expect("the VIP")], &mut Vec::new());
+    director.gave_up(Time::ZERO, &[VIP.parse().expect("the VIP")], &mut Vec::new());
     talk(&mut director, &mut wire, &["S226 x", "CRETR f", "S150 x", "S226 x"]);
     hang_up(&mut director, &mut wire);
     assert_eq!(counted(&director), [(Verb::Retr, Mode::Active, Complete, 1), (Verb::Retr, Mode::Active, Unknown, 1)]);
@@ -314,7 +314,7 @@ proptest! {
                 0..=3 => talk(&mut director, &mut wire, &[&format!("C{}", CLIENT[which.index(CLIENT.len())])]),
                 4..=6 if nat => talk(&mut director, &mut wire, &[&format!("S{}", SERVER[which.index(SERVER.len())])]),
                 7 if which.index(4) == 0 => hang_up(&mut director, &mut wire),
-                7 if which.index(4) == 1 => director.gave_up(&[VIP.parse().expect("the VIP")], &mut Vec::new()),
+                7 if which.index(4) == 1 => director.gave_up(Time::ZERO, &[VIP.parse().expect("the VIP")], &mut Vec::new()),
                 7 => director.landed(Time::ZERO, MARKS.data(0).0, &data(31007)),
                 // bytes that were not seen here
                 _ => (wire.sent, wire.answered) = (wire.sent + 3, wire.answered + 7),

@@ -30,7 +30,7 @@ fn a_reply_in_flight_gets_the_address() {
     let mut director = director(ForwardingMethod::Nat, false);
     let mut wire = Wire::new(client(), 1, ForwardingMethod::Nat);
     let _ = wire.says(&mut director, Time::ZERO, "NOOP\r\n");
-    director.gave_up(&[VIP.parse().expect("the VIP")], &mut Vec::new());
+    director.gave_up(Time::ZERO, &[VIP.parse().expect("the VIP")], &mut Vec::new());
     director.took_over(Time::ZERO, &[(client().ip(), 1)], &mut Vec::new());
     let (decision, bytes, actions) =
         wire.hears(&mut director, Time::ZERO, "227 Entering Passive Mode (10,0,0,12,125,20).\r\n");
@@ -81,6 +81,7 @@ fn a_session_that_comes_back_is_learned_anew() {
         wire.answered += 1 << 20;
         if !tracked {
             director.gave_up(
+                Time::ZERO,
                 &["198.51.100.1".parse().expect("an address"), VIP.parse().expect("the VIP")],
                 &mut Vec::new(),
             );
@@ -122,7 +123,7 @@ fn nothing_is_held_for_a_vip_that_has_left() {
     assert_eq!(wire.hears(&mut director, Time::ZERO, "200 ok\r\n").0, Decision::Held);
     assert_eq!(wire.says(&mut director, Time::ZERO, &"NOOP\r\n".repeat(100)).0, Decision::Held);
     let mut actions = Vec::new();
-    director.gave_up(&[VIP.parse().expect("the VIP")], &mut actions);
+    director.gave_up(Time::ZERO, &[VIP.parse().expect("the VIP")], &mut actions);
     assert!(matches!(actions[..], [Action::Release { mark: None, .. }, Action::Drop { .. }]), "{actions:?}");
     assert_eq!(director.snapshot().held, 0);
 }

@@ -3,8 +3,11 @@
 // (connect, log in, QUIT, again).
 //
 // Says on one line, as JSON: `right` transfers (or commands, or log-ins), `wrong` ones (the file is of another server than the
-// greeting), `failed`, `late` (no end within 15 s), `seconds`, `bytes`, and the times `median` and `p99` in milliseconds. With
-// MODE HOLD it logs in with every session, then only keeps them, and says so on a line of its own as soon as it is done.
+// greeting), `failed`, `late` (no end within 15 s), `seconds`, `bytes`, and the times `median`, `p99` and `max` in milliseconds.
+//
+// MODE HOLD logs in with one session after the other, at most AT_ONCE at a time, then only keeps them. After KIB seconds no more
+// begin. Each second it says `held N`, then `ready N` (how many there are in the end). On SIGUSR1 each of them says NOOP once, at
+// most AT_ONCE at a time; each second it says `answering N`, and `answered N` when all have been.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,9 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE = 512, NAME = 16, SOURCES = 1024, PATIENCE = 15 };
+enum { LINE = 512, NAME = 16, SOURCES = 1024, PATIENCE = 15, AT_ONCE = 128 };
 enum kind { CONTROL = 1, LISTENER, DATA };
-enum step { GREETING, LOGIN, NAMED, OPENED, SENT, GOODBYE, READY };
+enum step { GREETING, LOGIN, NAMED, OPENED, SENT, GOODBYE, READY, ASKED };
 enum mode { PASV, EPSV, PORT, NOOP, LOGINS, HOLD, MODES };
 static const char *const modes[MODES] = {"PASV", "EPSV", "PORT", "NOOP", "LOGIN", "HOLD"};
 
@@ -43,7 +46,10 @@ static uint32_t session_count;
 static struct sockaddr_in to, sources[SOURCES];
 static uint32_t source_count;
 static enum mode mode;
-static int kib, events, ready;
+static int kib, events;
+// HOLD: sessions that ever began, of them those that are held now; those that were asked to say NOOP, and those that are done with it.
+static uint32_t begun, ready, asked, answered;
+static volatile sig_atomic_t signalled;
 static long right, wrong, failed, late, bytes;
 static float *times;
 static size_t times_room;
@@ -105,6 +111,8 @@ static void again(struct session *s) {
 
 static void fail(struct session *s) {
     failed++;
+    if (s->step == ASKED) answered++;
+    if (s->step == READY || s->step == ASKED) ready--;
     again(s);
 }
 
@@ -208,6 +216,9 @@ static void reply(struct session *s, const char *line) {
     } else if (s->step == SENT && mode == NOOP && code == 200) {
         succeeded(s);
         next(s);
+    } else if (s->step == ASKED && code == 200) {
+        s->step = READY;
+        answered++;
     } else if (s->step == SENT && code == 226) {
         s->told = 1;
         transferred(s);
@@ -280,11 +291,67 @@ static void happened(const struct epoll_event *event) {
 
 static void look_for_late_ones(void) {
     double time = now();
-    for (struct session *s = sessions; s < sessions + session_count; s++) {
+    for (struct session *s = sessions; s < sessions + begun; s++) {
         if (s->control >= 0 && (s->step == READY || time - s->since <= PATIENCE)) continue;
         late += s->control >= 0;
+        if (s->step == ASKED) {
+            answered++;
+            ready--;
+        }
         again(s);
     }
+}
+
+static void begin_more(int more) {
+    while (more && begun < session_count && (mode != HOLD || begun - ready < AT_ONCE)) begin(&sessions[begun++]);
+}
+
+static void hear(int number) {
+    (void)number;
+    signalled = 1;
+}
+
+// Has the sessions say NOOP, those that are held.
+static void ask_more(void) {
+    while (asked < begun && asked - answered < AT_ONCE) {
+        struct session *s = &sessions[asked++];
+        if (s->step != READY) {
+            answered++;
+            continue;
+        }
+        s->step = ASKED;
+        s->since = now();
+        say(s, "NOOP\r\n");
+    }
+}
+
+// What HOLD has to say, and to do. `left`: more sessions may begin.
+static void hold(int left) {
+    static int all_here, asking;
+    static double said;
+    if (!all_here) {
+        begin_more(left);
+        int here = ready == begun && (begun == session_count || !left);
+        if (here || now() - said > 1) {
+            printf("%s %u\n", here ? "ready" : "held", ready);
+            fflush(stdout);
+            said = now();
+        }
+        all_here = here;
+    }
+    if (signalled) {
+        signalled = 0;
+        asked = answered = 0;
+        asking = 1;
+    }
+    if (!asking) return;
+    ask_more();
+    int done = asked == begun && answered == asked;
+    if (!done && now() - said <= 1) return;
+    printf("%s %u\n", done ? "answered" : "answering", answered);
+    fflush(stdout);
+    said = now();
+    asking = !done;
 }
 
 static int compare(const void *one, const void *other) {
@@ -317,9 +384,11 @@ int main(int count, char **words) {
     sessions = calloc(session_count, sizeof *sessions);
     events = epoll_create1(0);
     double first = now(), last = first + atof(words[4]), looked = first;
-    for (uint32_t i = 0; i < session_count; i++) begin(&sessions[i]);
-    int announced = 0;
+    struct sigaction told = {.sa_handler = hear};
+    sigaction(SIGUSR1, &told, NULL);
+    if (mode != HOLD) begin_more(1);
     while (now() < last) {
+        if (mode == HOLD) hold(now() - first < kib);
         struct epoll_event happening[256];
         int number = epoll_wait(events, happening, 256, 100);
         for (int i = 0; i < number; i++) happened(&happening[i]);
@@ -327,16 +396,12 @@ int main(int count, char **words) {
             look_for_late_ones();
             looked = now();
         }
-        if (!announced && ready == (int)session_count) {
-            announced = 1;
-            puts("ready");
-            fflush(stdout);
-        }
     }
     size_t timed = (size_t)right < times_room ? (size_t)right : times_room;
     qsort(times, timed, sizeof *times, compare);
-    double median = timed ? times[timed / 2] : 0, p99 = timed ? times[timed * 99 / 100] : 0;
+    double median = timed ? times[timed / 2] : 0, p99 = timed ? times[timed * 99 / 100] : 0, max = timed ? times[timed - 1] : 0;
     printf("{\"right\": %ld, \"wrong\": %ld, \"failed\": %ld, \"late\": %ld, ", right, wrong, failed, late);
-    printf("\"seconds\": %.3f, \"bytes\": %ld, \"median\": %.2f, \"p99\": %.2f}\n", now() - first, bytes, median, p99);
+    printf("\"seconds\": %.3f, \"bytes\": %ld, ", now() - first, bytes);
+    printf("\"median\": %.2f, \"p99\": %.2f, \"max\": %.2f}\n", median, p99, max);
     return 0;
 }
