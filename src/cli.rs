@@ -41,7 +41,7 @@ pub enum Command {
         #[arg(long)]
         flush_on_exit: bool,
     },
-    /// Check the configuration file: every problem with its line, column, key and remedy.
+    /// Check the configuration file, with the files that it includes: every problem with its line, column, key and remedy.
     Check(File),
     /// Show what `run` or a reload would change in this kernel, as ipvsadm, nft and ip commands; changes nothing. Lines that
     /// begin with `#` warn of what live sessions will notice, and name the servers and ports that stay until their last
