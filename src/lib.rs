@@ -76,8 +76,8 @@ pub mod facade {
     /// The configuration file: YAML text in, a checked `Config` or every problem out.
     pub mod config {
         pub use crate::config::{
-            Cluster, Config, DEFAULT_SOCKET, IncludePattern, Included, Log, LogFormat, LogLevel, Unread, includes,
-            parse, parse_bytes, parse_files,
+            Cluster, Config, DEFAULT_SOCKET, IncludePattern, Included, Log, LogFormat, LogLevel, SCHEMA, Unread,
+            effective, includes, parse, parse_bytes, parse_files,
         };
     }
 

@@ -18,12 +18,15 @@ use ftpdirector::facade::{doctor, replay};
 
 /// Exit codes, beside clap's 2 for usage: sysexits.h.
 const FOUND: u8 = 1;
+const INTERNAL: u8 = 70;
 const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { file, flush_on_exit } => run(&file.config, flush_on_exit),
         Command::Check(file) => check(&file.config),
+        Command::Config { printed, .. } if printed.schema => print(config::SCHEMA, ExitCode::SUCCESS),
+        Command::Config { file, .. } => with_config(&file.config, effective),
         Command::Plan(file) => with_config(&file.config, plan),
         Command::Flush(file) => with_config(&file.config, flush),
         Command::Doctor { file, json } => examine(&file.config, json),
@@ -80,6 +83,16 @@ fn check(path: &Path) -> ExitCode {
         let text = format!("{}: good: {clusters} cluster(s), {servers} real server(s)\n", path.display());
         print(&text, ExitCode::SUCCESS)
     })
+}
+
+fn effective(config: &Config) -> ExitCode {
+    match config::effective(config) {
+        Ok(text) => print(&text, ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("ftpdirector: {error}");
+            ExitCode::from(INTERNAL)
+        }
+    }
 }
 
 fn run(path: &Path, flush_on_exit: bool) -> ExitCode {

@@ -82,10 +82,74 @@ fn every_example_loads_without_a_warning() {
     }
 }
 
+/// What is printed is a file that says the same; of one with what it includes too.
+#[test]
+fn every_example_is_printed_with_all_defaults() {
+    let deployed = ["deploy/debian", "deploy/keepalived", "deploy/ecmp"].map(Path::new);
+    let deployed = deployed.map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    for path in files("examples", "yaml").into_iter().chain(folders("examples")).chain(deployed) {
+        let path = if path.is_dir() { path.join("config.yaml") } else { path };
+        let printed = printed(&["--effective", "--config", path.to_str().unwrap()]);
+        let again = config::parse(&printed, "printed.yaml").unwrap_or_else(|problems| panic!("{printed}\n{problems}"));
+        assert!(again.warnings.is_empty(), "{}: {:?}", path.display(), again.warnings);
+        assert_eq!(config::effective(&again.config).unwrap(), printed, "{}", path.display());
+        let given = files::read(&path).unwrap_or_else(|problems| panic!("{problems}")).config;
+        assert_eq!(config::effective(&given).unwrap(), printed, "{}", path.display());
+        let named = |config: &config::Config| {
+            let names = |cluster: &config::Cluster| (cluster.name.clone(), cluster.real_servers.len());
+            config.clusters.iter().map(names).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&again.config), named(&given), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_cluster_has_what_defaults_say_unless_it_says_otherwise() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/many-clusters/config.yaml");
+    let printed = printed(&["--effective", "--config", example.to_str().unwrap()]);
+    let found = |key: &str| {
+        let lines = printed.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key));
+        lines.map(|value| value.trim_start_matches(": ").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("forwarding"), ["dr", "dr", "nat"]);
+    assert_eq!(found("idle"), ["1h10m", "2h", "1h10m"]);
+    assert_eq!(found("interval"), ["5s", "10s", "5s"]);
+    assert_eq!(found("user"), ["probe", "probe", "anonymous"]);
+    assert_eq!(found("password_file"), ["/etc/ftpdirector/probe-password", "/etc/ftpdirector/probe-password", "null"]);
+    assert!(found("defaults").is_empty() && found("include").is_empty(), "{printed}");
+}
+
+/// What `config` prints.
+fn printed(arguments: &[&str]) -> String {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
+    let output = program.arg("config").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_schema_is_printed_without_a_file() {
+    let shipped =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/ftpdirector.schema.json")).unwrap();
+    assert_eq!(printed(&["--schema", "--config", "/nonexistent.yaml"]), shipped);
+}
+
+#[test]
+fn config_asks_what_it_is_to_print() {
+    let wrong: [&[&str]; 2] = [&[], &["--effective", "--schema"]];
+    for arguments in wrong {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
+        let output = program.arg("config").args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("--effective") && said.contains("--schema"), "{said}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
 #[test]
 fn a_full_disk_is_an_error_and_no_panic() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/nat.yaml");
-    for command in [["check"].as_slice(), &["doctor"]] {
+    for command in [["check"].as_slice(), &["doctor"], &["config", "--effective"], &["config", "--schema"]] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
         program.args(command).arg("--config").arg(&example).stdout(fs::File::create("/dev/full").unwrap());
         let output = program.output().unwrap();

@@ -5,12 +5,15 @@
 mod calling;
 mod check;
 mod defaults;
+mod effective;
 mod file;
 mod include;
 mod model;
 mod problem;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod schema_tests;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -19,6 +22,7 @@ mod value;
 
 use std::borrow::Cow;
 
+pub use effective::effective;
 pub use include::{IncludePattern, Included, Unread};
 #[cfg(test)]
 pub(crate) use model::{Admin, Bounce, ClientMatch, Kernel, Limits, Metrics, SorryServer};
@@ -29,6 +33,9 @@ pub use model::{
 use problem::{Collector, Source};
 pub use problem::{Problem, ProblemSeverity, Problems};
 pub(crate) use value::unfit;
+
+/// The JSON Schema of the file (draft 2020-12), as it is in the package.
+pub const SCHEMA: &str = include_str!("../../deploy/ftpdirector.schema.json");
 
 /// The largest file, bytes.
 pub const LARGEST: usize = tree::SIZE;
