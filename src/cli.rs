@@ -41,8 +41,17 @@ pub enum Command {
         #[arg(long)]
         flush_on_exit: bool,
     },
-    /// Check the configuration file: every problem with its line, column, key and remedy.
+    /// Check the configuration file, with the files that it includes: every problem with its line, column, key and remedy.
     Check(File),
+    /// Print the configuration with every default, as one file; or the JSON Schema of the configuration file, for editors.
+    Config {
+        /// The configuration file.
+        #[command(flatten)]
+        file: File,
+        /// What is printed.
+        #[command(flatten)]
+        printed: Printed,
+    },
     /// Show what `run` or a reload would change in this kernel, as ipvsadm, nft and ip commands; changes nothing. Lines that
     /// begin with `#` warn of what live sessions will notice, and name the servers and ports that stay until their last
     /// connection ends.
@@ -170,6 +179,19 @@ pub struct File {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/ftpdirector/config.yaml")]
     pub config: PathBuf,
+}
+
+/// What `config` prints.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Printed {
+    /// Print the configuration as one file, with the clusters of included files, with `defaults` in every cluster, and with
+    /// every key that is at its default. Passwords are not in it.
+    #[arg(long)]
+    pub effective: bool,
+    /// Print the JSON Schema of the configuration file.
+    #[arg(long)]
+    pub schema: bool,
 }
 
 /// The sessions that a list or a trace is for.

@@ -23,8 +23,8 @@
 //! `daemon::packets` is the thread that owns the director; all others talk to it by `daemon::messages`.
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → plan → health → page ‖ kernel → replay →
-//! doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
+//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → plan → health → page ‖ files → kernel →
+//! replay → doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
 //! `tests/layering.rs` holds all of this, and that no two files need each other.
 //!
 //! Rooms are private, so that the compiler tells of what nobody uses; [`facade`] is what `main.rs`, the benchmarks, the tests
@@ -41,6 +41,7 @@ mod daemon;
 mod director;
 mod doctor;
 mod explain;
+mod files;
 mod ftp;
 mod health;
 mod keepalive;
@@ -74,7 +75,10 @@ pub mod facade {
 
     /// The configuration file: YAML text in, a checked `Config` or every problem out.
     pub mod config {
-        pub use crate::config::{Config, DEFAULT_SOCKET, Log, LogFormat, LogLevel, parse, parse_bytes};
+        pub use crate::config::{
+            Cluster, Config, DEFAULT_SOCKET, IncludePattern, Included, Log, LogFormat, LogLevel, SCHEMA, Unread,
+            effective, includes, parse, parse_bytes, parse_files,
+        };
     }
 
     /// The daemon, and what the kernel is asked without it.
@@ -93,6 +97,11 @@ pub mod facade {
     /// The examination of a machine.
     pub mod doctor {
         pub use crate::doctor::{examine, gather};
+    }
+
+    /// The configuration on disk, with the files that it includes.
+    pub mod files {
+        pub use crate::files::{FileError, read};
     }
 
     /// The inspector: what the bytes of a control connection mean.

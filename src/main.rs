@@ -12,17 +12,21 @@ use ftpdirector::facade::client::top::{self, TopOptions};
 use ftpdirector::facade::client::{self, Ask, ClientError, Format, Wanted};
 use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel};
 use ftpdirector::facade::daemon::{self, OnExit, Reconciler, RunError};
+use ftpdirector::facade::files::{self, FileError};
 use ftpdirector::facade::lvs::ForwardingMethod;
 use ftpdirector::facade::{doctor, replay};
 
 /// Exit codes, beside clap's 2 for usage: sysexits.h.
 const FOUND: u8 = 1;
+const INTERNAL: u8 = 70;
 const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { file, flush_on_exit } => run(&file.config, flush_on_exit),
         Command::Check(file) => check(&file.config),
+        Command::Config { printed, .. } if printed.schema => print(config::SCHEMA, ExitCode::SUCCESS),
+        Command::Config { file, .. } => with_config(&file.config, effective),
         Command::Plan(file) => with_config(&file.config, plan),
         Command::Flush(file) => with_config(&file.config, flush),
         Command::Doctor { file, json } => examine(&file.config, json),
@@ -45,10 +49,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads and checks a file; says what is wrong with it.
+/// Reads and checks a file and what it includes; says what is wrong.
 fn read(path: &Path) -> Result<Config, String> {
-    let text = bytes(path)?;
-    let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
+    let parsed = files::read(path).map_err(|error| refused(&error))?;
     for warning in &parsed.warnings {
         // Not `eprintln!`, which panics: the daemon reads its file again also when its log's disk is full.
         let _ = writeln!(io::stderr(), "{warning}");
@@ -56,8 +59,11 @@ fn read(path: &Path) -> Result<Config, String> {
     Ok(parsed.config)
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{}: {error}: name the file with --config", path.display()))
+fn refused(error: &FileError) -> String {
+    match error {
+        FileError::Unreadable { .. } => format!("{error}: name the file with --config"),
+        FileError::Wrong { .. } => error.to_string(),
+    }
 }
 
 fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
@@ -77,6 +83,16 @@ fn check(path: &Path) -> ExitCode {
         let text = format!("{}: good: {clusters} cluster(s), {servers} real server(s)\n", path.display());
         print(&text, ExitCode::SUCCESS)
     })
+}
+
+fn effective(config: &Config) -> ExitCode {
+    match config::effective(config) {
+        Ok(text) => print(&text, ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("ftpdirector: {error}");
+            ExitCode::from(INTERNAL)
+        }
+    }
 }
 
 fn run(path: &Path, flush_on_exit: bool) -> ExitCode {
@@ -157,15 +173,13 @@ fn top(file: &cli::File, socket: Option<PathBuf>, options: &TopOptions) -> ExitC
 }
 
 fn with_socket(file: &cli::File, named: Option<PathBuf>, then: impl FnOnce(&Path) -> ExitCode) -> ExitCode {
-    let known = named.map_or_else(|| socket_of(&file.config), Ok);
+    let known = named.map_or_else(|| files::read(&file.config).map(|parsed| parsed.config.admin.socket), Ok);
     match known {
         Ok(socket) => then(&socket),
         // Members of the socket's group need not be able to read the file.
-        Err(_) if File::open(&file.config).is_err() && Path::new(DEFAULT_SOCKET).exists() => {
-            then(Path::new(DEFAULT_SOCKET))
-        }
-        Err(problems) => {
-            eprintln!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH");
+        Err(error) if error.unread() && Path::new(DEFAULT_SOCKET).exists() => then(Path::new(DEFAULT_SOCKET)),
+        Err(error) => {
+            eprintln!("{}\nftpdirector: or name the daemon's socket: --socket PATH", refused(&error));
             ExitCode::from(CONFIG)
         }
     }
@@ -196,12 +210,6 @@ fn answered(result: Result<(), ClientError>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-fn socket_of(path: &Path) -> Result<PathBuf, String> {
-    let text = bytes(path)?;
-    let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
-    Ok(parsed.config.admin.socket)
 }
 
 fn failed(error: &RunError) -> ExitCode {

@@ -31,6 +31,7 @@ const ROOMS: &[&str] = &[
     "plan",
     "health",
     "page",
+    "files",
     "kernel",
     "replay",
     "doctor",
@@ -46,7 +47,7 @@ const APART: [&str; 2] = ["client", "daemon"];
 const LINES: usize = 500;
 
 /// The first room that may do IO.
-const FIRST_IMPURE: &str = "kernel";
+const FIRST_IMPURE: &str = "files";
 
 const IO: &[&str] = &[
     "std::fs",

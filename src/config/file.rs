@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::include;
 use super::model::{
     Admin, Advertise, Bounce, ClientMatch, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind,
     HealthCheckTls, Kernel, Limits, Log, LogFormat, LogLevel, Metrics, NoServers, OnFailure, RealServer, SorryServer,
     UnexpectedData,
 };
 use super::problem::{Wrong, quoted};
-use super::section::Section;
+use super::section::{Elsewhere, Section};
 use super::tree::{Node, NodeKind};
 use super::value::{self, Read};
 use crate::lvs::{ForwardingMethod, PortRange, Timeouts};
@@ -21,6 +22,13 @@ const PINHOLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest `idle`: where both ends of a control connection are gone, and neither told, it is kept in vain so long.
 const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
+
+/// The keys of a cluster that are no use in `defaults`.
+pub(super) const OF_ONE_CLUSTER: Elsewhere = Elsewhere {
+    keys: &["name", "vips", "real_servers"],
+    what: "no two clusters have this in common",
+    cure: "write it in each cluster",
+};
 
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {
@@ -41,6 +49,9 @@ pub(super) struct Origin {
 
 /// Reads the whole file.
 pub(super) fn read(mut root: Section<'_, '_>) -> Draft {
+    // Both are in the clusters by now; here it is said what is wrong with them, once.
+    let _ = root.list("include", include::pattern);
+    let _ = cluster(root.section("defaults").partial(&OF_ONE_CLUSTER));
     let (clusters, origins) = root.sections("clusters").into_iter().map(|(_, section)| cluster(section)).unzip();
     let config = Config {
         clusters,

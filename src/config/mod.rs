@@ -4,25 +4,41 @@
 
 mod calling;
 mod check;
+mod defaults;
+mod effective;
 mod file;
+mod include;
 mod model;
 mod problem;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod schema_tests;
 mod section;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod value;
 
+use std::borrow::Cow;
+
+pub use effective::effective;
+pub use include::{IncludePattern, Included, Unread};
 #[cfg(test)]
 pub(crate) use model::{Admin, Bounce, ClientMatch, Kernel, Limits, Metrics, SorryServer};
 pub use model::{
     Advertise, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind, HealthCheckTls, Log, LogFormat, LogLevel,
     NoServers, OnFailure, RealServer, UnexpectedData,
 };
+use problem::{Collector, Source};
 pub use problem::{Problem, ProblemSeverity, Problems};
 pub(crate) use value::unfit;
+
+/// The JSON Schema of the file (draft 2020-12), as it is in the package.
+pub const SCHEMA: &str = include_str!("../../deploy/ftpdirector.schema.json");
+
+/// The largest file, bytes.
+pub const LARGEST: usize = tree::SIZE;
 
 /// A file that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,16 +49,67 @@ pub struct Parsed {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads a file's text; `file` is its name, for the problems.
+/// Reads a file's text; `file` is its name, for the problems. Other files are not read: what it includes is not in the answer.
 ///
 /// # Errors
 ///
 /// Every problem of the file, warnings too, in file order.
 pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let report = problem::Collector::new(file, text);
+    parse_bytes(text.as_bytes(), file)
+}
+
+/// [`parse`] for a file as it was read from disk.
+///
+/// # Errors
+///
+/// As [`parse`]; also when it is not UTF-8.
+pub fn parse_bytes(bytes: &[u8], file: &str) -> Result<Parsed, Problems> {
+    parse_files(bytes, file, &[])
+}
+
+/// What a file says that it includes, as far as that can be read: [`parse_files`] says what is wrong with the rest.
+#[must_use]
+pub fn includes(bytes: &[u8]) -> Vec<IncludePattern> {
+    // Nearly every file is but one: it is read once.
+    if memchr::memmem::find(bytes, b"include").is_none() {
+        return Vec::new();
+    }
+    let (text, _) = text(bytes);
+    let report = Collector::new("", &text);
+    tree::read(&text, &report).map(|root| include::patterns(&root, &report)).unwrap_or_default()
+}
+
+/// [`parse_bytes`] with the files that it includes, in the order in which their clusters are to be.
+///
+/// # Errors
+///
+/// Every problem of all files, those of the main one first.
+pub fn parse_files(bytes: &[u8], file: &str, included: &[Included]) -> Result<Parsed, Problems> {
+    let (main, valid) = text(bytes);
+    let texts: Vec<(&Included, Cow<'_, str>, Option<usize>)> = included
+        .iter()
+        .filter_map(|included| {
+            let (text, valid) = text(included.content.as_deref().ok()?);
+            Some((included, text, valid))
+        })
+        .collect();
+    let mut report = Collector::new(file, &main);
+    for (included, text, _) in &texts {
+        report.include(&included.file, text);
+    }
     let mut config = None;
-    if let Some(root) = tree::read(text, &report) {
+    if let Some(valid) = valid {
+        problem::not_utf8(bytes, valid, Source::MAIN, &report);
+    } else if let Some(mut root) = tree::read(&main, &report) {
+        let _ = include::patterns(&root, &report);
+        for included in included {
+            if let Err(why) = &included.content {
+                include::unread(&root, included, why, &report);
+            }
+        }
+        let clusters = clusters(&root, &texts, &report);
+        include::append(&mut root, clusters, &report);
+        defaults::fill(&mut root, &report);
         let mut draft = file::read(section::Section::new(String::new(), &root, &report));
         let checker = check::Checker::new(&root, &report);
         check::check(&mut draft, &checker);
@@ -52,14 +119,35 @@ pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
     config.map(|config| Parsed { config, warnings }).ok_or(Problems { list: Vec::new(), more: 1 })
 }
 
-/// [`parse`] for a file as it was read from disk.
-///
-/// # Errors
-///
-/// As [`parse`]; also when it is not UTF-8.
-pub fn parse_bytes(bytes: &[u8], file: &str) -> Result<Parsed, Problems> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => parse(text, file),
-        Err(error) => Err(problem::not_utf8(bytes, error.valid_up_to(), file)),
+/// The clusters of the included files.
+fn clusters(
+    root: &tree::Node,
+    texts: &[(&Included, Cow<'_, str>, Option<usize>)],
+    report: &Collector<'_>,
+) -> Vec<tree::Node> {
+    let (before, mut clusters) = (include::count(root), Vec::new());
+    for (number, (included, text, valid)) in texts.iter().enumerate() {
+        let source = Source::File(u16::try_from(number + 1).unwrap_or(u16::MAX));
+        report.begin(source, before.saturating_add(clusters.len()));
+        match (valid, &included.content) {
+            (Some(valid), Ok(bytes)) => problem::not_utf8(bytes, *valid, source, report),
+            _ => {
+                let root = tree::read_file(text, source, report);
+                clusters.extend(root.map(|root| include::clusters(root, report)).unwrap_or_default());
+            }
+        }
+    }
+    clusters
+}
+
+/// A file's text, without a byte order mark; and the byte up to which it is UTF-8, unless all of it is.
+fn text(bytes: &[u8]) -> (Cow<'_, str>, Option<usize>) {
+    let without = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    match std::str::from_utf8(without) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(_) => {
+            let valid = std::str::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
+            (String::from_utf8_lossy(bytes), Some(valid))
+        }
     }
 }

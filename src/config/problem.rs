@@ -1,10 +1,13 @@
 //! What is wrong with a file, where, and the cure.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// More problems than this are counted, not kept.
 const KEPT: usize = 1000;
+/// Of no more paths than these it is known that they are wrong.
+const UNSOUND: usize = 100_000;
 /// The widest piece of a source line that is shown, characters.
 const WIDTH: usize = 100;
 
@@ -28,7 +31,7 @@ pub struct Problem {
     pub line: usize,
     /// Number of the first character that is meant in its line, from 1.
     pub column: usize,
-    /// `clusters[1].real_servers[0].address`; empty where the problem is of no one key.
+    /// `clusters[1].real_servers[0].address`, as counted in this file; empty where the problem is of no one key.
     pub path: String,
     /// What is wrong with the value.
     pub what: String,
@@ -38,6 +41,8 @@ pub struct Problem {
     source: String,
     /// How many characters from `column` on are underlined, at least one.
     width: usize,
+    /// Which file it is: 0 the main one, then the included ones in their order.
+    number: usize,
 }
 
 impl fmt::Display for Problem {
@@ -90,7 +95,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// Everything that is wrong with a file, in file order; warnings too, but at least one error.
+/// Everything that is wrong with a file and those that it includes, in file order; warnings too, but at least one error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems {
     /// At least one error.
@@ -114,7 +119,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// A piece of one line of the file.
+/// A piece of one line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// Number of the line, from 1.
@@ -123,6 +128,26 @@ pub(super) struct Place {
     pub column: usize,
     /// How many characters, at least one.
     pub width: usize,
+    /// What it is a line of.
+    pub source: Source,
+}
+
+/// What a place is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A file: 0 is the main one, then the included ones in their order.
+    File(u16),
+    /// `defaults` of the main file, as a cluster has them that does not say otherwise.
+    Defaults,
+}
+
+impl Source {
+    /// The main file.
+    pub const MAIN: Self = Self::File(0);
+
+    fn number(self) -> usize {
+        if let Self::File(number) = self { number.into() } else { 0 }
+    }
 }
 
 /// What is wrong with a value, before it is known where the value stands.
@@ -138,17 +163,75 @@ impl Wrong {
     }
 }
 
-/// Collects the problems of one file.
+/// Collects the problems of a file and of those that it includes.
+///
+/// Within, all clusters are one list, so that `clusters[7]` is one cluster: what is told is the path in the file.
 pub(super) struct Collector<'t> {
+    texts: Vec<Text<'t>>,
+    problems: RefCell<Vec<Problem>>,
+    unsound: RefCell<BTreeSet<String>>,
+    more: Cell<usize>,
+    /// Every key that was asked for, `[]` for an index.
+    #[cfg(test)]
+    pub asked: RefCell<BTreeSet<String>>,
+}
+
+/// The text of one file.
+struct Text<'t> {
     file: &'t str,
     lines: Vec<&'t str>,
-    problems: RefCell<Vec<Problem>>,
-    more: Cell<usize>,
+    /// How many clusters the files before this one have.
+    before: Cell<usize>,
 }
 
 impl<'t> Collector<'t> {
     pub fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, lines: lines(text), problems: RefCell::default(), more: Cell::new(0) }
+        Self {
+            texts: vec![Text::new(file, text)],
+            problems: RefCell::default(),
+            unsound: RefCell::default(),
+            more: Cell::new(0),
+            #[cfg(test)]
+            asked: RefCell::default(),
+        }
+    }
+
+    /// One more file, after those that are there.
+    pub fn include(&mut self, file: &'t str, text: &'t str) {
+        self.texts.push(Text::new(file, text));
+    }
+
+    /// The clusters of a file begin, behind those of the files before it.
+    pub fn begin(&self, source: Source, clusters_before: usize) {
+        if let Some(text) = self.texts.get(source.number()) {
+            text.before.set(clusters_before);
+        }
+    }
+
+    /// The name of the file that a place is in.
+    pub fn file(&self, source: Source) -> &'t str {
+        self.texts.get(source.number()).map_or("", |text| text.file)
+    }
+
+    /// A path as it is in the file: `clusters[7].name` may be `clusters[0].name` there, or stand in `defaults`.
+    pub fn path_in(&self, source: Source, path: &str) -> String {
+        let Some((index, rest)) = cluster(path) else { return path.to_owned() };
+        let before = |text: &Text<'_>| index.saturating_sub(text.before.get());
+        match source {
+            Source::Defaults => format!("defaults{rest}"),
+            Source::File(_) => {
+                format!("clusters[{}]{rest}", self.texts.get(source.number()).map_or(index, before))
+            }
+        }
+    }
+
+    /// The other way round: a path of one file as a path of all clusters.
+    pub fn path_of_all(&self, source: Source, path: &str) -> String {
+        let before = self.texts.get(source.number()).map_or(0, |text| text.before.get());
+        match cluster(path) {
+            Some((index, rest)) => format!("clusters[{}]{rest}", index.saturating_add(before)),
+            None => path.to_owned(),
+        }
     }
 
     pub fn error(&self, place: Place, path: &str, wrong: Wrong) {
@@ -157,37 +240,61 @@ impl<'t> Collector<'t> {
 
     /// Notes a problem once, however often it is found.
     pub fn add(&self, severity: ProblemSeverity, place: Place, path: &str, wrong: Wrong) {
+        // `clusters` of an included file is not the list of all.
+        if place.source.number() == 0 || path != "clusters" {
+            self.unsound(path);
+        }
+        let (number, path) = (place.source.number(), self.path_in(place.source, path));
         let mut problems = self.problems.borrow_mut();
-        if problems.len() >= KEPT {
+        let full = problems.len() >= KEPT;
+        let same = |p: &Problem| p.line == place.line && p.number == number && p.path == path && p.what == wrong.what;
+        // What stands in `defaults` is found with every cluster.
+        if (!full || place.source == Source::Defaults) && problems.iter().any(same) {
+            return;
+        }
+        if full {
             self.more.set(self.more.get() + 1);
             return;
         }
-        if problems.iter().any(|p| p.path == path && p.line == place.line && p.what == wrong.what) {
-            return;
-        }
-        let source: &str = self.lines.get(place.line.saturating_sub(1)).copied().unwrap_or_default();
+        let lines = self.texts.get(number).map_or(&[][..], |text| &text.lines);
+        let source: &str = lines.get(place.line.saturating_sub(1)).copied().unwrap_or_default();
         problems.push(Problem {
             severity,
-            file: self.file.to_owned(),
+            file: self.file(place.source).to_owned(),
             line: place.line,
             column: place.column,
-            path: path.to_owned(),
+            path,
             what: wrong.what,
             cure: wrong.cure,
             source: source.chars().take(place.column + 4 * WIDTH).collect(),
             width: place.width,
+            number,
         });
     }
 
-    /// The paths of the errors so far.
-    pub fn paths(&self) -> Vec<String> {
-        self.problems.borrow().iter().map(|p| p.path.clone()).collect()
+    /// What stands at a path could not be read, which was said.
+    pub fn unsound(&self, path: &str) {
+        let mut unsound = self.unsound.borrow_mut();
+        if unsound.len() < UNSOUND && !unsound.contains(path) {
+            unsound.insert(path.to_owned());
+        }
+    }
+
+    /// Whether there is an error so far.
+    pub fn failed(&self) -> bool {
+        let is_error = |problem: &Problem| problem.severity == ProblemSeverity::Error;
+        self.more.get() > 0 || self.problems.borrow().iter().any(is_error)
+    }
+
+    /// The paths of what could not be read so far.
+    pub fn paths(&self) -> BTreeSet<String> {
+        self.unsound.borrow().clone()
     }
 
     /// The warnings, or everything if there is an error.
     pub fn finish(self) -> Result<Vec<Problem>, Problems> {
         let mut list = self.problems.into_inner();
-        list.sort_by_key(|p| (p.line, p.column));
+        list.sort_by_key(|p| (p.number, p.line, p.column));
         if self.more.get() == 0 && list.iter().all(|p| p.severity == ProblemSeverity::Warning) {
             return Ok(list);
         }
@@ -195,16 +302,25 @@ impl<'t> Collector<'t> {
     }
 }
 
-/// The problem of a file whose text ends at byte `valid`.
-pub(super) fn not_utf8(bytes: &[u8], valid: usize, file: &str) -> Problems {
-    let text = String::from_utf8_lossy(bytes);
-    let before = String::from_utf8_lossy(&bytes[..valid]);
+impl<'t> Text<'t> {
+    fn new(file: &'t str, text: &'t str) -> Self {
+        Self { file, lines: lines(text), before: Cell::new(0) }
+    }
+}
+
+/// `clusters[7].name` → (7, `.name`)
+fn cluster(path: &str) -> Option<(usize, &str)> {
+    let (index, rest) = path.strip_prefix("clusters[")?.split_once(']')?;
+    Some((index.parse().ok()?, rest))
+}
+
+/// Says that a file is not UTF-8 from byte `valid` on.
+pub(super) fn not_utf8(bytes: &[u8], valid: usize, source: Source, report: &Collector<'_>) {
+    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or(bytes));
     let before = lines(&before);
     let column = before.last().map_or(0, |line| line.chars().count()) + 1;
-    let report = Collector::new(file, &text);
     let wrong = Wrong::new("not UTF-8", "save the file as UTF-8");
-    report.error(Place { line: before.len(), column, width: 1 }, "", wrong);
-    Problems { list: report.problems.into_inner(), more: 0 }
+    report.error(Place { line: before.len(), column, width: 1, source }, "", wrong);
 }
 
 /// The lines of `text` as YAML counts them: ended by LF, CR or CRLF.

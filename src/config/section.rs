@@ -16,14 +16,25 @@ pub(super) struct Section<'r, 't> {
     readable: bool,
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
+    elsewhere: Option<&'static Elsewhere>,
     report: &'r Collector<'t>,
+}
+
+/// Keys that a mapping of this kind has in other places, but not here.
+pub(super) struct Elsewhere {
+    pub keys: &'static [&'static str],
+    pub what: &'static str,
+    pub cure: &'static str,
 }
 
 impl<'r, 't> Section<'r, 't> {
     pub fn new(path: String, node: &'r Node, report: &'r Collector<'t>) -> Self {
         let readable = match &node.kind {
             NodeKind::Map(_) | NodeKind::Null => true,
-            NodeKind::Refused => false,
+            NodeKind::Refused => {
+                report.unsound(&path);
+                false
+            }
             other => {
                 let wrong = Wrong::new(format!("expected a mapping, found {}", kind(other)), "`key: value` lines");
                 report.error(node.place, &path, wrong);
@@ -37,8 +48,16 @@ impl<'r, 't> Section<'r, 't> {
             readable,
             known: Vec::new(),
             missing: Vec::new(),
+            elsewhere: None,
             report,
         }
+    }
+
+    /// The mapping as a part of another one: no key of it must be there, and some may not.
+    pub fn partial(mut self, elsewhere: &'static Elsewhere) -> Self {
+        self.readable = false;
+        self.elsewhere = Some(elsewhere);
+        self
     }
 
     /// The path of the mapping: `clusters[0]`; empty for the whole file.
@@ -51,12 +70,18 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     fn find(&mut self, key: &'static str) -> Option<&'r Node> {
+        if self.elsewhere.is_some_and(|elsewhere| elsewhere.keys.contains(&key)) {
+            return None;
+        }
         self.known.push(key);
+        #[cfg(test)]
+        self.report.asked.borrow_mut().insert(without_indexes(&self.key_path(key)));
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
     fn read<T>(&self, path: &str, node: &Node, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
         if node.kind == NodeKind::Refused {
+            self.report.unsound(path);
             return None;
         }
         read(node).map_err(|wrong| self.report.error(node.place, path, wrong)).ok()
@@ -97,6 +122,7 @@ impl<'r, 't> Section<'r, 't> {
                 readable: true,
                 known: Vec::new(),
                 missing: Vec::new(),
+                elsewhere: None,
                 report: self.report,
             },
         }
@@ -139,7 +165,10 @@ impl<'r, 't> Section<'r, 't> {
     fn items(&mut self, key: &'static str) -> Option<&'r [Node]> {
         let node = self.find(key)?;
         let wrong = match &node.kind {
-            NodeKind::Refused => return Some(&[]),
+            NodeKind::Refused => {
+                self.report.unsound(&self.key_path(key));
+                return Some(&[]);
+            }
             NodeKind::List(items) if items.is_empty() => Wrong::new("the list is empty", "at least one"),
             NodeKind::List(items) if items.len() > LONGEST => {
                 Wrong::new(format!("{} are too many", items.len()), format!("at most {LONGEST}"))
@@ -158,6 +187,11 @@ impl<'r, 't> Section<'r, 't> {
     /// misspelling of them.
     pub fn finish(mut self) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+            let path = self.key_path(&shown(&entry.key));
+            if let Some(elsewhere) = self.elsewhere.filter(|elsewhere| elsewhere.keys.contains(&entry.key.as_str())) {
+                self.report.error(entry.place, &path, Wrong::new(elsewhere.what, elsewhere.cure));
+                continue;
+            }
             let cure = match nearest(&entry.key, &self.known) {
                 Some(known) => {
                     self.missing.retain(|missing| *missing != known);
@@ -166,13 +200,19 @@ impl<'r, 't> Section<'r, 't> {
                 None => format!("known here: {}", self.known.join(", ")),
             };
             let wrong = Wrong::new(format!("unknown key {}", quoted(&entry.key)), cure);
-            self.report.error(entry.place, &self.key_path(&shown(&entry.key)), wrong);
+            self.report.error(entry.place, &path, wrong);
         }
         for key in self.missing.iter().filter(|_| self.readable) {
             let wrong = Wrong::new("required, and missing", format!("add `{key}:` and its value"));
             self.report.error(self.place, &self.key_path(key), wrong);
         }
     }
+}
+
+/// `clusters[0].name` → `clusters[].name`
+#[cfg(test)]
+fn without_indexes(path: &str) -> String {
+    path.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// The known key that is likely meant.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::problem::{Collector, Place};
+use super::problem::{Collector, Place, Source};
 use super::tree::{self, Node, NodeKind};
 use super::*;
 use crate::lvs::{ForwardingMethod, PortRange};
@@ -19,7 +19,7 @@ clusters:
 ";
 
 /// Every key that works; each at its default, but for those without one.
-const FULL: &str = "\
+pub(super) const FULL: &str = "\
 clusters:
   - name: downloads
     vips: [192.0.2.10]
@@ -222,9 +222,9 @@ fn a_mapping_knows_its_places() {
     let text = "a: [1, 'two']\nb:\n  - c: ~\n";
     let report = Collector::new("f", text);
     let root = tree::read(text, &report).unwrap();
-    assert_eq!(root.nearest("a[1]").place, Place { line: 1, column: 8, width: 5 });
+    assert_eq!(root.nearest("a[1]").place, Place { line: 1, column: 8, width: 5, source: Source::MAIN });
     assert_eq!(root.nearest("a[1]").kind, NodeKind::Quoted("two".to_owned()));
-    assert_eq!(root.nearest("b[0].c").place, Place { line: 3, column: 8, width: 1 });
+    assert_eq!(root.nearest("b[0].c").place, Place { line: 3, column: 8, width: 1, source: Source::MAIN });
     assert_eq!(root.nearest("b[0].d").place, root.nearest("b[0]").place);
     assert_eq!(root.nearest("b[7].c").place, root.nearest("b").place);
 }
@@ -315,7 +315,7 @@ const SNIPPETS: &[&str] = &[
     ",",
 ];
 
-fn mutated() -> impl Strategy<Value = String> {
+pub(super) fn mutated() -> impl Strategy<Value = String> {
     let place = || any::<prop::sample::Index>();
     let edit = (place(), place(), 0_usize..SNIPPETS.len() + 3);
     prop::collection::vec(edit, 1..8).prop_map(|edits| {

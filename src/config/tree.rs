@@ -6,22 +6,22 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::problem::{Collector, Place, Wrong, quoted};
+use super::problem::{Collector, Place, Source, Wrong, quoted};
 
 /// The deepest nesting; the schema needs five.
 const DEPTH: usize = 16;
 /// The largest file, bytes: sixteen thousand real servers fit.
-const SIZE: usize = 8 << 20;
+pub(super) const SIZE: usize = 8 << 20;
 
 /// A value and its place.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
     pub place: Place,
     pub kind: NodeKind,
 }
 
 /// What a value is.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum NodeKind {
     /// `null`, `~` or nothing.
     Null,
@@ -37,7 +37,7 @@ pub(super) enum NodeKind {
 }
 
 /// A key and its value.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub key: String,
     pub place: Place,
@@ -72,19 +72,24 @@ impl Node {
     }
 }
 
-/// The tree of a file's one document. `None` when it is no YAML; what else is wrong is in `report`.
+/// The tree of the main file's one document. `None` when it is no YAML; what else is wrong is in `report`.
 pub(super) fn read(text: &str, report: &Collector<'_>) -> Option<Node> {
+    read_file(text, Source::MAIN, report)
+}
+
+/// [`read`] for one of several files.
+pub(super) fn read_file(text: &str, source: Source, report: &Collector<'_>) -> Option<Node> {
     if text.len() > SIZE {
-        let wrong = Wrong::new(format!("{} bytes are too many", text.len()), format!("at most {SIZE} bytes"));
-        report.error(START, "", wrong);
+        let cure = format!("at most {SIZE} bytes a file; `include` reads further files");
+        report.error(start(source), "", Wrong::new("the file is too large", cure));
         return None;
     }
-    if let Some((place, c)) = forbidden(text) {
+    if let Some((line, column, c)) = forbidden(text) {
         let what = format!("the invisible character U+{:04X}", u32::from(c));
-        report.error(place, "", Wrong::new(what, "remove it"));
+        report.error(Place { line, column, width: 1, source }, "", Wrong::new(what, "remove it"));
         return None;
     }
-    let mut builder = Builder { report, open: Vec::new(), root: None, documents: 0 };
+    let mut builder = Builder { source, report, open: Vec::new(), root: None, documents: 0 };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => {
@@ -93,19 +98,22 @@ pub(super) fn read(text: &str, report: &Collector<'_>) -> Option<Node> {
                 }
             }
             Err(error) => {
-                let (place, wrong) = syntax(text, &error);
-                report.error(place, "", wrong);
+                let (line, column, wrong) = syntax(text, &error);
+                report.error(Place { line, column, width: 1, source }, "", wrong);
                 return None;
             }
         }
     }
-    Some(builder.root.unwrap_or(Node { place: START, kind: NodeKind::Null }))
+    Some(builder.root.unwrap_or(Node { place: start(source), kind: NodeKind::Null }))
 }
 
-const START: Place = Place { line: 1, column: 1, width: 1 };
+/// Where a file begins.
+pub(super) fn start(source: Source) -> Place {
+    Place { line: 1, column: 1, width: 1, source }
+}
 
 /// Control characters, and what is a line break or a byte order mark to some readers of YAML and not to others.
-fn forbidden(text: &str) -> Option<(Place, char)> {
+fn forbidden(text: &str) -> Option<(usize, usize, char)> {
     let odd = |c: char| match c {
         '\t' | '\n' | '\r' => false,
         c => c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'),
@@ -114,21 +122,21 @@ fn forbidden(text: &str) -> Option<(Place, char)> {
     found.map(|(at, c)| {
         let before = &text[..at];
         let column = before.chars().rev().take_while(|c| !matches!(c, '\n' | '\r')).count() + 1;
-        (Place { line: before.matches('\n').count() + 1, column, width: 1 }, c)
+        (before.matches('\n').count() + 1, column, c)
     })
 }
 
 /// The scanner stops at the line before or after a tab as often as at its own.
-fn syntax(text: &str, error: &ScanError) -> (Place, Wrong) {
+fn syntax(text: &str, error: &ScanError) -> (usize, usize, Wrong) {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
     let tab = |line: &str| line.trim_start_matches(' ').starts_with('\t') && !line.trim().is_empty();
     let near = text.lines().enumerate().skip(line.saturating_sub(2)).take(3);
     if let Some((index, found)) = near.into_iter().find(|(_, line)| tab(line)) {
-        let place = Place { line: index + 1, column: found.find('\t').unwrap_or(0) + 1, width: 1 };
-        return (place, Wrong::new("not YAML: a tab in the indentation", "indent with spaces only"));
+        let wrong = Wrong::new("not YAML: a tab in the indentation", "indent with spaces only");
+        return (index + 1, found.find('\t').unwrap_or(0) + 1, wrong);
     }
     let cure = "look for a missing quote, bracket, colon or space of indentation here or just above";
-    (Place { line, column, width: 1 }, Wrong::new(format!("not YAML: {}", error.info()), cure))
+    (line, column, Wrong::new(format!("not YAML: {}", error.info()), cure))
 }
 
 /// A list or mapping that has not ended yet.
@@ -175,6 +183,7 @@ pub(super) fn shown(key: &str) -> String {
 }
 
 struct Builder<'r, 't> {
+    source: Source,
     report: &'r Collector<'t>,
     open: Vec<Open>,
     root: Option<Node>,
@@ -184,7 +193,7 @@ struct Builder<'r, 't> {
 impl Builder<'_, '_> {
     /// Takes the parser's next event. Returns whether to go on.
     fn take(&mut self, event: Event<'_>, span: Span) -> bool {
-        let place = place(span);
+        let place = self.place(span);
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
@@ -231,9 +240,20 @@ impl Builder<'_, '_> {
         self.open.last().is_some_and(Open::expects_key)
     }
 
+    fn place(&self, span: Span) -> Place {
+        let (start, end) = (span.start, span.end);
+        let width = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 1 };
+        Place { line: start.line(), column: start.col() + 1, width: width.max(1), source: self.source }
+    }
+
+    /// `path` is the one in this file.
+    fn error(&self, place: Place, path: &str, wrong: Wrong) {
+        self.report.error(place, &self.report.path_of_all(self.source, path), wrong);
+    }
+
     fn refuse(&self, place: Place, what: &str, cure: &str) {
         let path = self.open.last().map(Open::next).unwrap_or_default();
-        self.report.error(place, &path, Wrong::new(format!("{what} is not accepted"), cure));
+        self.error(place, &path, Wrong::new(format!("{what} is not accepted"), cure));
     }
 
     fn extras(&self, place: Place, anchor: usize, tag: bool) {
@@ -249,16 +269,19 @@ impl Builder<'_, '_> {
         let Some(open) = self.open.last_mut() else { return };
         let path = if open.path.is_empty() { shown(&text) } else { format!("{}.{}", open.path, shown(&text)) };
         let Content::Map { seen, key, refused, .. } = &mut open.content else { return };
-        if text == "<<" {
-            let wrong = Wrong::new("a merge key (`<<`) is not accepted", "write the merged keys out");
-            self.report.error(place, &path, wrong);
-        } else if let Some(line) = seen.get(&text) {
-            let wrong = Wrong::new(format!("the key stands here twice; first on line {line}"), "keep one of them");
-            self.report.error(place, &path, wrong);
-        }
+        let wrong = if text == "<<" {
+            Some(Wrong::new("a merge key (`<<`) is not accepted", "write the merged keys out"))
+        } else {
+            let twice =
+                |line| Wrong::new(format!("the key stands here twice; first on line {line}"), "keep one of them");
+            seen.get(&text).map(twice)
+        };
         *refused = text == "<<" || text == "*" || seen.contains_key(&text);
         seen.entry(text.clone()).or_insert(place.line);
         *key = Some((text, place));
+        if let Some(wrong) = wrong {
+            self.error(place, &path, wrong);
+        }
     }
 
     fn value(&mut self, node: Node) {
@@ -307,10 +330,4 @@ fn scalar(text: String, style: ScalarStyle) -> NodeKind {
         ScalarStyle::Plain => NodeKind::Plain(text),
         _ => NodeKind::Quoted(text),
     }
-}
-
-fn place(span: Span) -> Place {
-    let (start, end) = (span.start, span.end);
-    let width = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 1 };
-    Place { line: start.line(), column: start.col() + 1, width: width.max(1) }
 }

@@ -241,10 +241,15 @@ pub(super) fn listen(node: &Node) -> Read<SocketAddr> {
     })
 }
 
+/// A control character, or what Unicode calls the end of a line or paragraph.
+pub(super) fn breaks(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// A path that begins with `/`, without control characters.
 pub(super) fn path(node: &Node) -> Read<PathBuf> {
     let text = text(node, "a path")?;
-    if text.starts_with('/') && !text.contains(char::is_control) {
+    if text.starts_with('/') && !text.contains(breaks) {
         return Ok(PathBuf::from(text));
     }
     Err(Wrong::new(format!("{} is no absolute path", quoted(text)), "a path that starts with /"))
@@ -271,16 +276,19 @@ pub(super) fn interface(node: &Node) -> Read<String> {
 
 /// An argument of an FTP command: one line.
 pub(super) fn argument(node: &Node) -> Read<String> {
-    word(node, "a text of one line", 255, |c| !c.is_control(), "at most 255 characters, without line breaks")
+    word(node, "a text of one line", 255, |c| !breaks(c), "at most 255 characters, without line breaks")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::problem::Place;
+    use crate::config::problem::{Place, Source};
 
     fn plain(text: &str) -> Node {
-        Node { place: Place { line: 1, column: 1, width: 1 }, kind: NodeKind::Plain(text.to_owned()) }
+        Node {
+            place: Place { line: 1, column: 1, width: 1, source: Source::MAIN },
+            kind: NodeKind::Plain(text.to_owned()),
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::facts::{Link, Need, Route, RoutingRule, Unseen};
-use crate::config::{self, Config};
+use crate::config::Config;
+use crate::files::{self, FileError};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::nftables::Elements;
 use crate::kernel::{KernelError, directors as running, listening, nft_command, queue, read_state, requirements};
@@ -123,13 +124,10 @@ fn seen<T: Default>(facts: &mut Facts, need: Need, tried: &str, read: std::io::R
 }
 
 fn configuration(facts: &mut Facts, file: &Path) {
-    let name = file.display().to_string();
-    match fs::read(file) {
-        Ok(text) => match config::parse_bytes(&text, &name) {
-            Ok(parsed) => (facts.config, facts.problems) = (Some(parsed.config), parsed.warnings),
-            Err(problems) => facts.problems = problems.list,
-        },
-        Err(error) => facts.unreadable = Some(format!("{name}: {error}")),
+    match files::read(file) {
+        Ok(parsed) => (facts.config, facts.problems) = (Some(parsed.config), parsed.warnings),
+        Err(FileError::Wrong { problems, .. }) => facts.problems = problems.list,
+        Err(unreadable) => facts.unreadable = Some(unreadable.to_string()),
     }
 }
 

@@ -1,11 +1,17 @@
 //! Bytes that others write: configuration files, and what the kernel sends over netlink.
 
-use ftpdirector::facade::config;
+use ftpdirector::facade::config::{self, Included};
 use ftpdirector::facade::kernel;
+
+/// Between the main file and each one that it includes.
+const FILE: &str = "\n%%\n";
 
 /// Pieces of a configuration file.
 pub const WORDS: &[&str] = &[
     "clusters:",
+    "defaults: {",
+    "include: [a.yaml]",
+    FILE,
     "\n  - name: ",
     "vips: [",
     "192.0.2.10",
@@ -48,15 +54,40 @@ pub fn files() -> Vec<Vec<u8>> {
         include_bytes!("../../examples/nat.yaml").as_slice(),
         include_bytes!("../../examples/tls.yaml"),
         include_bytes!("../../examples/red-hat-recipe.yaml"),
+        concat!(
+            include_str!("../../examples/many-clusters/config.yaml"),
+            "\n%%\n",
+            include_str!("../../examples/many-clusters/clusters.d/10-downloads.yaml"),
+            "\n%%\n",
+            include_str!("../../examples/many-clusters/clusters.d/20-uploads.yaml")
+        )
+        .as_bytes(),
     ]
     .map(<[u8]>::to_vec)
     .into()
 }
 
-/// A file is read, or every problem of it is said; both can be printed.
+/// Files are read, or every problem of them is said; both can be printed. What is printed with every default is good.
 pub fn run_file(input: &[u8]) -> Vec<u64> {
-    match config::parse_bytes(input, "fuzz.yaml") {
-        Ok(parsed) => vec![0, parsed.warnings.len() as u64, parsed.config.clusters.len() as u64],
+    let mut files = Vec::new();
+    let mut rest = input;
+    while let Some(end) = rest.windows(FILE.len()).position(|piece| piece == FILE.as_bytes()) {
+        files.push(&rest[..end]);
+        rest = &rest[end + FILE.len()..];
+    }
+    files.push(rest);
+    let included: Vec<Included> = files[1..]
+        .iter()
+        .enumerate()
+        .map(|(item, text)| Included { item, file: format!("{item}.yaml"), content: Ok(text.to_vec()) })
+        .collect();
+    config::includes(files[0]);
+    match config::parse_files(files[0], "fuzz.yaml", &included) {
+        Ok(parsed) => {
+            let printed = config::effective(&parsed.config).expect("YAML");
+            config::parse(&printed, "printed.yaml").unwrap_or_else(|problems| panic!("{printed}\n{problems}"));
+            vec![0, parsed.warnings.len() as u64, parsed.config.clusters.len() as u64]
+        }
         Err(problems) => {
             let text = problems.to_string();
             assert!(!text.is_empty(), "refused without a word");

@@ -9,15 +9,16 @@ use crate::config::file::Origin;
 use crate::config::model::{Config, RealServer};
 use crate::lvs::{ForwardingMethod, PortRange, is_ipv6};
 
-/// VIP → control port → name of the cluster that has the port.
-type ControlPorts<'a> = BTreeMap<IpAddr, BTreeMap<u16, &'a str>>;
+/// VIP → control port → the cluster that has the port.
+type ControlPorts<'a> = BTreeMap<IpAddr, BTreeMap<u16, (&'a str, &'a Origin)>>;
 
 /// `active_ports`, of the servers that call from any port of a range.
 pub(super) fn declared(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
     let mut control = ControlPorts::new();
-    for cluster in &config.clusters {
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
         for vip in &cluster.vips {
-            control.entry(*vip).or_default().extend(cluster.ports.iter().map(|port| (*port, cluster.name.as_str())));
+            let holder = (cluster.name.as_str(), origin);
+            control.entry(*vip).or_default().extend(cluster.ports.iter().map(|port| (*port, holder)));
         }
     }
     for (cluster, origin) in config.clusters.iter().zip(origins) {
@@ -39,7 +40,8 @@ fn calls_from(control: &ControlPorts<'_>, one: &One<'_, '_, '_>, index: usize, r
     }
     let mut behind = one.cluster.vips.iter().filter(|vip| is_ipv6(**vip) == is_ipv6(server.address));
     let held = behind.find_map(|vip| Some((vip, control.get(vip)?.range(range.first()..=range.last()).next()?)));
-    if let Some((vip, (port, holder))) = held {
+    if let Some((vip, (port, (holder, origin)))) = held {
+        let holder = format!("{holder}{}", one.checker.elsewhere(&origin.path, &one.origin.path));
         let what = format!("{range} holds {port}, a control port of {holder} at {vip}");
         let cure = format!("a range without {port}, as net.ipv4.ip_local_port_range of the server has it");
         one.error(&path, what, cure);
@@ -68,8 +70,11 @@ pub(super) fn ports(config: &Config, origins: &[Origin], checker: &Checker<'_, '
                 let vips = cluster.vips.iter().filter(|vip| is_ipv6(**vip) == is_ipv6(server.address));
                 vips.into_iter().find_map(|&vip| Some((active, vip, holder(config, at, vip, active)?)))
             });
-            let Some((active, vip, holder)) = taken else { continue };
-            let what = format!("active data connections of {} come to {vip}:{active}, which is {holder}", server.name);
+            let Some((active, vip, (other, holder))) = taken else { continue };
+            let file =
+                origins.get(other).map_or_else(String::new, |other| checker.elsewhere(&other.path, &origin.path));
+            let what =
+                format!("active data connections of {} come to {vip}:{active}, which is {holder}{file}", server.name);
             let cure = "an `active_port` of its own for this server, or another port or range there";
             let key =
                 if server.active_port.is_some() { one.server_path(index, "active_port") } else { one.path("ports") };
@@ -79,21 +84,21 @@ pub(super) fn ports(config: &Config, origins: &[Origin], checker: &Checker<'_, '
     }
 }
 
-/// The cluster, other than the one at `at`, that has this port of the VIP.
-fn holder(config: &Config, at: usize, vip: IpAddr, port: u16) -> Option<String> {
+/// The cluster that has this port of the VIP, and as what; the one at `at` may have it in a passive range.
+fn holder(config: &Config, at: usize, vip: IpAddr, port: u16) -> Option<(usize, String)> {
     config.clusters.iter().enumerate().filter(|(_, other)| other.vips.contains(&vip)).find_map(|(index, other)| {
         let mut servers = other.real_servers.iter().filter(|server| is_ipv6(server.address) == is_ipv6(vip));
         if index != at && other.ports.contains(&port) {
-            return Some(format!("a control port of {}", other.name));
+            return Some((index, format!("a control port of {}", other.name)));
         }
         let persistent = index != at && other.persistence.is_some();
         let mut calls = servers.clone().flat_map(|server| other.ports.iter().map(|&own| server.calls_from(own)));
         if persistent && calls.any(|own| own == port) {
-            return Some(format!("an active port of {}", other.name));
+            return Some((index, format!("an active port of {}", other.name)));
         }
         let ranged = servers
             .find(|server| server.passive_ports != PortRange::UNPRIVILEGED && server.passive_ports.contains(port))?;
-        Some(format!("in the passive range {} of {} in {}", ranged.passive_ports, ranged.name, other.name))
+        Some((index, format!("in the passive range {} of {} in {}", ranged.passive_ports, ranged.name, other.name)))
     })
 }
 

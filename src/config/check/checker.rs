@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::config::file::Origin;
 use crate::config::model::{Cluster, IMPLICIT_TLS};
-use crate::config::problem::{Collector, ProblemSeverity, Wrong};
+use crate::config::problem::{Collector, ProblemSeverity, Source, Wrong, quoted};
 use crate::config::tree::{Node, NodeKind};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
@@ -22,15 +22,47 @@ pub struct Checker<'r, 't> {
 impl<'r, 't> Checker<'r, 't> {
     /// What `report` holds by now is what could not be read.
     pub fn new(root: &'r Node, report: &'r Collector<'t>) -> Self {
-        Self { root, report, unsound: report.paths().into_iter().collect() }
+        Self { root, report, unsound: report.paths() }
     }
 
     pub fn error(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
-        self.report.error(self.root.nearest(path).place, path, Wrong::new(what, cure));
+        self.add(ProblemSeverity::Error, path, Wrong::new(what, cure));
     }
 
     pub fn warning(&self, path: &str, what: impl Into<String>, cure: impl Into<String>) {
-        self.report.add(ProblemSeverity::Warning, self.root.nearest(path).place, path, Wrong::new(what, cure));
+        self.add(ProblemSeverity::Warning, path, Wrong::new(what, cure));
+    }
+
+    fn add(&self, severity: ProblemSeverity, path: &str, mut wrong: Wrong) {
+        let place = self.root.nearest(path).place;
+        // Found with one cluster, and told once for all that have it from there.
+        if let Some(cluster) = self.name(path).filter(|_| place.source == Source::Defaults) {
+            let (first, more) = wrong.cure.split_once('\n').map_or((wrong.cure.as_str(), None), |(a, b)| (a, Some(b)));
+            let own = format!("{first}; or a value of its own in the cluster {}", quoted(cluster));
+            wrong.cure = more.map_or_else(|| own.clone(), |more| format!("{own}\n{more}"));
+        }
+        self.report.add(severity, place, path, wrong);
+    }
+
+    /// The name of the cluster that a path is in, as it is written.
+    fn name(&self, path: &str) -> Option<&'r str> {
+        let (cluster, _) = path.strip_prefix("clusters[").and_then(|_| path.split_once(']'))?;
+        match &self.root.nearest(&format!("{cluster}]")).child("name")?.kind {
+            NodeKind::Plain(name) | NodeKind::Quoted(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// A path as another place calls it: with its file, if that is another one.
+    pub fn named(&self, path: &str, from: &str) -> String {
+        let source = self.root.nearest(path).place.source;
+        format!("{}{}", self.report.path_in(source, path), self.elsewhere(path, from))
+    }
+
+    /// ` in FILE`, if a path is in another file than `from`.
+    pub fn elsewhere(&self, path: &str, from: &str) -> String {
+        let [there, here] = [path, from].map(|path| self.report.file(self.root.nearest(path).place.source));
+        if there == here { String::new() } else { format!(" in {there}") }
     }
 
     /// Whether everything at, below and around `path` could be read.
@@ -67,6 +99,11 @@ impl One<'_, '_, '_> {
     /// The path of a key of the server at position `server`: `clusters[0].real_servers[1].KEY`.
     pub fn server_path(&self, server: usize, key: &str) -> String {
         format!("{}.real_servers[{}].{key}", self.origin.path, self.origin.servers[server])
+    }
+
+    /// The cluster's name as `from` calls it: with its file, if that is another one.
+    pub fn called_from(&self, from: &Self) -> String {
+        format!("{}{}", self.cluster.name, self.checker.elsewhere(&self.origin.path, &from.origin.path))
     }
 
     pub fn vip_path(&self, vip: usize) -> String {

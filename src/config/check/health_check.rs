@@ -66,8 +66,9 @@ fn certificate(one: &One<'_, '_, '_>) {
         return;
     }
     let secure = reads(check) && real_servers.iter().any(|server| one.cluster.tls_to(server) != HealthCheckTls::None);
-    for key in ["verify", "ca_file"].into_iter().filter(|key| !secure && !real_servers.is_empty() && written(one, key))
-    {
+    // `verify: true` is the default: who writes it has asked for nothing.
+    let asked = [("verify", !check.verify), ("ca_file", check.ca_file.is_some())];
+    for (key, _) in asked.into_iter().filter(|(_, asked)| *asked && !secure && !real_servers.is_empty()) {
         let cure = "`tls: explicit` or `tls: implicit`; or remove it";
         one.warning(&one.path(&format!("health_check.{key}")), "without TLS there is no certificate", cure);
     }

@@ -209,6 +209,7 @@ fn names(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
             continue;
         }
         if let Some(first) = seen.get(cluster.name.as_str()) {
+            let first = checker.named(first, &path);
             checker.error(&path, format!("the name {:?} is that of {first}", cluster.name), "a name of its own");
         }
         seen.entry(&cluster.name).or_insert(&origin.path);
@@ -223,6 +224,7 @@ fn marks(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
             let Some(mark) = server.mark else { continue };
             let path = one.server_path(index, "mark");
             if let Some(first) = seen.get(&mark) {
+                let first = checker.named(first, &path);
                 checker.error(&path, format!("the mark {mark} stands at {first} too"), "a mark of its own, 0 to 16383");
             }
             let vips: BTreeSet<&IpAddr> = cluster.vips.iter().collect();
@@ -257,6 +259,7 @@ fn interfaces(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
         for vip in &cluster.vips {
             let &mut (first, path) = seen.entry(*vip).or_insert((cluster, &origin.path));
             if first.vip_interface != cluster.vip_interface {
+                let path = checker.named(path, &origin.path);
                 let what = format!("{path} has the VIP {vip} too, and another vip_interface");
                 checker.warning(
                     &one.path("vip_interface"),
@@ -271,17 +274,23 @@ fn interfaces(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
 
 /// No VIP is a server of any cluster.
 fn addresses(config: &Config, origins: &[Origin], checker: &Checker<'_, '_>) {
-    let vips: BTreeSet<IpAddr> = config.clusters.iter().flat_map(|cluster| cluster.vips.iter().copied()).collect();
+    let mut vips: BTreeMap<IpAddr, &Origin> = BTreeMap::new();
+    for (cluster, origin) in config.clusters.iter().zip(origins) {
+        for vip in &cluster.vips {
+            vips.entry(*vip).or_insert(origin);
+        }
+    }
     for (cluster, origin) in config.clusters.iter().zip(origins) {
         let one = One { cluster, origin, checker };
         for (index, server) in cluster.real_servers.iter().enumerate() {
-            if vips.contains(&server.address) {
-                let what = format!("{} is a VIP", server.address);
+            if let Some(holder) = vips.get(&server.address) {
+                let what = format!("{} is a VIP{}", server.address, checker.elsewhere(&holder.path, &origin.path));
                 checker.error(&one.server_path(index, "address"), what, "the server's own address");
             }
         }
-        if let Some(sorry) = cluster.sorry_server.filter(|sorry| vips.contains(&sorry.address)) {
-            checker.error(&one.path("sorry_server"), format!("{} is a VIP", sorry.address), "the server's own address");
+        if let Some((sorry, holder)) = cluster.sorry_server.and_then(|sorry| Some((sorry, vips.get(&sorry.address)?))) {
+            let what = format!("{} is a VIP{}", sorry.address, checker.elsewhere(&holder.path, &origin.path));
+            checker.error(&one.path("sorry_server"), what, "the server's own address");
         }
     }
 }

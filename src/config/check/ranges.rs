@@ -201,7 +201,8 @@ fn control_ports(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
             if first.number != front.number {
                 let path = format!("{}.ports[{}]", origin.path, origin.ports[index]);
                 let holder = &first.one;
-                let what = format!("port {port} of {vip} belongs to {} ({})", holder.cluster.name, holder.origin.path);
+                let place = checker.named(&holder.origin.path, &origin.path);
+                let what = format!("port {port} of {vip} belongs to {} ({place})", holder.cluster.name);
                 checker.error(&path, what, "another port, or another VIP");
             }
         }
@@ -209,7 +210,7 @@ fn control_ports(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
     for (Front { one, .. }, index, range) in fronts.iter().flat_map(|front| front.of_family(vip)) {
         if let Some((port, holder)) = control.range(range.first()..=range.last()).next() {
             let range = described(one, index, range);
-            let what = format!("{range} holds {port}, a control port of {}", holder.one.cluster.name);
+            let what = format!("{range} holds {port}, a control port of {}", holder.one.called_from(one));
             let cure = format!("a range without {port}, as the FTP servers have it");
             one.checker.error(&range_path(one, index), what, cure);
         }
@@ -235,7 +236,7 @@ fn ranges(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
         };
         if let Some((other, their_index, their)) = all[..at].iter().find(meets) {
             let (ours, theirs) = (described(&front.one, *index, *range), described(&other.one, *their_index, *their));
-            let name = &other.one.cluster.name;
+            let name = other.one.called_from(&front.one);
             let what = format!("{ours} overlaps {theirs} of {name} behind the same VIP {vip}");
             let cure = "ranges that do not overlap, in both clusters and their servers";
             let pair = cures.entry((other.number, front.number));

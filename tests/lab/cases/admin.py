@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import urllib.error
 import urllib.request
@@ -250,6 +251,47 @@ def test_reload():
         assert found["clusters"][0]["servers"][0]["effective_weight"] == 7, found
         with net.client1.enter():
             assert session.fetch(session.announce("PASV")).decode().strip() == session.server
+
+
+def test_a_file_for_each_cluster():
+    """What the daemon has is in all files together; a reload reads each of them again, and one that is bad changes nothing."""
+    with Topology("nat") as net:
+        text = net.config()
+        main = f"include: [{net.director.name}.d/*.yaml]\n"
+        daemon = net.start_daemon(main + text).wait_ready()
+        folder = daemon.config.parent / f"{net.director.name}.d"
+        folder.mkdir()
+        try:
+            with net.client1.enter():
+                session = Session(net.vip)
+            file = folder / "lab.yaml"
+            file.write_text(text.replace("name: rs1,", "name: rs1, weight: 7,"))
+            daemon.config.write_text(f"{main}defaults: {{idle: 2h}}\n")
+            ask(daemon, "reload")
+            found = ask_json(daemon, "status")
+            assert servers(daemon)["rs1"]["effective_weight"] == 7, found
+            # The daemon reads what `config` prints.
+            printed = folder / "printed"
+            printed.write_text(ask(daemon, "config", "--effective"))
+            assert "idle: 2h" in printed.read_text(), printed.read_text()
+            done = ftpdirector(net.director, "plan", "--config", printed)
+            assert done.returncode == 0, done
+            file.write_text(text.replace("forwarding: nat", "forwarding: gnat"))
+            done = ftpdirector(net.director, "reload", "--socket", SOCKET)
+            assert done.returncode == 1 and f"{file}:4:" in done.stderr, done
+            file.unlink()
+            os.mkfifo(file)
+            done = ftpdirector(net.director, "reload", "--socket", SOCKET)
+            assert done.returncode == 1 and "not a regular file" in done.stderr, done
+            assert ask_json_at_socket(net)["clusters"][0]["servers"][0]["effective_weight"] == 7
+            with net.client1.enter():
+                assert session.fetch(session.announce("PASV")).decode().strip() == session.server
+        finally:
+            shutil.rmtree(folder)
+
+
+def ask_json_at_socket(net):
+    return json.loads(ftpdirector(net.director, "status", "--socket", SOCKET, "--json").stdout)
 
 
 def test_socket_of_the_group_and_of_one_daemon():
