@@ -106,6 +106,12 @@ pub struct Server {
     /// What its health checks found; `null` where there are none.
     #[serde(default)]
     pub health: Option<HealthStatus>,
+    /// How many control connections it may have of one VIP and port; `null`: any number.
+    #[serde(default)]
+    pub max_sessions: Option<u32>,
+    /// Whether it has so many of one VIP and port, and takes no more there.
+    #[serde(default)]
+    pub full: bool,
 }
 
 /// What the health checks of one server found.

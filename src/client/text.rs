@@ -60,7 +60,7 @@ fn of_cluster(cluster: &ClusterStatus) -> String {
         vec![
             server.name.clone(),
             server.address.to_string(),
-            state(server.state).to_owned(),
+            state(server).to_owned(),
             weight,
             server.sessions.to_string(),
             control.0,
@@ -226,8 +226,9 @@ fn known(count: Option<u64>) -> String {
     count.map_or_else(|| "?".to_owned(), |count| count.to_string())
 }
 
-pub(super) const fn state(state: ServerState) -> &'static str {
-    match state {
+pub(super) const fn state(server: &Server) -> &'static str {
+    match server.state {
+        ServerState::Up if server.full => "full",
         ServerState::Up => "up",
         ServerState::Down => "down",
         ServerState::Drained => "drained",

@@ -116,6 +116,7 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
     let address = s.required("address", |n| value::host(n, "the address of the real server"));
     let port = s.optional("port", value::port);
     let weight = s.or("weight", 1, |n| value::small(n, "a weight", 0..=65535));
+    let max_sessions = s.optional("max_sessions", value::count);
     let own_range = s.optional("passive_ports", value::unprivileged_range);
     let active_port = s.optional("active_port", value::port);
     let active_ports = s.optional("active_ports", value::unprivileged_range);
@@ -127,6 +128,7 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
         address,
         port,
         weight: u32::from(weight),
+        max_sessions,
         passive_ports: own_range.or(cluster_range).unwrap_or(PortRange::UNPRIVILEGED),
         shared: false,
         active_port,

@@ -82,6 +82,9 @@ pub struct RealServer {
     pub port: Option<u16>,
     /// `0..=65535`; 0 means drained.
     pub weight: u32,
+    /// How many control connections it may have of one VIP and port, those that are just over among them; > 0. `None`: any number,
+    /// as always with persistence.
+    pub max_sessions: Option<u32>,
     /// The effective range: its own, else the cluster's, else [`PortRange::UNPRIVILEGED`]. Holds no control port
     /// and no privileged one.
     pub passive_ports: PortRange,

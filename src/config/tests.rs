@@ -56,6 +56,7 @@ clusters:
         address: 10.0.0.11
         port: null
         weight: 1
+        max_sessions: null
         passive_ports: null
         active_port: null
         active_ports: null

@@ -61,7 +61,7 @@ fn row(page: &mut Html, seen: &Seen<'_>, server: &Server) {
         ServerState::Drained => ("<span class=\"state drained\">", "drained"),
     };
     page.element((class, "</span>"), name);
-    page.element((" <span class=\"quiet weight\">", "</span>"), weight(server));
+    page.element((" <span class=\"quiet weight\">", "</span>"), weight(server) + if server.full { ", full" } else { "" });
     number(page, Some(server.sessions), false);
     number(page, server.landed, false);
     number(page, server.misdirected, server.misdirected.is_some_and(|count| count > 0));

@@ -38,6 +38,8 @@ pub fn server(cluster: &str, name: &str) -> Server {
             error: None,
             seconds: [("connect".into(), 0.002), ("pasv_transfer".into(), 0.021)].into(),
         }),
+        max_sessions: None,
+        full: false,
     }
 }
 

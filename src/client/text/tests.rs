@@ -26,6 +26,8 @@ fn server(name: &str) -> Server {
         landed: Some(99),
         misdirected: Some(0),
         health: None,
+        max_sessions: None,
+        full: false,
     }
 }
 
@@ -43,7 +45,7 @@ fn status_is_a_table() {
             error: Some("SERVFAIL".into()),
         }),
         servers: vec![
-            server("ftp1"),
+            Server { full: true, max_sessions: Some(14), ..server("ftp1") },
             Server {
                 state: ServerState::Drained,
                 effective_weight: 0,
@@ -82,7 +84,7 @@ KERNEL: no
 downloads: 192.0.2.10 port 21, nat, wlc
 advertises 203.0.113.7 (dns ftp.example.net: SERVFAIL)
 SERVER         ADDRESS    STATE     WEIGHT  SESSIONS  CONTROL  CLOSING  DATA  CLOSING  LANDED  MISDIRECTED
-ftp1           10.0.0.11  up            10        12       11        3     1       40      99            0
+ftp1           10.0.0.11  full          10        12       11        3     1       40      99            0
 a-longer-name  10.0.0.11  drained  0 of 10        12        ?        ?     ?        ?       ?            ?
 a-longer-name: health check: banner: the server said \"421 Busy\"
 ";

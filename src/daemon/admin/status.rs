@@ -93,6 +93,7 @@ impl<'a> Sources<'a> {
         };
         let [control, data] = SessionPart::ALL.map(of);
         let listed = control.as_ref().and_then(|control| control.iter().map(|to| to.destination.weight).max());
+        let full = control.as_ref().is_some_and(|control| control.iter().any(|to| to.is_full()));
         let mut vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
         let believed = vips.next().map_or(0, |&vip| belief.availability.weight(cluster, vip, server));
         Server {
@@ -110,6 +111,8 @@ impl<'a> Sources<'a> {
             landed: counters.as_ref().map(|counters| counters.landed),
             misdirected: counters.as_ref().map(|counters| counters.misdirected),
             health: belief.health.iter().find(|of| of.cluster == names.0 && of.server == names.1).map(health),
+            max_sessions: server.max_sessions,
+            full,
         }
     }
 

@@ -76,6 +76,8 @@ metrics! {
         "1, or 0 while the server is down by its health checks. Absent without health checks.";
     SERVER_WEIGHT = "ftpdirector_server_weight" ["cluster", "server"]
         "The weight in the control services: the configured one, or 0 (drained, or down).";
+    SERVER_FULL = "ftpdirector_server_full" ["cluster", "server"]
+        "1 while the server has max_sessions of a VIP and port, and takes no new ones there. Absent without max_sessions.";
     HEALTH_CHECK_SECONDS = "ftpdirector_health_check_seconds" ["cluster", "server", "step"]
         "Duration of each step of the last health check; a failed step is the last one.";
     CERTIFICATE_EXPIRY = "ftpdirector_server_certificate_expiry_seconds" ["cluster", "server"]
