@@ -157,6 +157,7 @@ fn health_check(mut s: Section<'_, '_>) -> HealthCheck {
         tls: s.optional("tls", health_check_tls),
         verify: s.or("verify", true, |n| value::choice(n, "answer", &[("true", true), ("false", false)])),
         ca_file: s.optional("ca_file", value::path),
+        agent: s.optional("agent", value::port),
     };
     s.finish();
     check

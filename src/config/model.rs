@@ -244,6 +244,8 @@ pub struct HealthCheck {
     pub verify: bool,
     /// The absolute path of a PEM file of authorities, or of the server's own certificate; `None`: the system's authorities.
     pub ca_file: Option<PathBuf>,
+    /// The port of the servers' agents, which say how much of its weight a server shall have; `None`: there are none.
+    pub agent: Option<u16>,
 }
 
 /// How a health check begins TLS.

@@ -50,6 +50,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
             tls: None,
             verify: true,
             ca_file: None,
+            agent: None,
         },
         real_servers: (1..=3).map(server).collect(),
     };

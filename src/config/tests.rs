@@ -51,6 +51,7 @@ clusters:
       tls: null
       verify: true
       ca_file: null
+      agent: null
     real_servers:
       - name: 10.0.0.11
         address: 10.0.0.11

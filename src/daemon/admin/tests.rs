@@ -45,6 +45,7 @@ impl DaemonFacts for Fake {
             indexes,
             availability,
             health: Vec::new(),
+            agents: Vec::new(),
             advertised: Advertised::default(),
             history,
         }

@@ -258,7 +258,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::daemon::health::ServerHealth;
+    use crate::daemon::health::{ServerAgent, ServerHealth};
     use crate::daemon::metrics::ServerCounters;
     use crate::director::TransferOutcome;
     use crate::ftp::Verb;
@@ -294,7 +294,9 @@ mod tests {
             certificate_ends: Some(1.0),
             file_unreadable: false,
         }];
-        let servers = Servers { config: &config, availability: &Availability::default(), health: &health };
+        let agents = [ServerAgent::sample("lab", "rs1")];
+        let availability = Availability::default();
+        let servers = Servers { config: &config, availability: &availability, health: &health, agents: &agents };
         let findings = Some(BTreeMap::from([("fatal", 1)]));
         let (verdicts, history) = (verdict_histogram(), History { findings, ..History::default() });
         let scrape = Scrape {
