@@ -22,6 +22,9 @@ const PINHOLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest `idle`: where both ends of a control connection are gone, and neither told, it is kept in vain so long.
 const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
 
+/// The longest `slow_start`.
+const LONGEST_START: Duration = Duration::from_secs(3600);
+
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {
     pub config: Config,
@@ -78,6 +81,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         value::choice(n, "policy", &[("keep", NoServers::Keep), ("reject", NoServers::Reject)])
     });
     let health_check = health_check(s.section("health_check"));
+    let slow_start = s.or("slow_start", Duration::ZERO, slow_start);
     let servers = s.sections("real_servers").into_iter();
     let servers = servers.filter_map(|(index, section)| Some((index, real_server(section, passive_ports)?)));
     let (servers, real_servers) = servers.unzip();
@@ -105,9 +109,19 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         sorry_server,
         no_servers,
         health_check,
+        slow_start: Some(slow_start).filter(|over| !over.is_zero()),
         real_servers,
     };
     (cluster, origin)
+}
+
+fn slow_start(node: &Node) -> Read<Duration> {
+    let over = value::duration(node)?;
+    if over <= LONGEST_START {
+        return Ok(over);
+    }
+    let what = format!("{} is too long", value::text(node, "a duration")?);
+    Err(Wrong::new(what, "at most 1h"))
 }
 
 /// `None` when its address cannot be read.

@@ -67,6 +67,8 @@ pub struct Cluster {
     pub no_servers: NoServers,
     /// How the servers are probed.
     pub health_check: HealthCheck,
+    /// How long a server that comes back takes to its whole weight, at most an hour; `None`: it has it at once.
+    pub slow_start: Option<Duration>,
     /// At least one; names and addresses are unique in the cluster.
     pub real_servers: Vec<RealServer>,
 }

@@ -52,6 +52,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
             ca_file: None,
             agent: None,
         },
+        slow_start: None,
         real_servers: (1..=3).map(server).collect(),
     };
     Config {

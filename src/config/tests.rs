@@ -39,6 +39,7 @@ clusters:
     on_failure: bypass
     sorry_server: null
     no_servers: keep
+    slow_start: 0s
     health_check:
       kind: banner
       interval: 5s

@@ -2,6 +2,8 @@
 
 use tracing::{debug, info, warn};
 
+use crate::config::Config;
+use crate::plan::availability::Availability;
 use crate::plan::drift::Repair;
 use crate::plan::reconcile::Plan;
 use crate::state::Change;
@@ -23,6 +25,18 @@ pub fn steps(plan: &Plan) {
 fn rules(plan: &Plan) {
     if plan.rules.is_some() {
         info!("nft: rules of table inet ftpdirector written");
+    }
+}
+
+/// Slow starts that begin or have come to their end.
+pub fn starts(file: &Config, before: &Availability, after: &Availability) {
+    for (cluster, server) in after.starting.keys().filter(|name| !before.starting.contains_key(*name)) {
+        let of = file.clusters.iter().find(|of| of.name == *cluster);
+        let over = of.and_then(|of| of.slow_start).unwrap_or_default();
+        info!(cluster, server, "the server starts slowly: it has its whole weight in {over:?}");
+    }
+    for (cluster, server) in before.starting.keys().filter(|name| !after.starting.contains_key(*name)) {
+        info!(cluster, server, "the slow start is over");
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Daemon {
     absent: Vec<LocalAddress>,
     /// The VIPs that are addresses of this machine.
     here: BTreeSet<IpAddr>,
+    /// The begin of the clock of slow starts.
+    started: Instant,
     /// Its thread goes with us.
     keepalive: KeepaliveThread,
     /// Its file goes with us.
@@ -185,9 +187,21 @@ impl Daemon {
         };
         // An interface that comes later must not keep the others waiting.
         let complaint = lines(&missing(&absent));
-        let here = BTreeSet::new();
-        let mut daemon =
-            Self { kernel, packets, health, follower, thread, view, quiescing, absent, socket, here, keepalive };
+        let (here, started) = (BTreeSet::new(), Instant::now());
+        let mut daemon = Self {
+            kernel,
+            packets,
+            health,
+            follower,
+            thread,
+            view,
+            quiescing,
+            absent,
+            socket,
+            here,
+            started,
+            keepalive,
+        };
         daemon.follow_vips(FIRST_LIST);
         if !complaint.is_empty() {
             daemon.complain(complaint);
@@ -240,18 +254,24 @@ impl Daemon {
         result
     }
 
-    /// Makes the weights what health checks and agents say. What fails is tried again at the next look.
+    /// Makes the weights what health checks, agents and slow starts say. What fails is tried again at the next look.
     fn follow_health(&mut self) {
         let (file, before) = self.standing();
         let mut availability = before.clone();
         availability.down = self.health.view().down();
         availability.down.extend(self.health.agents().down());
         availability.asked = self.health.agents().asks();
+        availability.start_slowly(&file, (&file, &before), self.now());
         if availability != before
             && let Err(error) = self.apply(&file, availability)
         {
             self.complain(error);
         }
+    }
+
+    /// On the clock of slow starts.
+    fn now(&self) -> Time {
+        Time::ZERO + self.started.elapsed()
     }
 
     /// Said once, until it is over.
@@ -287,10 +307,11 @@ impl Daemon {
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
-    fn apply(&mut self, file: &Arc<Config>, availability: Availability) -> Result<(), String> {
+    fn apply(&mut self, file: &Arc<Config>, mut availability: Availability) -> Result<(), String> {
         let look = self.kernel.look(file).map_err(|error| error.to_string())?;
         let (before, served) = self.standing();
         let standing = Arc::clone(&self.lock().config);
+        availability.start_slowly(file, (&before, &served), self.now());
         let inforce = View::share(file, look.inforce(file, Some(&standing)));
         let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
         if *file != before {
@@ -309,6 +330,7 @@ impl Daemon {
         let steps = *file == before && availability.serves_as(&served);
         let say = if steps { account::steps } else { account::changes };
         say(&plan);
+        account::starts(file, &served, &availability);
         self.quiescing = plan.quiescing;
         let mut view = self.lock();
         // Weights are nothing to the packet thread, and steps are many.

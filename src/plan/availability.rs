@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::mark_index::{self, Indexes};
+use super::start::Start;
 use crate::config::{Cluster, Config, HealthCheck, HealthCheckKind, NoServers, RealServer};
 use crate::lvs::ServiceKey;
 use crate::state::State;
@@ -21,6 +22,8 @@ pub struct Availability {
     pub down: BTreeSet<ServerName>,
     /// How much of their weight the agents of servers ask for, percent; 0 is a drain. A server that is not here has all of it.
     pub asked: BTreeMap<ServerName, u32>,
+    /// Servers that came back and have not yet their whole weight (`slow_start`).
+    pub starting: BTreeMap<ServerName, Start>,
 }
 
 /// Who drains a server.
@@ -77,6 +80,7 @@ impl Availability {
         self.drained.retain(known);
         self.down.retain(known);
         self.asked.retain(|name, _| known(name));
+        self.starting.retain(|name, _| known(name));
     }
 
     /// Whether an operator drains this server.
@@ -124,7 +128,8 @@ impl Availability {
         willing.peek().is_some() && willing.all(|server| self.is_down(cluster, server))
     }
 
-    /// The weight of a server's control service: the configured one, the part of it that its agent asks for, or 0.
+    /// The weight of a server's control service: the configured one, the part of it that its agent asks for or that its slow start
+    /// has come to, or 0.
     ///
     /// While all servers are down, `no_servers: keep` goes on as before the last failed; a sorry server or `reject` takes
     /// over from every one of them.
@@ -140,7 +145,8 @@ impl Availability {
             return 0;
         }
         let name = (cluster.name.clone(), server.name.clone());
-        self.asked.get(&name).map_or(server.weight, |&percent| part(server.weight, percent))
+        let whole = self.asked.get(&name).map_or(server.weight, |&percent| part(server.weight, percent));
+        self.starting.get(&name).map_or(whole, |start| start.weight(whole))
     }
 }
 

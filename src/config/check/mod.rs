@@ -10,6 +10,7 @@ mod limits;
 mod log;
 mod ranges;
 mod routers;
+mod slow_start;
 mod thresholds;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         failing::within(&one);
         health_check::within(&one);
         idle::within(&one, &config.kernel);
+        slow_start::within(&one);
         thresholds::within(&one);
     }
     limits::check(&config.limits, checker);

@@ -75,7 +75,7 @@ metrics! {
     SERVER_UP = "ftpdirector_server_up" ["cluster", "server"]
         "1, or 0 while the server is down by its health checks or its agent. Absent without both.";
     SERVER_WEIGHT = "ftpdirector_server_weight" ["cluster", "server"]
-        "The weight in the control services: the configured one, less as the agent asks, or 0 (drained, or down).";
+        "The weight in the control services: the configured one, less during a slow start or as the agent asks, or 0 (drained, or down).";
     SERVER_FULL = "ftpdirector_server_full" ["cluster", "server"]
         "1 while the server has max_sessions of a VIP and port, and takes no new ones there. Absent without max_sessions.";
     AGENT_ANSWERS = "ftpdirector_agent_answers" ["cluster", "server"]
