@@ -106,6 +106,43 @@ pub struct Server {
     /// What its health checks found; `null` where there are none.
     #[serde(default)]
     pub health: Option<HealthStatus>,
+    /// Who drains it; `null`: nobody.
+    #[serde(default)]
+    pub drained_by: Option<DrainedBy>,
+    /// How many control connections it may have of one VIP and port; `null`: any number.
+    #[serde(default)]
+    pub max_sessions: Option<u32>,
+    /// Whether it has so many of one VIP and port, and takes no more there.
+    #[serde(default)]
+    pub full: bool,
+    /// What the agent on it says; `null` where none is asked.
+    #[serde(default)]
+    pub agent: Option<AgentStatus>,
+}
+
+/// Who keeps new sessions from a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainedBy {
+    /// The file: its weight there is 0.
+    File,
+    /// An operator, with `drain`.
+    Administrator,
+    /// The agent on it.
+    Agent,
+}
+
+/// What the agent on a server says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// What it has asked for so far: words of `down`, `fail`, `stopped`, `drain`, `maint`, `75%`; or `up`.
+    pub standing: String,
+    /// Whether it says that the server cannot serve.
+    pub down: bool,
+    /// The last line that it said, printable ASCII; `null`: none so far.
+    pub said: Option<String>,
+    /// Why it did not answer the last time; `null`: it did, or was not asked yet.
+    pub error: Option<String>,
 }
 
 /// What the health checks of one server found.
@@ -130,9 +167,9 @@ pub struct HealthStatus {
 pub enum ServerState {
     /// It gets new sessions.
     Up,
-    /// Its health checks fail.
+    /// Its health checks fail, or its agent says that it is down.
     Down,
-    /// An operator drains it, or its weight in the file is 0.
+    /// An operator or its agent drains it, or its weight in the file is 0.
     Drained,
 }
 

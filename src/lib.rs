@@ -83,8 +83,9 @@ pub mod facade {
 
     /// The daemon, and what the kernel is asked without it.
     pub mod daemon {
-        pub use crate::daemon::health::{Health, ServerHealth};
+        pub use crate::daemon::health::{Health, ServerAgent, ServerHealth};
         pub use crate::daemon::{DaemonCommand, METRICS, Metric, OnExit, Reconciler, RunError, flush, run};
+        pub use crate::plan::availability::Availability;
     }
 
     /// The pure core: packets in, verdicts and row changes out.

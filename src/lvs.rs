@@ -168,6 +168,45 @@ impl VirtualService {
     }
 }
 
+/// How many connections, active and inactive, one real server may have of one service: `ipvsadm -x UPPER -y LOWER`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thresholds {
+    /// With so many it takes no new ones; 0: there is no threshold.
+    pub upper: u32,
+    /// With fewer than so many it takes new ones again, `0..=upper`; 0: with fewer than three quarters of `upper`.
+    pub lower: u32,
+}
+
+impl Thresholds {
+    /// Without a limit.
+    pub const NONE: Self = Self { upper: 0, lower: 0 };
+
+    /// At most so many, > 0: where one has ended, there is room for one.
+    #[must_use]
+    pub const fn at(most: u32) -> Self {
+        Self { upper: most, lower: most }
+    }
+
+    /// Whether a server with so many connections takes no new ones.
+    #[must_use]
+    pub const fn reached(self, connections: u32) -> bool {
+        self.upper != 0 && connections >= self.upper
+    }
+}
+
+/// As options of ipvsadm, with a blank before each; nothing where there is no threshold.
+impl fmt::Display for Thresholds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { upper, lower } = self;
+        for (option, value) in [("-x", upper), ("-y", lower)] {
+            if *value != 0 {
+                write!(f, " {option} {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One real server of a virtual service, `ipvsadm -r ADDRESS:PORT -w WEIGHT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
@@ -177,14 +216,16 @@ pub struct Destination {
     pub forwarding: ForwardingMethod,
     /// The weight; 0 takes no new connections.
     pub weight: u32,
+    /// How many connections it may have.
+    pub thresholds: Thresholds,
 }
 
 impl Destination {
     /// The command that adds (`a`) or edits (`e`) it.
     #[must_use]
     pub fn ipvsadm(&self, command: char, service: &ServiceKey) -> String {
-        let Self { address, forwarding, weight } = self;
-        format!("ipvsadm -{command} {service} -r {address} -{} -w {weight}", forwarding.option())
+        let Self { address, forwarding, weight, thresholds } = self;
+        format!("ipvsadm -{command} {service} -r {address} -{} -w {weight}{thresholds}", forwarding.option())
     }
 
     /// The command that deletes it.

@@ -6,8 +6,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use crate::api::{
-    AdvertiseStatus, ClusterStatus, Connections, Drained, ExpectationStatus, Pinhole, PinholeList, Server, ServerState,
-    SessionStatus, Sessions, Status, Trace,
+    AdvertiseStatus, ClusterStatus, Connections, Drained, DrainedBy, ExpectationStatus, Pinhole, PinholeList, Server,
+    ServerState, SessionStatus, Sessions, Status, Trace,
 };
 
 /// Prints `ftpdirector status`: one table for each cluster.
@@ -60,7 +60,7 @@ fn of_cluster(cluster: &ClusterStatus) -> String {
         vec![
             server.name.clone(),
             server.address.to_string(),
-            state(server.state).to_owned(),
+            state(server).to_owned(),
             weight,
             server.sessions.to_string(),
             control.0,
@@ -71,9 +71,10 @@ fn of_cluster(cluster: &ClusterStatus) -> String {
             known(server.misdirected),
         ]
     });
-    let failing: String = cluster.servers.iter().filter_map(failing).collect();
+    let notes: String =
+        cluster.servers.iter().flat_map(|server| [drain(server), failing(server), agent(server)]).flatten().collect();
     let advertise = cluster.advertise.as_ref().map(advertises).unwrap_or_default();
-    heading + &advertise + &table(&header, 3, rows) + &failing
+    heading + &advertise + &table(&header, 3, rows) + &notes
 }
 
 /// The address that goes into 227s, where it follows an interface or a DNS name.
@@ -82,6 +83,32 @@ fn advertises(advertise: &AdvertiseStatus) -> String {
     let address = address.map_or_else(|| "the VIP".to_owned(), |address| address.to_string());
     let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     format!("advertises {address} ({source}{error})\n")
+}
+
+/// Who keeps new sessions from a server.
+fn drain(server: &Server) -> Option<String> {
+    let Server { cluster, name, .. } = server;
+    Some(match server.drained_by? {
+        DrainedBy::File => format!("{name}: drained by the file: its weight there is 0\n"),
+        DrainedBy::Administrator => {
+            format!("{name}: drained by an administrator: ftpdirector undrain {cluster}/{name}\n")
+        }
+        DrainedBy::Agent => format!("{name}: drained by its agent\n"),
+    })
+}
+
+/// What the agent on a server says, unless it is that all is well.
+fn agent(server: &Server) -> Option<String> {
+    let agent = server.agent.as_ref()?;
+    let said = agent.said.as_ref().map_or_else(|| "has said nothing yet".to_owned(), |said| format!("says \"{said}\""));
+    let name = &server.name;
+    match &agent.error {
+        Some(error) => {
+            Some(format!("{name}: agent: does not answer: {error}; it {said}, and that goes on ({})\n", agent.standing))
+        }
+        None if agent.standing == "up" => None,
+        None => Some(format!("{name}: agent: {said} ({})\n", agent.standing)),
+    }
 }
 
 /// What the last health check of a server ran into.
@@ -157,10 +184,16 @@ pub fn drained(Drained { server }: &Drained) -> String {
         ServerState::Drained if server.weight == 0 => {
             format!("{name} gets no new sessions: its weight in the file is 0. {left}\n")
         }
+        ServerState::Drained if server.drained_by == Some(DrainedBy::Agent) => {
+            format!("{name} gets no new sessions: its agent drains it. {left}\n")
+        }
         ServerState::Drained => format!(
             "{name} gets no new sessions; its live sessions go on, with new data connections too. {left}\n\
              to watch them end: watch ftpdirector status\nto end the drain: ftpdirector undrain {name}\n"
         ),
+        ServerState::Down if server.agent.as_ref().is_some_and(|agent| agent.down) => {
+            format!("{name} is no longer drained, but its agent says that it is down. {left}\n")
+        }
         ServerState::Down => format!("{name} is no longer drained, but its health checks fail. {left}\n"),
         ServerState::Up => format!("{name} gets new sessions. {left}\n"),
     }
@@ -226,8 +259,9 @@ fn known(count: Option<u64>) -> String {
     count.map_or_else(|| "?".to_owned(), |count| count.to_string())
 }
 
-pub(super) const fn state(state: ServerState) -> &'static str {
-    match state {
+pub(super) const fn state(server: &Server) -> &'static str {
+    match server.state {
+        ServerState::Up if server.full => "full",
         ServerState::Up => "up",
         ServerState::Down => "down",
         ServerState::Drained => "drained",

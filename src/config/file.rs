@@ -23,12 +23,17 @@ const PINHOLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest `idle`: where both ends of a control connection are gone, and neither told, it is kept in vain so long.
 const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
 
+<<<<<<< HEAD
 /// The keys of a cluster that are no use in `defaults`.
 pub(super) const OF_ONE_CLUSTER: Elsewhere = Elsewhere {
     keys: &["name", "vips", "real_servers"],
     what: "no two clusters have this in common",
     cure: "write it in each cluster",
 };
+=======
+/// The longest `slow_start`.
+const LONGEST_START: Duration = Duration::from_secs(3600);
+>>>>>>> keys
 
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {
@@ -89,6 +94,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         value::choice(n, "policy", &[("keep", NoServers::Keep), ("reject", NoServers::Reject)])
     });
     let health_check = health_check(s.section("health_check"));
+    let slow_start = s.or("slow_start", Duration::ZERO, slow_start);
     let servers = s.sections("real_servers").into_iter();
     let servers = servers.filter_map(|(index, section)| Some((index, real_server(section, passive_ports)?)));
     let (servers, real_servers) = servers.unzip();
@@ -116,9 +122,19 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         sorry_server,
         no_servers,
         health_check,
+        slow_start: Some(slow_start).filter(|over| !over.is_zero()),
         real_servers,
     };
     (cluster, origin)
+}
+
+fn slow_start(node: &Node) -> Read<Duration> {
+    let over = value::duration(node)?;
+    if over <= LONGEST_START {
+        return Ok(over);
+    }
+    let what = format!("{} is too long", value::text(node, "a duration")?);
+    Err(Wrong::new(what, "at most 1h"))
 }
 
 /// `None` when its address cannot be read.
@@ -127,6 +143,7 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
     let address = s.required("address", |n| value::host(n, "the address of the real server"));
     let port = s.optional("port", value::port);
     let weight = s.or("weight", 1, |n| value::small(n, "a weight", 0..=65535));
+    let max_sessions = s.optional("max_sessions", value::count);
     let own_range = s.optional("passive_ports", value::unprivileged_range);
     let active_port = s.optional("active_port", value::port);
     let active_ports = s.optional("active_ports", value::unprivileged_range);
@@ -138,6 +155,7 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
         address,
         port,
         weight: u32::from(weight),
+        max_sessions,
         passive_ports: own_range.or(cluster_range).unwrap_or(PortRange::UNPRIVILEGED),
         shared: false,
         active_port,
@@ -166,6 +184,7 @@ fn health_check(mut s: Section<'_, '_>) -> HealthCheck {
         tls: s.optional("tls", health_check_tls),
         verify: s.or("verify", true, |n| value::choice(n, "answer", &[("true", true), ("false", false)])),
         ca_file: s.optional("ca_file", value::path),
+        agent: s.optional("agent", value::port),
     };
     s.finish();
     check

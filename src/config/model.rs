@@ -67,6 +67,8 @@ pub struct Cluster {
     pub no_servers: NoServers,
     /// How the servers are probed.
     pub health_check: HealthCheck,
+    /// How long a server that comes back takes to its whole weight, at most an hour; `None`: it has it at once.
+    pub slow_start: Option<Duration>,
     /// At least one; names and addresses are unique in the cluster.
     pub real_servers: Vec<RealServer>,
 }
@@ -82,6 +84,9 @@ pub struct RealServer {
     pub port: Option<u16>,
     /// `0..=65535`; 0 means drained.
     pub weight: u32,
+    /// How many control connections it may have of one VIP and port, those that are just over among them; > 0. `None`: any number,
+    /// as always with persistence.
+    pub max_sessions: Option<u32>,
     /// The effective range: its own, else the cluster's, else [`PortRange::UNPRIVILEGED`]. Holds no control port
     /// and no privileged one.
     pub passive_ports: PortRange,
@@ -241,6 +246,8 @@ pub struct HealthCheck {
     pub verify: bool,
     /// The absolute path of a PEM file of authorities, or of the server's own certificate; `None`: the system's authorities.
     pub ca_file: Option<PathBuf>,
+    /// The port of the servers' agents, which say how much of its weight a server shall have; `None`: there are none.
+    pub agent: Option<u16>,
 }
 
 /// How a health check begins TLS.

@@ -12,6 +12,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         address: format!("10.0.0.{}", 10 + number).parse().expect("an address"),
         port: None,
         weight: 1,
+        max_sessions: None,
         passive_ports: PortRange::new(30000 + 1000 * number, 30999 + 1000 * number).expect("a range"),
         shared: false,
         active_port: None,
@@ -49,7 +50,9 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
             tls: None,
             verify: true,
             ca_file: None,
+            agent: None,
         },
+        slow_start: None,
         real_servers: (1..=3).map(server).collect(),
     };
     Config {

@@ -39,6 +39,7 @@ clusters:
     on_failure: bypass
     sorry_server: null
     no_servers: keep
+    slow_start: 0s
     health_check:
       kind: banner
       interval: 5s
@@ -51,11 +52,13 @@ clusters:
       tls: null
       verify: true
       ca_file: null
+      agent: null
     real_servers:
       - name: 10.0.0.11
         address: 10.0.0.11
         port: null
         weight: 1
+        max_sessions: null
         passive_ports: null
         active_port: null
         active_ports: null

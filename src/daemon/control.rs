@@ -14,6 +14,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::account;
 use super::admin::{self, AdminState, Kernels};
 use super::advertise::Follower;
 use super::command::{DaemonCommand, OnExit};
@@ -47,7 +48,7 @@ use crate::plan::availability::{Availability, ServerName};
 use crate::plan::drift::{self, Foreseen, Repair};
 use crate::plan::reconcile::Plan;
 use crate::plan::{director_config, restart};
-use crate::state::{Change, LocalAddress, reply_group};
+use crate::state::{LocalAddress, reply_group};
 use crate::time::Time;
 
 /// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
@@ -76,6 +77,8 @@ pub struct Daemon {
     absent: Vec<LocalAddress>,
     /// The VIPs that are addresses of this machine.
     here: BTreeSet<IpAddr>,
+    /// The begin of the clock of slow starts.
+    started: Instant,
     /// Its thread goes with us.
     keepalive: KeepaliveThread,
     /// Its file goes with us.
@@ -110,7 +113,7 @@ impl Daemon {
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
         let found = read_state::dynamic(&mut elements).map_err(kernel_error)?;
-        say(&plan);
+        account::changes(&plan);
 
         let (packets, inbox, wake) = Packets::line().map_err(system("eventfd"))?;
         let (jobs, work) = channel();
@@ -144,7 +147,7 @@ impl Daemon {
         let thread = thread.spawn().map_err(system("packet thread"))?;
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
-        health.resume(&config, &availability.down);
+        health.resume(&config, &availability);
         let history = History { reload_good: true, reloaded_at: now(), hash: hash(&config), ..History::default() };
         let Plan { config: inforce, indexes, quiescing, absent, services, .. } = plan;
         let config = Arc::new(config);
@@ -154,6 +157,7 @@ impl Daemon {
             indexes,
             availability,
             health: health.view(),
+            agents: health.agents(),
             followed,
             services,
             history,
@@ -184,9 +188,21 @@ impl Daemon {
         };
         // An interface that comes later must not keep the others waiting.
         let complaint = lines(&missing(&absent));
-        let here = BTreeSet::new();
-        let mut daemon =
-            Self { kernel, packets, health, follower, thread, view, quiescing, absent, socket, here, keepalive };
+        let (here, started) = (BTreeSet::new(), Instant::now());
+        let mut daemon = Self {
+            kernel,
+            packets,
+            health,
+            follower,
+            thread,
+            view,
+            quiescing,
+            absent,
+            socket,
+            here,
+            started,
+            keepalive,
+        };
         daemon.follow_vips(FIRST_LIST);
         if !complaint.is_empty() {
             daemon.complain(complaint);
@@ -239,16 +255,24 @@ impl Daemon {
         result
     }
 
-    /// Makes the weights what the health checks say. What fails is tried again at the next look.
+    /// Makes the weights what health checks, agents and slow starts say. What fails is tried again at the next look.
     fn follow_health(&mut self) {
-        let (file, mut availability) = self.standing();
-        let down = self.health.view().down();
-        if availability.down != down {
-            availability.down = down;
-            if let Err(error) = self.apply(&file, availability) {
-                self.complain(error);
-            }
+        let (file, before) = self.standing();
+        let mut availability = before.clone();
+        availability.down = self.health.view().down();
+        availability.down.extend(self.health.agents().down());
+        availability.asked = self.health.agents().asks();
+        availability.start_slowly(&file, (&file, &before), self.now());
+        if availability != before
+            && let Err(error) = self.apply(&file, availability)
+        {
+            self.complain(error);
         }
+    }
+
+    /// On the clock of slow starts.
+    fn now(&self) -> Time {
+        Time::ZERO + self.started.elapsed()
     }
 
     /// Said once, until it is over.
@@ -284,12 +308,11 @@ impl Daemon {
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
-    fn apply(&mut self, file: &Arc<Config>, availability: Availability) -> Result<(), String> {
+    fn apply(&mut self, file: &Arc<Config>, mut availability: Availability) -> Result<(), String> {
         let look = self.kernel.look(file).map_err(|error| error.to_string())?;
-        let (before, standing) = {
-            let view = self.lock();
-            (Arc::clone(&view.file), Arc::clone(&view.config))
-        };
+        let (before, served) = self.standing();
+        let standing = Arc::clone(&self.lock().config);
+        availability.start_slowly(file, (&before, &served), self.now());
         let inforce = View::share(file, look.inforce(file, Some(&standing)));
         let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
         if *file != before {
@@ -305,13 +328,21 @@ impl Daemon {
         if self.kernel.carry_out(&plan).map_err(|error| error.to_string())?.is_some() {
             let _ = self.packets.tell(Message::RowsLost);
         }
+        let steps = *file == before && availability.serves_as(&served);
+        let say = if steps { account::steps } else { account::changes };
         say(&plan);
+        account::starts(file, &served, &availability);
         self.quiescing = plan.quiescing;
         let mut view = self.lock();
+        // Weights are nothing to the packet thread, and steps are many.
+        let known = steps && *view.config == *inforce && view.indexes == plan.indexes && view.services == plan.services;
         (view.file, view.config) = (Arc::clone(file), Arc::clone(&inforce));
         (view.indexes, view.availability) = (plan.indexes, availability);
         view.services = plan.services;
         drop(view);
+        if known {
+            return Ok(());
+        }
         self.follower.configure(&inforce);
         self.follow_vips(Duration::ZERO);
         if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
@@ -351,7 +382,6 @@ impl Daemon {
     /// Puts right what someone else changed; takes away what has lost its last connection. Returns how long the look itself
     /// took: what it finds must not make the next one late.
     pub fn look(&mut self) -> Duration {
-        self.follow_health();
         // The kernel tells of an address before packets to it end here.
         self.follow_vips(Duration::ZERO);
         let (file, inforce, availability) = {
@@ -399,6 +429,8 @@ impl Daemon {
             }
             Err(error) => self.complain(format!("the rows in the kernel cannot be put right: {error}")),
         }
+        // Last: what others changed has been told from what we change now, and was counted.
+        self.follow_health();
         took
     }
 
@@ -406,22 +438,7 @@ impl Daemon {
     fn drift(&self, plan: &Plan) -> u64 {
         let found = drift::found(plan, Foreseen { quiescing: &self.quiescing, absent: &self.absent });
         for found in &found {
-            match found {
-                Repair::Timeouts => warn!("another program changed the IPVS timeouts: set again"),
-                Repair::Rules(edited) => {
-                    let edited = edited.join("; ");
-                    warn!("another program changed the rules of table inet ftpdirector ({edited}): written again");
-                }
-                Repair::Flushed(elements) => {
-                    warn!("another program emptied table inet ftpdirector: {elements} elements written again")
-                }
-                Repair::InterfaceCame(change) => info!("{change}: the interface exists now"),
-                Repair::ConnectionsEnded(change) => info!("{change}: the last connection has ended"),
-                Repair::Row(change @ Change::EditDestination(..)) => {
-                    warn!("put right: {change} (to take a server out by hand: ftpdirector drain CLUSTER/SERVER)");
-                }
-                Repair::Row(change) => warn!("put right: {change}"),
-            }
+            account::repair(found);
         }
         found.iter().map(Repair::drift).fold(0, u64::saturating_add)
     }
@@ -459,15 +476,6 @@ fn take_queue(number: u16, kept: Option<Netfilter>) -> Result<Queue, KernelError
         return Ok(queue);
     }
     Queue::open(number, QUEUE_LENGTH, COPY)
-}
-
-fn say(plan: &Plan) {
-    if plan.rules.is_some() {
-        info!("nft: rules of table inet ftpdirector written");
-    }
-    for words in plan.words() {
-        info!("{words}");
-    }
 }
 
 fn now() -> f64 {

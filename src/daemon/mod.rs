@@ -1,5 +1,6 @@
 //! `ftpdirector run`: clock, signals, threads, metrics.
 
+mod account;
 pub mod admin;
 mod advertise;
 mod command;

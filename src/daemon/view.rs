@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::advertise::Followed;
-use super::health::HealthView;
+use super::health::{AgentView, HealthView};
 use crate::config::Config;
 use crate::plan::availability::Availability;
 use crate::plan::mark_index::Indexes;
@@ -19,10 +19,12 @@ pub struct View {
     pub config: Arc<Config>,
     /// The mark indexes of its servers and ports.
     pub indexes: Indexes,
-    /// Drained servers, and those that fail their health checks.
+    /// Who gets no new sessions, and who fewer.
     pub availability: Availability,
     /// What the health checks found.
     pub health: HealthView,
+    /// What the agents on the servers said.
+    pub agents: AgentView,
     /// What `passive.advertise` stands for.
     pub followed: Followed,
     /// Services of others at our VIPs.

@@ -4,6 +4,8 @@
 //! ```text
 //! bytes, connections, the clock ─▶ Probe ─▶ Action …  ─▶ ProbeReport ─▶ RiseFall ─▶ Transition
 //! ```
+//!
+//! Beside them, what the agent on a server asks for ([`AgentStanding`]).
 
 #![cfg_attr(
     not(test),
@@ -16,6 +18,7 @@
     )
 )]
 
+mod agent;
 mod certificate;
 mod pace;
 mod probe;
@@ -23,8 +26,9 @@ mod reply;
 mod report;
 mod rise_fall;
 
+pub use agent::{AgentLine, AgentReader, AgentStanding};
 pub use certificate::{Certificate, date};
-pub use pace::Pace;
+pub use pace::{LEAST_PAUSE, Pace};
 pub use probe::{IpVersion, PeerCertificate, Probe, ProbeAction, ProbeEvent, Script};
 pub use report::{Failure, ProbeOutcome, ProbeReport, Step};
 pub use rise_fall::{HealthState, RiseFall, Transition};

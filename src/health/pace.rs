@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The least pause after a probe that took longer than the interval.
+pub const LEAST_PAUSE: Duration = Duration::from_millis(10);
+
 /// The first probes of a start are spread over this, or over the interval if that is shorter.
 const FIRST: Duration = Duration::from_secs(1);
 

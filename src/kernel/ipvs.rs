@@ -131,7 +131,7 @@ impl Ipvs {
         self.change(destination.ipvsadm('a', service), IPVS_CMD_NEW_DEST, attributes, destination_cure)
     }
 
-    /// `ipvsadm -e`: forwarding method and weight.
+    /// `ipvsadm -e`: forwarding method, weight and thresholds.
     ///
     /// # Errors
     /// ESRCH when the service is not there, ENOENT when the destination is not.

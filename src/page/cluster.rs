@@ -5,7 +5,7 @@ use super::html::Html;
 use super::seen::{SERVERS, Seen};
 use super::troubles::{failing, is_down};
 use super::words::{counted, plural, since};
-use crate::api::{ClusterStatus, HealthStatus, Server, ServerState};
+use crate::api::{ClusterStatus, DrainedBy, HealthStatus, Server, ServerState};
 
 /// Adds the section of a cluster, `number` of those on the page.
 pub fn section(page: &mut Html, seen: &Seen<'_>, number: usize, cluster: &ClusterStatus) {
@@ -61,7 +61,7 @@ fn row(page: &mut Html, seen: &Seen<'_>, server: &Server) {
         ServerState::Drained => ("<span class=\"state drained\">", "drained"),
     };
     page.element((class, "</span>"), name);
-    page.element((" <span class=\"quiet weight\">", "</span>"), weight(server));
+    page.element((" <span class=\"quiet weight\">", "</span>"), weight(server) + more(server));
     number(page, Some(server.sessions), false);
     number(page, server.landed, false);
     number(page, server.misdirected, server.misdirected.is_some_and(|count| count > 0));
@@ -86,6 +86,15 @@ fn weight(server: &Server) -> String {
         format!("weight {weight}")
     } else {
         format!("weight {effective_weight} of {weight}")
+    }
+}
+
+/// What more there is to say of a state.
+fn more(server: &Server) -> &'static str {
+    match (server.drained_by, server.full) {
+        (Some(DrainedBy::Agent), _) => ", by its agent",
+        (None, true) => ", full",
+        _ => "",
     }
 }
 

@@ -38,6 +38,10 @@ pub fn server(cluster: &str, name: &str) -> Server {
             error: None,
             seconds: [("connect".into(), 0.002), ("pasv_transfer".into(), 0.021)].into(),
         }),
+        drained_by: None,
+        max_sessions: None,
+        full: false,
+        agent: None,
     }
 }
 

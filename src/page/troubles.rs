@@ -116,7 +116,9 @@ fn of_cluster(seen: &Seen<'_>, cluster: &ClusterStatus) -> Vec<Trouble> {
 fn of_server(seen: &Seen<'_>, server: &Server) -> Option<Trouble> {
     let grade = if is_down(server) { Grade::Alarm } else { Grade::Warning };
     let why = failing(server);
+    let says_down = server.agent.as_ref().is_some_and(|agent| agent.down);
     let what = match (is_down(server), server.health.as_ref(), why) {
+        (true, _, None) if says_down => "Its agent says that it is down.".into(),
         (true, Some(health), why) => {
             let why = why.unwrap_or_else(|| "its health check is good again, but not often enough yet".into());
             format!("Down for {}: {why}", since(health.since, seen.now))

@@ -1,10 +1,11 @@
 //! What an operator and the health checks say about servers, beside the file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::mark_index::{self, Indexes};
-use crate::config::{Cluster, Config, HealthCheckKind, NoServers, RealServer};
+use super::start::Start;
+use crate::config::{Cluster, Config, HealthCheck, HealthCheckKind, NoServers, RealServer};
 use crate::lvs::ServiceKey;
 use crate::state::State;
 use crate::state::sets::{Name, Set, Value};
@@ -12,18 +13,33 @@ use crate::state::sets::{Name, Set, Value};
 /// A server, by the names of its cluster and of the server itself.
 pub type ServerName = (String, String);
 
-/// Servers that get no new sessions.
+/// Servers that get no new sessions, or fewer than by their weight in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Availability {
     /// Servers that an operator drains: `ftpdirector drain CLUSTER/SERVER`.
     pub drained: BTreeSet<ServerName>,
-    /// Servers that are down by their health checks.
+    /// Servers that are down by their health checks, or by what their agents say.
     pub down: BTreeSet<ServerName>,
+    /// How much of their weight the agents of servers ask for, percent; 0 is a drain. A server that is not here has all of it.
+    pub asked: BTreeMap<ServerName, u32>,
+    /// Servers that came back and have not yet their whole weight (`slow_start`).
+    pub starting: BTreeMap<ServerName, Start>,
+}
+
+/// Who drains a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainedBy {
+    /// The file: its weight there is 0.
+    File,
+    /// An operator: `ftpdirector drain CLUSTER/SERVER`.
+    Administrator,
+    /// The agent on the server.
+    Agent,
 }
 
 impl Availability {
     /// The drains that the kernel remembers from before a restart, and the servers that had been taken out: they stay out until
-    /// their first health check says something.
+    /// their first health check says something, and until their agent was asked for the first time.
     #[must_use]
     pub fn standing(config: &Config, indexes: &Indexes, actual: &State) -> Self {
         let marks = mark_index::marks(config);
@@ -36,15 +52,21 @@ impl Availability {
             let (cluster, server) = config.at(placement)?;
             Some((cluster.name.clone(), server.name.clone()))
         });
-        let mut availability = Self { drained: names.collect(), down: BTreeSet::new() };
-        for cluster in config.clusters.iter().filter(|cluster| cluster.health_check.kind != HealthCheckKind::None) {
+        let mut availability = Self { drained: names.collect(), ..Self::default() };
+        for cluster in &config.clusters {
+            let HealthCheck { kind, agent, .. } = &cluster.health_check;
             let out = cluster.real_servers.iter().filter(|server| {
                 server.weight > 0
                     && !availability.is_drained(cluster, server)
                     && taken_out(config, indexes, (cluster, server), actual)
             });
             let out: Vec<ServerName> = out.map(|server| (cluster.name.clone(), server.name.clone())).collect();
-            availability.down.extend(out);
+            if agent.is_some() {
+                availability.asked.extend(out.iter().map(|name| (name.clone(), 0)));
+            }
+            if *kind != HealthCheckKind::None {
+                availability.down.extend(out);
+            }
         }
         availability
     }
@@ -57,6 +79,8 @@ impl Availability {
         };
         self.drained.retain(known);
         self.down.retain(known);
+        self.asked.retain(|name, _| known(name));
+        self.starting.retain(|name, _| known(name));
     }
 
     /// Whether an operator drains this server.
@@ -65,7 +89,29 @@ impl Availability {
         self.drained.contains(&(cluster.name.clone(), server.name.clone()))
     }
 
-    /// Whether the server's health checks fail.
+    /// Who keeps new sessions from this server, whatever its health is.
+    #[must_use]
+    pub fn drained_by(&self, cluster: &Cluster, server: &RealServer) -> Option<DrainedBy> {
+        if server.weight == 0 {
+            return Some(DrainedBy::File);
+        }
+        let name = (cluster.name.clone(), server.name.clone());
+        if self.drained.contains(&name) {
+            return Some(DrainedBy::Administrator);
+        }
+        (self.asked.get(&name) == Some(&0)).then_some(DrainedBy::Agent)
+    }
+
+    /// Whether the same servers take new sessions as with `other`, so that only weights between 0 and the whole differ.
+    #[must_use]
+    pub fn serves_as(&self, other: &Self) -> bool {
+        let drains = |of: &Self| -> Vec<ServerName> {
+            of.asked.iter().filter(|(_, percent)| **percent == 0).map(|(name, _)| name.clone()).collect()
+        };
+        self.drained == other.drained && self.down == other.down && drains(self) == drains(other)
+    }
+
+    /// Whether the server's health checks fail, or its agent says that it is down.
     #[must_use]
     pub fn is_down(&self, cluster: &Cluster, server: &RealServer) -> bool {
         self.down.contains(&(cluster.name.clone(), server.name.clone()))
@@ -77,26 +123,41 @@ impl Availability {
         let mut willing = cluster
             .servers(vip)
             .map(|(_, server)| server)
-            .filter(|server| server.weight > 0 && !self.is_drained(cluster, server))
+            .filter(|server| self.drained_by(cluster, server).is_none())
             .peekable();
         willing.peek().is_some() && willing.all(|server| self.is_down(cluster, server))
     }
 
-    /// The weight of a server's control service: the configured one, or 0.
+    /// The weight of a server's control service: the configured one, the part of it that its agent asks for or that its slow start
+    /// has come to, or 0.
     ///
     /// While all servers are down, `no_servers: keep` goes on as before the last failed; a sorry server or `reject` takes
     /// over from every one of them.
     #[must_use]
     pub fn weight(&self, cluster: &Cluster, vip: IpAddr, server: &RealServer) -> u32 {
-        if self.is_drained(cluster, server) {
+        if self.drained_by(cluster, server).is_some() {
             return 0;
         }
         let sorry = cluster.sorry_server.is_some_and(|sorry| sorry.address.is_ipv4() == vip.is_ipv4());
         let keep = !sorry && cluster.no_servers == NoServers::Keep;
         let down = self.is_down(cluster, server) && !(keep && self.all_down(cluster, vip));
-        if down { 0 } else { server.weight }
+        if down {
+            return 0;
+        }
+        let name = (cluster.name.clone(), server.name.clone());
+        let whole = self.asked.get(&name).map_or(server.weight, |&percent| part(server.weight, percent));
+        self.starting.get(&name).map_or(whole, |start| start.weight(whole))
     }
 }
+
+/// So many percent of a weight that is > 0, `1..=65535`.
+fn part(weight: u32, percent: u32) -> u32 {
+    let part = u64::from(weight).saturating_mul(percent.into()) / 100;
+    u32::try_from(part).unwrap_or(u32::MAX).clamp(1, HEAVIEST)
+}
+
+/// The heaviest weight, as in the file.
+const HEAVIEST: u32 = 65535;
 
 /// Whether a server stands in its control services (with persistence: that of their mark) with weight 0.
 fn taken_out(config: &Config, indexes: &Indexes, (cluster, server): (&Cluster, &RealServer), actual: &State) -> bool {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::availability::Availability;
 use super::mark_index::{Indexes, marks, persistence_mark, tag};
 use crate::config::{Cluster, Config, OnFailure, RealServer, UnexpectedData};
-use crate::lvs::{Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, VirtualService, netmask};
+use crate::lvs::{
+    Destination, FirewallMark, ForwardingMethod, PortRange, ServiceKey, Thresholds, VirtualService, netmask,
+};
 use crate::state::sets::{Family, Name, Set, Value};
 use crate::state::{LocalAddress, Marks, Network, Rules, Service, State};
 use crate::steer::Placement;
@@ -135,6 +137,8 @@ impl Vip<'_> {
                 address: SocketAddr::new(server.address, 0),
                 forwarding: self.cluster.forwarding,
                 weight: self.availability.weight(self.cluster, self.vip, server),
+                // This service has data connections too, which are never refused; the file may not ask for it.
+                thresholds: Thresholds::NONE,
             });
             // For the client's SYN-ACK in DR and TUN. In NAT it belongs to a connection that the server began.
             if self.cluster.forwarding != ForwardingMethod::Nat {
@@ -157,7 +161,8 @@ impl Vip<'_> {
         {
             let port = if port == 0 { 0 } else { sorry.port.unwrap_or(port) };
             let address = SocketAddr::new(sorry.address, port);
-            service.destination(Destination { address, forwarding: self.cluster.forwarding, weight: 1 });
+            let (forwarding, thresholds) = (self.cluster.forwarding, Thresholds::NONE);
+            service.destination(Destination { address, forwarding, weight: 1, thresholds });
         }
     }
 
@@ -174,6 +179,7 @@ impl Vip<'_> {
                 address: SocketAddr::new(server.address, server.port.unwrap_or(port)),
                 forwarding: self.cluster.forwarding,
                 weight: if quiescing { 0 } else { self.availability.weight(self.cluster, self.vip, server) },
+                thresholds: server.max_sessions.map_or(Thresholds::NONE, Thresholds::at),
             });
         }
         if !quiescing {
@@ -233,9 +239,9 @@ fn server_rows(config: &Config, placement: &Placement, indexes: &Indexes, state:
         scheduler: "rr".into(),
         persistence: None,
     });
-    // Port 0 keeps the packet's own port. Weight 1 also while the server drains: its sessions still transfer.
-    let address = SocketAddr::new(placement.address, 0);
-    service.destination(Destination { address, forwarding: placement.forwarding, weight: 1 });
+    // Port 0 keeps the packet's own port. Weight 1 also while the server drains, and no threshold: its sessions still transfer.
+    let (address, forwarding) = (SocketAddr::new(placement.address, 0), placement.forwarding);
+    service.destination(Destination { address, forwarding, weight: 1, thresholds: Thresholds::NONE });
     let data = Value::Mark(data);
     state.element(Set::of(Name::Landed, placement.vip), vec![data, server], vec![]);
     state.element(Set::once(Name::Misdirected), vec![data], vec![]);

@@ -13,3 +13,5 @@ pub mod mark_index;
 pub mod quiescing;
 pub mod reconcile;
 pub mod restart;
+pub mod slow_start;
+pub mod start;

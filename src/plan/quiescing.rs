@@ -196,6 +196,7 @@ fn server_of(actual: &State, marks: Marks, (vip, port, address): (IpAddr, u16, I
         address,
         port: own.filter(|_| nat),
         weight: 0,
+        max_sessions: to.map(|to| to.destination.thresholds.upper).filter(|&upper| upper > 0),
         passive_ports: range.unwrap_or(PortRange::UNPRIVILEGED),
         shared: range.is_none(),
         active_port: called.or(alone),

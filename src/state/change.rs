@@ -17,7 +17,7 @@ pub enum Change {
     DeleteService(ServiceKey),
     /// `ipvsadm -a`: adds a real server to a service.
     AddDestination(ServiceKey, Destination),
-    /// `ipvsadm -e`: changes a real server's forwarding method or weight.
+    /// `ipvsadm -e`: changes a real server's forwarding method, weight or thresholds.
     EditDestination(ServiceKey, Destination),
     /// `ipvsadm -d`: deletes a real server from a service.
     DeleteDestination(ServiceKey, Destination),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers")]
 
+mod agent;
 mod certificates;
 mod secure;
 mod secure_server;
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ftpdirector::facade::config::{self, Config};
-use ftpdirector::facade::daemon::{DaemonCommand, Health, ServerHealth};
+use ftpdirector::facade::daemon::{Availability, DaemonCommand, Health, ServerHealth};
 use ftpdirector::facade::health::{HealthState, Step};
 use server::{Manner, Server};
 use tokio::sync::mpsc::{self, Receiver};
@@ -62,9 +63,15 @@ struct Checks {
 
 impl Checks {
     fn start(config: &Config) -> Self {
+        Self::resume(config, &[])
+    }
+
+    /// After a restart, with these servers at weight 0 in the kernel.
+    fn resume(config: &Config, out: &[(&str, &str)]) -> Self {
         let (sender, commands) = mpsc::channel(64);
         let mut health = Health::start(sender).unwrap();
-        health.configure(config);
+        let asked = out.iter().map(|(cluster, server)| (((*cluster).into(), (*server).into()), 0)).collect();
+        health.resume(config, &Availability { asked, ..Availability::default() });
         Self { health, commands }
     }
 

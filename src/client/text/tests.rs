@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::HealthStatus;
+use crate::api::{AgentStatus, HealthStatus};
 use crate::lvs::Traffic;
 
 fn server(name: &str) -> Server {
@@ -26,6 +26,10 @@ fn server(name: &str) -> Server {
         landed: Some(99),
         misdirected: Some(0),
         health: None,
+        drained_by: None,
+        max_sessions: None,
+        full: false,
+        agent: None,
     }
 }
 
@@ -43,9 +47,16 @@ fn status_is_a_table() {
             error: Some("SERVFAIL".into()),
         }),
         servers: vec![
-            server("ftp1"),
+            Server { full: true, max_sessions: Some(14), ..server("ftp1") },
             Server {
                 state: ServerState::Drained,
+                drained_by: Some(DrainedBy::Agent),
+                agent: Some(AgentStatus {
+                    standing: "drain 50%".into(),
+                    down: false,
+                    said: Some("drain,50%#backup".into()),
+                    error: None,
+                }),
                 effective_weight: 0,
                 control: None,
                 data: None,
@@ -82,9 +93,11 @@ KERNEL: no
 downloads: 192.0.2.10 port 21, nat, wlc
 advertises 203.0.113.7 (dns ftp.example.net: SERVFAIL)
 SERVER         ADDRESS    STATE     WEIGHT  SESSIONS  CONTROL  CLOSING  DATA  CLOSING  LANDED  MISDIRECTED
-ftp1           10.0.0.11  up            10        12       11        3     1       40      99            0
+ftp1           10.0.0.11  full          10        12       11        3     1       40      99            0
 a-longer-name  10.0.0.11  drained  0 of 10        12        ?        ?     ?        ?       ?            ?
+a-longer-name: drained by its agent
 a-longer-name: health check: banner: the server said \"421 Busy\"
+a-longer-name: agent: says \"drain,50%#backup\" (drain 50%)
 ";
     assert_eq!(status(&status_now), expected);
 }
@@ -96,6 +109,34 @@ fn drain_says_how_many_are_left_and_what_next() {
     assert!(text.contains("12 sessions (11 control connections established, 3 closing), 1 data connection."), "{text}");
     assert!(text.contains("ftpdirector undrain downloads/ftp1") && text.contains("watch ftpdirector status"), "{text}");
     assert!(drained(&Drained { server: server("ftp1") }).contains("gets new sessions"));
+}
+
+#[test]
+fn who_drains_is_said_and_what_an_agent_does() {
+    let agent = |standing: &str, down, said: Option<&str>, error: Option<&str>| {
+        let (standing, said, error) = (standing.to_owned(), said.map(str::to_owned), error.map(str::to_owned));
+        Some(AgentStatus { standing, down, said, error })
+    };
+    let by = |drained_by, agent| {
+        let of =
+            Server { state: ServerState::Drained, weight: 10, drained_by: Some(drained_by), agent, ..server("ftp1") };
+        let heard = super::agent(&of).unwrap_or_default();
+        (drain(&of).unwrap_or_default() + &heard, drained(&Drained { server: of }))
+    };
+    let (status, drained_now) = by(DrainedBy::Administrator, agent("up", false, Some("up"), None));
+    assert_eq!(status, "ftp1: drained by an administrator: ftpdirector undrain downloads/ftp1\n");
+    assert!(drained_now.contains("to end the drain"), "{drained_now}");
+    assert_eq!(by(DrainedBy::File, None).0, "ftp1: drained by the file: its weight there is 0\n");
+    let (status, drained_now) = by(DrainedBy::Agent, agent("maint", false, None, Some("Connection refused")));
+    assert_eq!(
+        status,
+        "ftp1: drained by its agent\nftp1: agent: does not answer: Connection refused; it has said nothing yet, and that goes on (maint)\n"
+    );
+    assert!(drained_now.contains("its agent drains it"), "{drained_now}");
+    let down =
+        Server { state: ServerState::Down, agent: agent("down", true, Some("down#disk"), None), ..server("ftp1") };
+    assert_eq!(super::agent(&down).as_deref(), Some("ftp1: agent: says \"down#disk\" (down)\n"));
+    assert!(drained(&Drained { server: down }).contains("its agent says that it is down"));
 }
 
 #[test]

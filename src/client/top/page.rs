@@ -52,7 +52,7 @@ pub enum Paint {
     Bold,
     /// Misdirected data connections, servers that are down, errors: red.
     Alarm,
-    /// A state that an operator chose, like drained: yellow.
+    /// A state that an operator chose, like drained or full: yellow.
     Notice,
 }
 
@@ -229,7 +229,7 @@ fn summary(cluster: &ClusterStatus, servers: &[(&Server, Option<Rate>)], width: 
 
 fn of_server(cluster: &ClusterStatus, server: &Server, rate: Option<Rate>, width: usize) -> Line {
     let cells = cells(Cells {
-        state: text::state(server.state).to_owned(),
+        state: text::state(server).to_owned(),
         weight: count(u64::from(server.effective_weight)),
         sessions: Some(server.sessions),
         data: server.data.map(|data| data.active),
@@ -238,6 +238,7 @@ fn of_server(cluster: &ClusterStatus, server: &Server, rate: Option<Rate>, width
         replies_seen: cluster.forwarding == "nat",
     });
     let state = match server.state {
+        ServerState::Up if server.full => Paint::Notice,
         ServerState::Up => Paint::Plain,
         ServerState::Down => Paint::Alarm,
         ServerState::Drained => Paint::Notice,

@@ -18,6 +18,10 @@ fn server(cluster: &str, name: &str, times: u64) -> Server {
         landed: Some(201 * times),
         misdirected: Some(0),
         health: None,
+        drained_by: None,
+        max_sessions: None,
+        full: false,
+        agent: None,
     }
 }
 

@@ -1,14 +1,15 @@
 //! What a cluster does when all of its servers fail.
 
 use super::checker::{One, family};
-use crate::config::model::{Cluster, HealthCheckKind};
+use crate::config::model::{Cluster, HealthCheck, HealthCheckKind};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
 /// The sorry server takes the servers' place in their own services.
 pub(super) fn within(one: &One<'_, '_, '_>) {
     let Cluster { sorry_server: Some(sorry), vips, real_servers, ports, .. } = one.cluster else { return };
     let path = one.path("sorry_server");
-    if one.cluster.health_check.kind == HealthCheckKind::None && one.sound("health_check") {
+    let HealthCheck { kind, agent, .. } = &one.cluster.health_check;
+    if *kind == HealthCheckKind::None && agent.is_none() && one.sound("health_check") {
         let what = "without health checks no server is ever down: the sorry server is never used";
         one.warning(&path, what, "another `health_check.kind`, or no sorry server");
     }

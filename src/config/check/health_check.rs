@@ -2,6 +2,7 @@
 
 use super::checker::{One, TLS};
 use crate::config::model::{Cluster, HealthCheck, HealthCheckKind, HealthCheckTls, RealServer};
+use crate::lvs::{ForwardingMethod, PortRange};
 
 /// The health checks of one cluster.
 pub(super) fn within(one: &One<'_, '_, '_>) {
@@ -11,6 +12,7 @@ pub(super) fn within(one: &One<'_, '_, '_>) {
     pace(one);
     login(one);
     if one.sound("ports") && one.servers_sound("port") {
+        agent(one);
         certificate(one);
         implicit(one);
     }
@@ -30,6 +32,31 @@ fn pace(one: &One<'_, '_, '_>) {
     } else {
         let what = format!("shorter than the timeout, {timeout:?}: {late}");
         one.warning(&one.path("health_check.interval"), what, format!("at least {timeout:?}, or a shorter `timeout`"));
+    }
+}
+
+/// An agent answers whoever connects: on a port that clients are let in to, them too; on the control port nobody else.
+fn agent(one: &One<'_, '_, '_>) {
+    let Cluster { health_check: HealthCheck { agent: Some(agent), .. }, real_servers, ports, forwarding, .. } =
+        one.cluster
+    else {
+        return;
+    };
+    let path = one.path("health_check.agent");
+    let controls = |server: &RealServer| server.port.map_or(ports.contains(agent), |port| port == *agent);
+    if let Some(server) = real_servers.iter().find(|server| controls(server)) {
+        let what = format!("{agent} is the control port of {}: an FTP server is no agent", server.name);
+        one.error(&path, what, "the port of the program that tells the weight");
+        return;
+    }
+    let declared =
+        |server: &RealServer| server.passive_ports != PortRange::UNPRIVILEGED && server.passive_ports.contains(*agent);
+    let called = |server: &RealServer| {
+        *forwarding != ForwardingMethod::Nat && server.active_ports.is_some_and(|ports| ports.contains(*agent))
+    };
+    if let Some(server) = real_servers.iter().find(|server| declared(server) || called(server)) {
+        let what = format!("{agent} lies in a range of {} that is opened to clients", server.name);
+        one.warning(&path, what, "a port outside of `passive_ports` and `active_ports`");
     }
 }
 

@@ -10,6 +10,8 @@ mod limits;
 mod log;
 mod ranges;
 mod routers;
+mod slow_start;
+mod thresholds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -37,6 +39,8 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         failing::within(&one);
         health_check::within(&one);
         idle::within(&one, &config.kernel);
+        slow_start::within(&one);
+        thresholds::within(&one);
     }
     limits::check(&config.limits, checker);
     log::check(&config.log, checker);

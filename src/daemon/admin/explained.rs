@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::facts::Belief;
 use crate::api::{ExplainedEvent, Explanation};
-use crate::config::Cluster;
+use crate::config::{Cluster, RealServer};
 use crate::director::Account;
 use crate::explain::{Place, Standing, explain};
 use crate::time::Time;
@@ -38,13 +38,8 @@ fn place(belief: &Belief, index: u16) -> Option<Place> {
     let (cluster, server) = belief.config.at(placement)?;
     let control = server.port.or_else(|| cluster.ports.first().copied()).unwrap_or(21);
     let standing = if belief.availability.is_down(cluster, server) {
-        let names = (&cluster.name, &server.name);
-        let health = belief.health.iter().find(|health| (&health.cluster, &health.server) == names);
-        Standing::Down(health.map_or_else(String::new, |health| {
-            let step = health.last_step.map_or("its health check", |step| step.name());
-            format!("{step}: {}", health.last_error.as_deref().unwrap_or("no answer"))
-        }))
-    } else if belief.availability.is_drained(cluster, server) || server.weight == 0 {
+        Standing::Down(why_down(belief, cluster, server))
+    } else if belief.availability.drained_by(cluster, server).is_some() {
         Standing::Drained
     } else {
         Standing::Up
@@ -63,12 +58,26 @@ fn place(belief: &Belief, index: u16) -> Option<Place> {
     })
 }
 
+/// What a server's agent said, or its health checks.
+fn why_down(belief: &Belief, cluster: &Cluster, server: &RealServer) -> String {
+    let names = (&cluster.name, &server.name);
+    let agent = belief.agents.iter().find(|agent| (&agent.cluster, &agent.server) == names);
+    if let Some(said) = agent.filter(|agent| agent.standing.is_down()).and_then(|agent| agent.said.as_ref()) {
+        return format!("its agent says \"{said}\"");
+    }
+    let health = belief.health.iter().find(|health| (&health.cluster, &health.server) == names);
+    health.map_or_else(String::new, |health| {
+        let step = health.last_step.map_or("its health check", |step| step.name());
+        format!("{step}: {}", health.last_error.as_deref().unwrap_or("no answer"))
+    })
+}
+
 /// The clusters of which no server takes new sessions, with the reason.
 fn closed(belief: &Belief) -> Vec<(String, String)> {
     let out = |cluster: &Cluster| {
         let down = cluster.real_servers.iter().filter(|server| belief.availability.is_down(cluster, server)).count();
         let willing = cluster.real_servers.iter().filter(|server| {
-            let drained = belief.availability.is_drained(cluster, server) || server.weight == 0;
+            let drained = belief.availability.drained_by(cluster, server).is_some();
             !drained && !belief.availability.is_down(cluster, server)
         });
         let drained = cluster.real_servers.len().saturating_sub(down);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
-use crate::daemon::health::ServerHealth;
+use crate::daemon::health::{ServerAgent, ServerHealth};
 use crate::daemon::metrics::observe::{Observed, Observer};
 use crate::daemon::view::{History, View};
 use crate::kernel::nftables::{Element, Elements};
@@ -20,10 +20,12 @@ pub struct Belief {
     pub config: Arc<Config>,
     /// The mark indexes of its servers and ports.
     pub indexes: Indexes,
-    /// Drained servers, and those that fail their health checks.
+    /// Who gets no new sessions, and who fewer.
     pub availability: Availability,
     /// What the health checks found.
     pub health: Vec<ServerHealth>,
+    /// What the agents on the servers said.
+    pub agents: Vec<ServerAgent>,
     /// What `passive.advertise` stands for.
     pub advertised: Advertised,
     /// What happened to this daemon.
@@ -76,6 +78,7 @@ impl DaemonFacts for Kernels {
             indexes: view.indexes.clone(),
             availability: view.availability.clone(),
             health: view.health.snapshot(),
+            agents: view.agents.snapshot(),
             advertised: view.followed.known(),
             history: view.history.clone(),
         }

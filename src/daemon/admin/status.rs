@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::facts::Belief;
-use crate::api::{AdvertiseStatus, ClusterStatus, ConfigState, Connections, HealthStatus, Server, ServerState, Status};
+use crate::api::{
+    self, AdvertiseStatus, AgentStatus, ClusterStatus, ConfigState, Connections, HealthStatus, Server, ServerState,
+    Status,
+};
 use crate::config::{self, RealServer};
 use crate::daemon::advertise::named;
-use crate::daemon::health::ServerHealth;
+use crate::daemon::health::{ServerAgent, ServerHealth};
 use crate::daemon::metrics::ServerCounters;
 use crate::daemon::metrics::observe::Observed;
 use crate::daemon::metrics::owners::{Owner, Owners, SessionPart};
 use crate::director::Snapshot;
 use crate::kernel::ipvs::ListedDestination;
+use crate::plan::availability::DrainedBy;
 
 /// What `status` is made of.
 pub struct Sources<'a> {
@@ -93,6 +97,7 @@ impl<'a> Sources<'a> {
         };
         let [control, data] = SessionPart::ALL.map(of);
         let listed = control.as_ref().and_then(|control| control.iter().map(|to| to.destination.weight).max());
+        let full = control.as_ref().is_some_and(|control| control.iter().any(|to| to.is_full()));
         let mut vips = cluster.vips.iter().filter(|vip| vip.is_ipv4() == server.address.is_ipv4());
         let believed = vips.next().map_or(0, |&vip| belief.availability.weight(cluster, vip, server));
         Server {
@@ -110,12 +115,16 @@ impl<'a> Sources<'a> {
             landed: counters.as_ref().map(|counters| counters.landed),
             misdirected: counters.as_ref().map(|counters| counters.misdirected),
             health: belief.health.iter().find(|of| of.cluster == names.0 && of.server == names.1).map(health),
+            drained_by: belief.availability.drained_by(cluster, server).map(drained_by),
+            max_sessions: server.max_sessions,
+            full,
+            agent: belief.agents.iter().find(|of| of.cluster == names.0 && of.server == names.1).map(agent),
         }
     }
 
     fn state(&self, cluster: &config::Cluster, server: &RealServer) -> ServerState {
         let availability = &self.belief.availability;
-        if availability.is_drained(cluster, server) || server.weight == 0 {
+        if availability.drained_by(cluster, server).is_some() {
             ServerState::Drained
         } else if availability.is_down(cluster, server) {
             ServerState::Down
@@ -123,6 +132,19 @@ impl<'a> Sources<'a> {
             ServerState::Up
         }
     }
+}
+
+const fn drained_by(whom: DrainedBy) -> api::DrainedBy {
+    match whom {
+        DrainedBy::File => api::DrainedBy::File,
+        DrainedBy::Administrator => api::DrainedBy::Administrator,
+        DrainedBy::Agent => api::DrainedBy::Agent,
+    }
+}
+
+fn agent(of: &ServerAgent) -> AgentStatus {
+    let ServerAgent { standing, said, error, .. } = of.clone();
+    AgentStatus { standing: standing.words(), down: standing.is_down(), said, error }
 }
 
 fn health(of: &ServerHealth) -> HealthStatus {

@@ -21,7 +21,7 @@ use crate::daemon::view::History;
 use crate::director::{ControlPacket, Director, Hook};
 use crate::kernel::ipvs::{ListedDestination, ListedService};
 use crate::kernel::nftables::{Element, Part, key};
-use crate::lvs::{Destination, ForwardingMethod, ServiceKey, Traffic, VirtualService};
+use crate::lvs::{Destination, ForwardingMethod, ServiceKey, Thresholds, Traffic, VirtualService};
 use crate::plan::advertised::Advertised;
 use crate::plan::availability::Availability;
 use crate::plan::{director_config, mark_index};
@@ -45,6 +45,7 @@ impl DaemonFacts for Fake {
             indexes,
             availability,
             health: Vec::new(),
+            agents: Vec::new(),
             advertised: Advertised::default(),
             history,
         }
@@ -61,6 +62,7 @@ impl DaemonFacts for Fake {
                     address: to.parse().expect("an address"),
                     forwarding: ForwardingMethod::Nat,
                     weight: u32::from(belief.availability.drained.is_empty()),
+                    thresholds: Thresholds::at(8),
                 },
                 local: false,
                 active,
@@ -222,6 +224,7 @@ fn status_joins_belief_and_kernel() {
         let connections = |active, inactive| Some(api::Connections { active, inactive });
         assert_eq!((servers[0].control, servers[0].data), (connections(7, 1), connections(2, 1)));
         assert_eq!((servers[1].control, servers[0].sessions), (connections(0, 0), 1));
+        assert_eq!((servers[0].full, servers[1].full), (true, false), "8 of 8 connections");
         assert!(asked(socket, &Ask::Status, Format::Text).expect("a table").contains("rs1"));
     });
 }

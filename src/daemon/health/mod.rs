@@ -1,8 +1,11 @@
 //! The health checks at work: one task per (cluster, server), in a thread of its own so that a long look at the kernel
 //! makes no server look slow.
 //!
+//! The agents on the servers are asked in the same thread (`agents`).
+//!
 //! What they found stands in a [`HealthView`]; [`DaemonCommand::Down`] says that there is something new in it.
 
+mod agents;
 mod links;
 mod prober;
 mod tls;
@@ -13,7 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
@@ -21,13 +24,17 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::config::{Config, HealthCheckKind};
+pub use agents::{AgentView, ServerAgent};
+
+use agents::Agents;
+
+use crate::config::{Config, HealthCheck, HealthCheckKind};
 use crate::daemon::command::DaemonCommand;
 use crate::daemon::health::prober::Probed;
 use crate::daemon::health::trust::SystemAuthorities;
-use crate::health::{HealthState, Pace, ProbeOutcome, ProbeReport, RiseFall, Step, Transition};
+use crate::health::{HealthState, LEAST_PAUSE, Pace, ProbeOutcome, ProbeReport, RiseFall, Step, Transition};
 use crate::lvs::PortRange;
-use crate::plan::availability::ServerName;
+use crate::plan::availability::{Availability, ServerName};
 use crate::time::Time;
 
 /// What is known of the health of one server.
@@ -113,6 +120,7 @@ struct Target {
 pub struct Health {
     view: HealthView,
     tasks: BTreeMap<ServerName, (Target, AbortHandle)>,
+    agents: Agents,
     commands: mpsc::Sender<DaemonCommand>,
     runtime: Handle,
     system: SystemAuthorities,
@@ -139,6 +147,7 @@ impl Health {
         Ok(Self {
             view: HealthView::default(),
             tasks: BTreeMap::new(),
+            agents: Agents::default(),
             commands,
             runtime: handle,
             system: SystemAuthorities::default(),
@@ -153,14 +162,22 @@ impl Health {
         self.view.clone()
     }
 
+    /// What the agents said so far.
+    #[must_use]
+    pub fn agents(&self) -> AgentView {
+        self.agents.view()
+    }
+
     /// Probes what this configuration says from now on. A server whose check has not changed is not disturbed; one that is
     /// probed in another way keeps its standing, at another address it begins anew.
     pub fn configure(&mut self, config: &Config) {
-        self.resume(config, &BTreeSet::new());
+        self.resume(config, &Availability::default());
     }
 
-    /// As [`Health::configure`]; `suspects` are down until a probe is good.
-    pub fn resume(&mut self, config: &Config, suspects: &BTreeSet<ServerName>) {
+    /// As [`Health::configure`]; who is down in `standing` is so until a probe is good, and who is drained by an agent until that
+    /// was asked.
+    pub fn resume(&mut self, config: &Config, standing: &Availability) {
+        self.agents.configure(config, standing, &self.runtime);
         let wanted = targets(config);
         let same = |name: &ServerName, target: &Target| wanted.get(name) == Some(target);
         self.tasks.retain(|name, (target, task)| {
@@ -175,7 +192,7 @@ impl Health {
             .retain(|name, entry| wanted.get(name).is_some_and(|target| target.probed.address == entry.health.address));
         for (name, target) in wanted {
             if !self.tasks.contains_key(&name) {
-                let suspect = suspects.contains(&name);
+                let suspect = standing.down.contains(&name);
                 let task = self.watch(target.clone(), suspect);
                 self.tasks.insert(name, (target, task));
             }
@@ -223,7 +240,9 @@ fn targets(config: &Config) -> BTreeMap<ServerName, Target> {
             let name = (cluster.name.clone(), server.name.clone());
             let address = SocketAddr::new(server.address, server.port.unwrap_or(first));
             let passive_ports = Some(server.passive_ports).filter(|range| *range != PortRange::UNPRIVILEGED);
-            let (check, tls) = (cluster.health_check.clone(), cluster.tls_to(server));
+            // Another agent is no other probe.
+            let check = HealthCheck { agent: None, ..cluster.health_check.clone() };
+            let tls = cluster.tls_to(server);
             let probed = Probed { address, check, tls, passive_ports };
             targets.insert(name.clone(), Target { server: name, probed });
         }
@@ -281,13 +300,10 @@ impl Watch {
                 // A daemon that ends no longer listens.
                 let _ = commands.send(DaemonCommand::Down { server: target.server.clone(), down }).await;
             }
-            sleep_until(next.max(Instant::now() + LEAST)).await;
+            sleep_until(next.max(Instant::now() + LEAST_PAUSE)).await;
         }
     }
 }
-
-/// The least pause after a probe that took longer than the interval.
-const LEAST: Duration = Duration::from_millis(10);
 
 /// `told`: the log has the error already.
 fn say(target: &Target, report: &ProbeReport, change: Transition, told: bool) {

@@ -13,6 +13,8 @@ pub struct ServerCounters {
     pub landed: u64,
     /// First packets of this server's data connections that went elsewhere.
     pub misdirected: u64,
+    /// Whether it has as many control connections of one VIP and port as IPVS lets it have (`max_sessions`).
+    pub full: bool,
     /// IPVS's counters of its control connections.
     pub control: Traffic,
     /// IPVS's counters of its data connections. Active ones in NAT, and those whose port is translated, are the connection

@@ -73,9 +73,15 @@ metrics! {
     UNREADABLE_PACKETS = "ftpdirector_unreadable_packets_total" []
         "Queued packets that are not complete TCP segments, or have a wrong checksum.";
     SERVER_UP = "ftpdirector_server_up" ["cluster", "server"]
-        "1, or 0 while the server is down by its health checks. Absent without health checks.";
+        "1, or 0 while the server is down by its health checks or its agent. Absent without both.";
     SERVER_WEIGHT = "ftpdirector_server_weight" ["cluster", "server"]
-        "The weight in the control services: the configured one, or 0 (drained, or down).";
+        "The weight in the control services: the configured one, less during a slow start or as the agent asks, or 0 (drained, or down).";
+    SERVER_FULL = "ftpdirector_server_full" ["cluster", "server"]
+        "1 while the server has max_sessions of a VIP and port, and takes no new ones there. Absent without max_sessions.";
+    AGENT_ANSWERS = "ftpdirector_agent_answers" ["cluster", "server"]
+        "1, or 0 if the server's agent did not answer the last time: what it said before goes on. Absent without health_check.agent.";
+    AGENT_UNKNOWN = "ftpdirector_agent_unknown_words_total" ["cluster", "server"]
+        "Words of the server's agent that mean nothing here, and were ignored.";
     HEALTH_CHECK_SECONDS = "ftpdirector_health_check_seconds" ["cluster", "server", "step"]
         "Duration of each step of the last health check; a failed step is the last one.";
     CERTIFICATE_EXPIRY = "ftpdirector_server_certificate_expiry_seconds" ["cluster", "server"]

@@ -30,6 +30,7 @@ pub struct Observer {
     fragments: Tally<Key, String, 1>,
     syn_data: Tally<Key, String, 1>,
     traffic: Tally<(ServiceKey, SocketAddr), Owner, 5>,
+    full_servers: BTreeSet<ServerName>,
 }
 
 /// What one look at the kernel showed.
@@ -58,6 +59,7 @@ impl Observer {
             fragments: Tally::default(),
             syn_data: Tally::default(),
             traffic: Tally::default(),
+            full_servers: BTreeSet::new(),
         })
     }
 
@@ -89,7 +91,8 @@ impl Observer {
         };
         let ([landed], [misdirected]) = (self.landed.of(&name), self.misdirected.of(&name));
         let [control, data] = SessionPart::ALL.map(traffic);
-        ServerCounters { cluster: name.0, server: name.1, landed, misdirected, control, data }
+        let full = self.full_servers.contains(&name);
+        ServerCounters { cluster: name.0, server: name.1, landed, misdirected, full, control, data }
     }
 
     fn follow_services(&mut self, config: &Config, indexes: &Indexes, services: &[ListedService]) {
@@ -99,6 +102,8 @@ impl Observer {
             let counts = [connections, packets_in, packets_out, bytes_in, bytes_out];
             ((key, to.destination.address), owner.clone(), counts)
         }));
+        let full = owners.among(services).filter(|(_, to, _)| to.is_full());
+        self.full_servers = full.map(|(_, _, (name, _))| name.clone()).collect();
         let wanted = servers(config);
         self.traffic.retain(|(name, _)| wanted.contains(name));
     }

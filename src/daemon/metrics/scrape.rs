@@ -48,15 +48,16 @@ pub async fn scrape(
 ) -> Result<String, String> {
     let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
     let read = move || {
-        let (config, indexes, availability, health, history) = {
+        let (config, indexes, availability, health, agents, history) = {
             let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-            let View { config, indexes, availability, health, history, .. } = &*view;
-            (Arc::clone(config), indexes.clone(), availability.clone(), health.snapshot(), history.clone())
+            let View { config, indexes, availability, health, agents, history, .. } = &*view;
+            let (health, agents) = (health.snapshot(), agents.snapshot());
+            (Arc::clone(config), indexes.clone(), availability.clone(), health, agents, history.clone())
         };
         // A long listing holds up only other listings.
         let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
         let kernel = observed.map_err(|error| error.to_string())?.counters;
-        let servers = Servers { config: &config, availability: &availability, health: &health };
+        let servers = Servers { config: &config, availability: &availability, health: &health, agents: &agents };
         let (queue, history) = (config.kernel.queue, &history);
         let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
         scrape.text().map_err(|error| error.to_string())

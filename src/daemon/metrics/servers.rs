@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use prometheus::Registry;
+use prometheus::{IntGaugeVec, Registry};
 
 use super::families as metric;
 use crate::config::Config;
-use crate::daemon::health::ServerHealth;
+use crate::daemon::health::{ServerAgent, ServerHealth};
 use crate::health::HealthState;
 use crate::plan::availability::Availability;
 
@@ -18,6 +18,8 @@ pub struct Servers<'a> {
     pub availability: &'a Availability,
     /// What the health checks found.
     pub health: &'a [ServerHealth],
+    /// What the agents said.
+    pub agents: &'a [ServerAgent],
 }
 
 impl Servers<'_> {
@@ -43,13 +45,20 @@ impl Servers<'_> {
             }
         }
         let up = metric::SERVER_UP.gauges(registry)?;
+        self.agents(registry, &up)?;
+        let asked: BTreeSet<(&str, &str)> =
+            self.agents.iter().map(|of| (of.cluster.as_str(), of.server.as_str())).collect();
         // Of the last probe, as blackbox_exporter does: a histogram per step and server would be thousands of series.
         let seconds = metric::HEALTH_CHECK_SECONDS.seconds(registry)?;
         let ends = metric::CERTIFICATE_EXPIRY.seconds(registry)?;
         let unreadable = metric::FILE_UNREADABLE.gauges(registry)?;
         for health in self.health {
             let (cluster, server) = (health.cluster.as_str(), health.server.as_str());
-            up.with_label_values(&[cluster, server]).set(i64::from(health.state != HealthState::Down));
+            let is_up = health.state != HealthState::Down;
+            // Else the agent's word stands.
+            if !is_up || !asked.contains(&(cluster, server)) {
+                up.with_label_values(&[cluster, server]).set(i64::from(is_up));
+            }
             unreadable.with_label_values(&[cluster, server]).set(i64::from(health.file_unreadable));
             if let Some(at) = health.certificate_ends {
                 ends.with_label_values(&[cluster, server]).set(at);
@@ -57,6 +66,19 @@ impl Servers<'_> {
             for (step, took) in &health.steps {
                 seconds.with_label_values(&[cluster, server, step.name()]).set(*took);
             }
+        }
+        Ok(())
+    }
+
+    /// Where there are health checks too, both must find the server up.
+    fn agents(&self, registry: &Registry, up: &IntGaugeVec) -> Result<(), prometheus::Error> {
+        let answers = metric::AGENT_ANSWERS.gauges(registry)?;
+        let unknown = metric::AGENT_UNKNOWN.counters(registry)?;
+        for agent in self.agents {
+            let labels = [agent.cluster.as_str(), agent.server.as_str()];
+            up.with_label_values(&labels).set(i64::from(!agent.standing.is_down()));
+            answers.with_label_values(&labels).set(i64::from(agent.error.is_none()));
+            unknown.with_label_values(&labels).inc_by(agent.unknown);
         }
         Ok(())
     }
@@ -68,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::health::Step;
+    use crate::health::{AgentLine, AgentStanding, Step};
 
     #[test]
     fn weights_follow_the_overlay_and_steps_the_last_probe() {
@@ -94,8 +116,11 @@ mod tests {
             certificate_ends: Some(1_793_491_200.0),
             file_unreadable: true,
         };
+        let standing = AgentStanding::default().after(&AgentLine::of("down"));
+        let mut agent = ServerAgent::sample("lab", "rs2");
+        (agent.standing, agent.error, agent.unknown) = (standing, Some("Connection refused".into()), 5);
         let registry = Registry::new();
-        Servers { config: &config, availability: &availability, health: &[health] }
+        Servers { config: &config, availability: &availability, health: &[health], agents: &[agent] }
             .register(&registry)
             .expect("good names");
         let mut text = Vec::new();
@@ -108,9 +133,12 @@ mod tests {
             r#"ftpdirector_health_check_seconds{cluster="lab",server="rs1",step="banner"} 2.75"#,
             r#"ftpdirector_server_certificate_expiry_seconds{cluster="lab",server="rs1"} 1793491200"#,
             r#"ftpdirector_health_check_file_unreadable{cluster="lab",server="rs1"} 1"#,
+            r#"ftpdirector_server_up{cluster="lab",server="rs2"} 0"#,
+            r#"ftpdirector_agent_answers{cluster="lab",server="rs2"} 0"#,
+            r#"ftpdirector_agent_unknown_words_total{cluster="lab",server="rs2"} 5"#,
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }
-        assert!(!text.contains(r#"server_up{cluster="lab",server="rs2"}"#), "{text}");
+        assert!(!text.contains(r#"agent_answers{cluster="lab",server="rs1"}"#), "{text}");
     }
 }

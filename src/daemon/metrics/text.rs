@@ -213,10 +213,15 @@ impl Scrape<'_> {
         let connections = metric::IPVS_CONNECTIONS.counters(registry)?;
         let bytes = metric::IPVS_BYTES.counters(registry)?;
         let packets = metric::IPVS_PACKETS.counters(registry)?;
+        let full = metric::SERVER_FULL.gauges(registry)?;
         for of in &self.kernel.servers {
             let (cluster, server) = (of.cluster.as_str(), of.server.as_str());
             let found = self.servers.config.clusters.iter().find(|found| found.name == cluster);
             let replies_seen = found.is_some_and(|found| found.forwarding == ForwardingMethod::Nat);
+            let named = found.and_then(|found| found.real_servers.iter().find(|named| named.name == server));
+            if named.is_some_and(|named| named.max_sessions.is_some()) {
+                full.with_label_values(&[cluster, server]).set(i64::from(of.full));
+            }
             for (connection, traffic) in [(SessionPart::Control, &of.control), (SessionPart::Data, &of.data)] {
                 let connection = connection.name();
                 connections.with_label_values(&[cluster, server, connection]).inc_by(traffic.connections);
@@ -253,7 +258,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::daemon::health::ServerHealth;
+    use crate::daemon::health::{ServerAgent, ServerHealth};
     use crate::daemon::metrics::ServerCounters;
     use crate::director::TransferOutcome;
     use crate::ftp::Verb;
@@ -262,7 +267,7 @@ mod tests {
 
     /// A scrape in which everything that is counted is counted once.
     fn scrape() -> String {
-        let file = "clusters: [{name: lab, vips: [192.0.2.10], forwarding: nat, real_servers: [{name: rs1, address: 10.0.0.1}]}]";
+        let file = "clusters: [{name: lab, vips: [192.0.2.10], forwarding: nat, real_servers: [{name: rs1, address: 10.0.0.1, max_sessions: 9}]}]";
         let config = config::parse(file, "test.yaml").expect("a good file").config;
         let (lab, rs1) = (|| "lab".to_owned(), || "rs1".to_owned());
         let sessions = BTreeMap::from([((lab(), rs1()), 2)]);
@@ -289,7 +294,9 @@ mod tests {
             certificate_ends: Some(1.0),
             file_unreadable: false,
         }];
-        let servers = Servers { config: &config, availability: &Availability::default(), health: &health };
+        let agents = [ServerAgent::sample("lab", "rs1")];
+        let availability = Availability::default();
+        let servers = Servers { config: &config, availability: &availability, health: &health, agents: &agents };
         let findings = Some(BTreeMap::from([("fatal", 1)]));
         let (verdicts, history) = (verdict_histogram(), History { findings, ..History::default() });
         let scrape = Scrape {

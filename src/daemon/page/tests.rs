@@ -30,6 +30,7 @@ impl DaemonFacts for Fake {
             indexes,
             availability: Availability::default(),
             health: Vec::new(),
+            agents: Vec::new(),
             advertised: Advertised::default(),
             history: History { reload_good: true, ..History::default() },
         }

@@ -19,6 +19,7 @@ fn check(kind: HealthCheckKind) -> HealthCheck {
         tls: None,
         verify: true,
         ca_file: None,
+        agent: None,
     }
 }
 

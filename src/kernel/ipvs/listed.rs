@@ -22,6 +22,14 @@ pub struct ListedDestination {
     pub traffic: Traffic,
 }
 
+impl ListedDestination {
+    /// Whether it has as many connections as its threshold lets it have.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.destination.thresholds.reached(self.active.saturating_add(self.inactive))
+    }
+}
+
 /// A virtual service as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedService {

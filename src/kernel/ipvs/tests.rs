@@ -4,7 +4,7 @@ use std::time::Duration;
 use neli::{FromBytesWithInput, ToBytes};
 
 use super::*;
-use crate::lvs::{FirewallMark, ForwardingMethod, Traffic};
+use crate::lvs::{FirewallMark, ForwardingMethod, Thresholds, Traffic};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -34,7 +34,8 @@ fn persistent() -> VirtualService {
 }
 
 fn nat() -> Destination {
-    Destination { address: "10.0.0.11:21".parse().unwrap(), forwarding: ForwardingMethod::Nat, weight: 5 }
+    let address = "10.0.0.11:21".parse().unwrap();
+    Destination { address, forwarding: ForwardingMethod::Nat, weight: 5, thresholds: Thresholds::NONE }
 }
 
 const VIP: &str = "06000100 02000000 06000200 06000000 14000300 c000020a 000000000000000000000000 06000400 00150000";
@@ -64,6 +65,17 @@ fn a_destination_is_written_as_ipvsadm_writes_it() {
     assert_eq!(bytes(&wire::destination(&vip(), &nat())), hex(&format!("30000180 {VIP} {want}")));
 }
 
+/// As above, with `-x 100 -y 100`.
+#[test]
+fn thresholds_are_written_as_ipvsadm_writes_them() {
+    let limited = Destination { thresholds: Thresholds::at(100), ..nat() };
+    let want = "48000280 06000b00 02000000 14000100 0a00000b 000000000000000000000000 06000200 00150000
+                08000300 00000000 08000400 05000000 08000500 64000000 08000600 64000000";
+    assert_eq!(bytes(&wire::destination(&vip(), &limited)), hex(&format!("30000180 {VIP} {want}")));
+    let words = "ipvsadm -e -t 192.0.2.10:21 -r 10.0.0.11:21 -m -w 5 -x 100 -y 100";
+    assert_eq!(limited.ipvsadm('e', &vip()), words);
+}
+
 #[test]
 fn a_service_that_was_written_can_be_read() {
     let listed = wire::parse_service(&wire::service(&persistent())).unwrap();
@@ -80,12 +92,12 @@ fn half_a_second_of_persistence_is_not_none() {
     assert_eq!(wire::seconds(Duration::ZERO), 0);
 }
 
-/// Linux 6.12 on `ipvsadm -a -f 258998273 -6 -r [fd00::11]:0 -g -w 1`; connections and the 64 bit counters filled in
-/// by hand.
+/// Linux 6.12 on `ipvsadm -a -f 258998273 -6 -r [fd00::11]:0 -g -w 1`; connections, thresholds and the 64 bit counters
+/// filled in by hand.
 #[test]
 fn a_listed_destination_has_its_counters() {
     let reply = "50010200 14000100 fd0000000000000000000000 00000011 06000200 00000000 08000300 03000000
-        08000400 01000000 05000d00 00000000 06000e00 00000000 06000f00 00000000 08000500 00000000 08000600 00000000
+        08000400 01000000 05000d00 00000000 06000e00 00000000 06000f00 00000000 08000500 0c000000 08000600 0a000000
         08000700 02000000 08000800 03000000 08000900 04000000 06000b00 0a000000 5c000a00 08000100 00000000
         08000200 00000000 08000300 00000000 0c000400 0000000000000000 0c000500 0000000000000000 08000600 00000000
         08000700 00000000 08000800 00000000 08000900 00000000 08000a00 00000000 7c000c00 0c000100 0700000000000000
@@ -97,6 +109,7 @@ fn a_listed_destination_has_its_counters() {
             address: "[fd00::11]:0".parse().unwrap(),
             forwarding: ForwardingMethod::Dr,
             weight: 1,
+            thresholds: Thresholds { upper: 12, lower: 10 },
         },
         local: false,
         active: 2,
@@ -104,7 +117,12 @@ fn a_listed_destination_has_its_counters() {
         persistent: 4,
         traffic: Traffic { connections: 7, packets_in: 8, packets_out: 9, bytes_in: 1 << 32, bytes_out: 11 },
     };
-    assert_eq!(wire::parse_destination(&mark6(), &attributes(&hex(reply))), Some(want));
+    assert_eq!(wire::parse_destination(&mark6(), &attributes(&hex(reply))), Some(want.clone()));
+    for (active, inactive, upper, full) in [(2, 3, 12, false), (9, 3, 12, true), (0, 13, 12, true), (9, 3, 0, false)] {
+        let destination = Destination { thresholds: Thresholds { upper, lower: 0 }, ..want.destination.clone() };
+        let listed = ListedDestination { destination, active, inactive, ..want.clone() };
+        assert_eq!(listed.is_full(), full, "{active} + {inactive} of {upper}");
+    }
 }
 
 #[test]

@@ -9,7 +9,9 @@ use neli::types::{Buffer, GenlBuffer};
 
 use super::listed::{ListedDestination, ListedService, SyncDaemon, SyncRole};
 use crate::kernel::abi::ip_vs::*;
-use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, Timeouts, Traffic, VirtualService};
+use crate::lvs::{
+    Destination, FirewallMark, ForwardingMethod, ServiceKey, Thresholds, Timeouts, Traffic, VirtualService,
+};
 
 pub(super) type Attributes = GenlBuffer<u16, Buffer>;
 type Fields<'a> = GenlAttrHandle<'a, u16>;
@@ -109,8 +111,8 @@ pub(super) fn destination(of: &ServiceKey, destination: &Destination) -> Attribu
         attribute(IPVS_DEST_ATTR_PORT, destination.address.port().to_be_bytes()),
         attribute(IPVS_DEST_ATTR_FWD_METHOD, method),
         attribute(IPVS_DEST_ATTR_WEIGHT, destination.weight),
-        attribute(IPVS_DEST_ATTR_U_THRESH, 0u32),
-        attribute(IPVS_DEST_ATTR_L_THRESH, 0u32),
+        attribute(IPVS_DEST_ATTR_U_THRESH, destination.thresholds.upper),
+        attribute(IPVS_DEST_ATTR_L_THRESH, destination.thresholds.lower),
     ];
     [nest(IPVS_CMD_ATTR_SERVICE, identity(of)), nest(IPVS_CMD_ATTR_DEST, fields)].into_iter().flatten().collect()
 }
@@ -223,6 +225,10 @@ pub(super) fn parse_destination(of: &ServiceKey, attributes: &Attributes) -> Opt
                 _ => ForwardingMethod::Dr,
             },
             weight: u32_of(&fields, IPVS_DEST_ATTR_WEIGHT)?,
+            thresholds: Thresholds {
+                upper: u32_of(&fields, IPVS_DEST_ATTR_U_THRESH).unwrap_or_default(),
+                lower: u32_of(&fields, IPVS_DEST_ATTR_L_THRESH).unwrap_or_default(),
+            },
         },
         local: method == IP_VS_CONN_F_LOCALNODE,
         active: u32_of(&fields, IPVS_DEST_ATTR_ACTIVE_CONNS).unwrap_or_default(),

@@ -7,7 +7,7 @@ use crate::plan::desired;
 fn weights(config: &Config, down: &[&str], drained: &[&str]) -> [u32; 3] {
     let cluster = &config.clusters[0];
     let names = |names: &[&str]| names.iter().map(|name| (cluster.name.clone(), (*name).to_owned())).collect();
-    let availability = Availability { down: names(down), drained: names(drained) };
+    let availability = Availability { down: names(down), drained: names(drained), ..Availability::default() };
     let weights: Vec<u32> =
         cluster.real_servers.iter().map(|server| availability.weight(cluster, cluster.vips[0], server)).collect();
     weights.try_into().expect("three servers")
@@ -69,7 +69,8 @@ fn who_was_down_before_a_restart_is_known_by_weight_0() {
     let marks = mark_index::marks(&config);
     let indexes = mark_index::assign(&config, marks, &State::default()).expect("room");
     let name = |server: &str| (config.clusters[0].name.clone(), server.to_owned());
-    let availability = Availability { down: [name("rs2")].into(), drained: [name("rs3")].into() };
+    let (down, drained) = ([name("rs2")].into(), [name("rs3")].into());
+    let availability = Availability { down, drained, ..Availability::default() };
     let actual = desired::rows(&config, &indexes, &availability);
     assert_eq!(Availability::standing(&config, &indexes, &actual), availability);
     assert_eq!(Availability::standing(&config, &indexes, &State::default()), Availability::default());
@@ -77,6 +78,57 @@ fn who_was_down_before_a_restart_is_known_by_weight_0() {
     persistent.clusters[0].persistence = Some(std::time::Duration::from_secs(300));
     let actual = desired::rows(&persistent, &indexes, &availability);
     assert_eq!(Availability::standing(&persistent, &indexes, &actual), availability);
+    // Its agent may have had the say; it is asked before the server gets sessions.
+    persistent.clusters[0].health_check.agent = Some(8080);
+    let held = Availability { asked: [(name("rs2"), 0)].into(), ..availability };
+    assert_eq!(Availability::standing(&persistent, &indexes, &actual), held);
+    persistent.clusters[0].health_check.kind = HealthCheckKind::None;
+    let held = Availability { down: BTreeSet::new(), ..held };
+    assert_eq!(Availability::standing(&persistent, &indexes, &actual), held);
     config.clusters[0].health_check.kind = HealthCheckKind::None;
     assert!(Availability::standing(&config, &indexes, &actual).down.is_empty(), "nobody would ever bring it up");
+}
+
+#[test]
+fn an_agent_asks_for_a_part_of_the_weight() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    config.clusters[0].real_servers[0].weight = 200;
+    let name = |server: &str| (config.clusters[0].name.clone(), server.to_owned());
+    let weights = |percent| {
+        let asked = [(name("rs1"), percent), (name("rs2"), percent)].into();
+        let (cluster, availability) = (&config.clusters[0], Availability { asked, ..Availability::default() });
+        [0, 1, 2].map(|at| availability.weight(cluster, cluster.vips[0], &cluster.real_servers[at]))
+    };
+    for (percent, expected) in [
+        (0, [0, 0, 1]),
+        (1, [2, 1, 1]),
+        (50, [100, 1, 1]),
+        (100, [200, 1, 1]),
+        (250, [500, 2, 1]),
+        (100_000, [65535, 1000, 1]),
+        (u32::MAX, [65535, 65535, 1]),
+    ] {
+        assert_eq!(weights(percent), expected, "{percent} %");
+    }
+}
+
+#[test]
+fn who_drains_a_server() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    config.clusters[0].no_servers = NoServers::Reject;
+    let cluster = &config.clusters[0];
+    let name = |server: &str| (cluster.name.clone(), server.to_owned());
+    let drained = [name("rs1"), name("rs2")].into();
+    let asked = [(name("rs2"), 0), (name("rs3"), 0)].into();
+    let availability = Availability { drained, asked, ..Availability::default() };
+    let by = |server: &RealServer| availability.drained_by(cluster, server);
+    let found: Vec<_> = cluster.real_servers.iter().map(by).collect();
+    assert_eq!(found, [Some(DrainedBy::Administrator), Some(DrainedBy::Administrator), Some(DrainedBy::Agent)]);
+    assert_eq!(by(&RealServer { weight: 0, ..cluster.real_servers[0].clone() }), Some(DrainedBy::File));
+    // Nobody is left to fail: that is no reason for a sorry server.
+    assert!(!availability.all_down(cluster, cluster.vips[0]));
+    let half = Availability { asked: [(name("rs2"), 50), (name("rs3"), 0)].into(), ..availability.clone() };
+    assert!(!half.serves_as(&availability));
+    let more = Availability { asked: [(name("rs2"), 80), (name("rs3"), 0)].into(), ..availability.clone() };
+    assert!(more.serves_as(&half));
 }

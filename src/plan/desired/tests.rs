@@ -32,6 +32,29 @@ fn nat_reads_replies_and_gives_active_connections_the_vip() {
 }
 
 #[test]
+fn a_limit_of_sessions_holds_for_control_connections_alone() {
+    for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr, ForwardingMethod::Tun] {
+        let mut config = sample::config(forwarding);
+        config.clusters[0].ports = vec![21, 2121];
+        config.clusters[0].real_servers[1].max_sessions = Some(100);
+        let words = words(&config);
+        let limited: Vec<_> = words.iter().filter(|word| word.contains(" -x ")).collect();
+        let line = |port| {
+            format!("ipvsadm -a -t 192.0.2.10:{port} -r 10.0.0.12:{port} -{} -w 1 -x 100 -y 100", option(forwarding))
+        };
+        assert_eq!(limited, [&line(21), &line(2121)]);
+    }
+}
+
+fn option(forwarding: ForwardingMethod) -> char {
+    match forwarding {
+        ForwardingMethod::Nat => 'm',
+        ForwardingMethod::Dr => 'g',
+        ForwardingMethod::Tun => 'i',
+    }
+}
+
+#[test]
 fn dr_watches_the_active_port_of_the_vip() {
     let words = words(&sample::config(ForwardingMethod::Dr));
     assert!(has(&words, "nft add element inet ftpdirector active_ports4 { 192.0.2.10 . 20 : 0x0f710000 }"));

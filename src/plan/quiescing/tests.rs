@@ -69,7 +69,8 @@ fn a_server_that_moves_leaves_its_name_to_the_new_one() {
 #[test]
 fn a_restart_reads_it_back_from_the_rows() {
     for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {
-        let old = sample::config(forwarding);
+        let mut old = sample::config(forwarding);
+        old.clusters[0].real_servers[2].max_sessions = Some(7);
         let new = without_rs3(&old);
         let before = remembered(&new, &kernel(&old, 1));
         let mut expected =

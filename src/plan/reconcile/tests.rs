@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{SorryServer, sample};
-use crate::lvs::{Destination, ForwardingMethod};
+use crate::lvs::{Destination, ForwardingMethod, Thresholds};
 use crate::plan::drift::{self, Foreseen, Repair};
 
 const IDLE: Timeouts =
@@ -129,7 +129,8 @@ fn drift_is_what_nobody_expected() {
     let (mut actual, table) = in_force(&config);
     let control = ServiceKey::Tcp("192.0.2.10:21".parse().expect("the VIP"));
     let server: SocketAddr = "10.0.0.99:21".parse().expect("a server");
-    let destination = Destination { address: server, forwarding: ForwardingMethod::Nat, weight: 0 };
+    let destination =
+        Destination { address: server, forwarding: ForwardingMethod::Nat, weight: 0, thresholds: Thresholds::NONE };
     let service = actual.services.get_mut(&control).expect("the control service");
     service.destination(destination);
     service.destinations.values_mut().next().expect("a server").destination.weight = 9;

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::lvs::{FirewallMark, ForwardingMethod, VirtualService};
+use crate::lvs::{FirewallMark, ForwardingMethod, Thresholds, VirtualService};
 use crate::state::sets::{Name, Value};
 
 /// A kernel that does what it is told and knows what it would refuse.
@@ -77,7 +77,8 @@ fn state(servers: u8, weight: u32, connections: u32) -> State {
             (ServiceKey::Mark { mark: FirewallMark(mark), ipv6: false }, SocketAddr::new(server.ip(), 0), 1),
         ] {
             let service = state.service(VirtualService { key, scheduler: "rr".into(), persistence: None });
-            let destination = Destination { address, forwarding, weight };
+            let thresholds = Thresholds::NONE;
+            let destination = Destination { address, forwarding, weight, thresholds };
             service.destinations.insert(address, DestinationState { destination, connections });
         }
         let first = 31000 + u16::from(index) * 100;
@@ -135,13 +136,34 @@ fn says_it_in_the_words_of_ipvsadm_and_nft() {
     );
 }
 
+#[test]
+fn a_threshold_is_changed_in_place() {
+    let (mut actual, mut desired) = (state(2, 7, 5), state(2, 7, 0));
+    let of = |state: &mut State, thresholds| {
+        let control = state.services.get_mut(&ServiceKey::Tcp(SocketAddr::new(VIP, 21))).expect("the control service");
+        control.destinations.values_mut().for_each(|entry| entry.destination.thresholds = thresholds);
+    };
+    let words =
+        |actual: &State, desired: &State| diff(actual, desired).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let edit = "ipvsadm -e -t 192.0.2.10:21 -r 10.0.0.1:21 -g -w 7";
+    of(&mut desired, Thresholds::at(9));
+    assert_eq!(words(&actual, &desired), [format!("{edit} -x 9 -y 9")]);
+    of(&mut actual, Thresholds { upper: 9, lower: 0 });
+    assert_eq!(words(&actual, &desired), [format!("{edit} -x 9 -y 9")], "the lower one counts too");
+    assert_eq!(words(&desired, &state(2, 7, 0)), [edit]);
+    // A server that leaves keeps it for its last connections.
+    let leaves = "ipvsadm -e -t 192.0.2.10:21 -r 10.0.0.1:21 -g -w 0 -x 9".to_owned();
+    assert_eq!(words(&actual, &State::default()).last(), Some(&leaves));
+}
+
 /// The service of index 0, with these servers and this persistence.
 fn one_service(servers: &[(u8, u32)], persistence: Option<std::time::Duration>, key: ServiceKey) -> State {
     let mut state = State::default();
     let service = state.service(VirtualService { key, scheduler: "rr".into(), persistence });
     for &(number, connections) in servers {
         let address = SocketAddr::from(([10, 0, 0, number], 0));
-        let destination = Destination { address, forwarding: ForwardingMethod::Dr, weight: 1 };
+        let (forwarding, thresholds) = (ForwardingMethod::Dr, Thresholds::NONE);
+        let destination = Destination { address, forwarding, weight: 1, thresholds };
         service.destinations.insert(address, DestinationState { destination, connections });
     }
     state

@@ -7,7 +7,7 @@ use super::super::super::{Facts, Severity, sample};
 use super::rows::Row;
 use crate::kernel::directors::RunningDirector;
 use crate::kernel::ipvs::{ListedDestination, ListedService};
-use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, Traffic, VirtualService};
+use crate::lvs::{Destination, FirewallMark, ForwardingMethod, ServiceKey, Thresholds, Traffic, VirtualService};
 
 fn add_link(facts: &mut Facts, name: &str) {
     facts.links.push(Link { name: name.into(), mtu: 1500, up: false, bridge: false, addresses: vec![] });
@@ -21,7 +21,8 @@ pub fn director(pid: u32, file: &str) -> RunningDirector {
 /// A firewall-mark service with one server at port 0, as we make them.
 fn marked(to: &str) -> ListedService {
     let address = to.parse().expect("an address and a port");
-    let destination = Destination { address, forwarding: ForwardingMethod::Nat, weight: 1 };
+    let destination =
+        Destination { address, forwarding: ForwardingMethod::Nat, weight: 1, thresholds: Thresholds::NONE };
     let key = ServiceKey::Mark { mark: FirewallMark(0x0e70_0001), ipv6: false };
     ListedService {
         service: VirtualService { key, scheduler: "rr".into(), persistence: None },
