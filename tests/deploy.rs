@@ -171,7 +171,7 @@ fn every_configuration_in_the_documents_loads() {
         [PAGE, FILE_PAGE].map(|page| (page, configurations(&read(page), ".Bd -literal", ".Ed").collect::<Vec<_>>()));
     let documents = ["README.md", "examples/MIGRATING.md"];
     let documents = documents.map(|page| (page, configurations(&read(page), "```yaml", "```").collect()));
-    let files = ["deploy/debian/config.yaml", "deploy/keepalived/config.yaml", "deploy/ecmp/config.yaml"];
+    let files = ["deploy/config.yaml", "deploy/keepalived/config.yaml", "deploy/ecmp/config.yaml"];
     let files = files.map(|file| (file, vec![read(file)]));
     for (page, found) in pages.into_iter().chain(documents).chain(files) {
         assert!(!found.is_empty(), "{page} shows no configuration: this test no longer sees it");
