@@ -8,9 +8,14 @@ use clap::CommandFactory;
 use ftpdirector::facade::cli::Cli;
 use ftpdirector::facade::config;
 use ftpdirector::facade::daemon::METRICS;
+use serde::Deserialize as _;
+use serde_yaml::Value;
 
 const PAGE: &str = "deploy/man/ftpdirector.8.in";
 const FILE_PAGE: &str = "deploy/man/ftpdirector.yaml.5.in";
+const MANIFESTS: &str = "deploy/kubernetes/daemonset.yaml";
+const PLAY: &str = "deploy/ansible/site.yml";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -165,19 +170,104 @@ fn configurations<'t>(text: &'t str, open: &'t str, close: &'t str) -> impl Iter
     .filter(|block| block.contains("clusters:"))
 }
 
+/// The documents of a YAML file.
+fn yaml(path: &str) -> Vec<Value> {
+    let documents = serde_yaml::Deserializer::from_str(&read(path)).map(Value::deserialize).collect::<Result<_, _>>();
+    documents.unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The one document of the Kubernetes example that has this kind.
+fn manifest(kind: &str) -> Value {
+    let mut found = yaml(MANIFESTS).into_iter().filter(|document| document["kind"] == kind);
+    let document = found.next().unwrap_or_else(|| panic!("no {kind} in {MANIFESTS}"));
+    assert!(found.next().is_none(), "two of {kind} in {MANIFESTS}");
+    document
+}
+
+/// The configuration in the Kubernetes example.
+fn config_map() -> String {
+    manifest("ConfigMap")["data"]["config.yaml"].as_str().unwrap().to_owned()
+}
+
+/// The configuration in the play, as the role writes it.
+fn play_variable() -> String {
+    serde_yaml::to_string(&yaml(PLAY)[0][0]["vars"]["ftpdirector_config"]).unwrap()
+}
+
 #[test]
 fn every_configuration_in_the_documents_loads() {
     let pages =
         [PAGE, FILE_PAGE].map(|page| (page, configurations(&read(page), ".Bd -literal", ".Ed").collect::<Vec<_>>()));
     let documents = ["README.md", "examples/MIGRATING.md"];
     let documents = documents.map(|page| (page, configurations(&read(page), "```yaml", "```").collect()));
-    let files = ["deploy/debian/config.yaml", "deploy/keepalived/config.yaml", "deploy/ecmp/config.yaml"];
+    let files = ["deploy/config.yaml", "deploy/keepalived/config.yaml", "deploy/ecmp/config.yaml"];
     let files = files.map(|file| (file, vec![read(file)]));
-    for (page, found) in pages.into_iter().chain(documents).chain(files) {
+    let embedded = [(MANIFESTS, vec![config_map()]), (PLAY, vec![play_variable()])];
+    for (page, found) in pages.into_iter().chain(documents).chain(files).chain(embedded) {
         assert!(!found.is_empty(), "{page} shows no configuration: this test no longer sees it");
         for text in found {
             let parsed = config::parse(&text, page).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
             assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
         }
     }
+}
+
+/// The lines of a file that are neither empty nor a comment.
+fn settings(path: &str) -> Vec<String> {
+    let text = read(path);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+/// Its first container does to a node what the packages do to a machine.
+#[test]
+fn a_node_of_kubernetes_is_set_up_as_a_package_would() {
+    let pod = &manifest("DaemonSet")["spec"]["template"]["spec"];
+    let script = pod["initContainers"][0]["command"][2].as_str().unwrap();
+    let loaded: BTreeSet<&str> = script.split_whitespace().collect();
+    for module in settings("deploy/modules-load.d/ftpdirector.conf") {
+        assert!(loaded.contains(module.as_str()), "{module} is not loaded by {MANIFESTS}");
+    }
+    for setting in settings("deploy/sysctl.d/60-ftpdirector.conf") {
+        let (name, value) = setting.split_once(" = ").unwrap();
+        let command = format!("echo {value} > /proc/sys/{}\n", name.replace('.', "/"));
+        assert!(script.contains(&command), "{setting} is not set by {MANIFESTS}");
+    }
+}
+
+/// The unit's, and no others.
+#[test]
+fn a_pod_has_the_capabilities_of_the_unit() {
+    let pod = &manifest("DaemonSet")["spec"]["template"]["spec"];
+    let capabilities = &pod["containers"][0]["securityContext"]["capabilities"];
+    let names = |list: &Value| -> BTreeSet<String> {
+        list.as_sequence().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    let unit = settings("deploy/ftpdirector.service");
+    let bounds = unit.iter().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let bounds = bounds.split(' ').map(|name| name.trim_start_matches("CAP_").to_owned()).collect();
+    assert_eq!(names(&capabilities["drop"]), BTreeSet::from(["ALL".to_owned()]));
+    assert_eq!(names(&capabilities["add"]), bounds);
+    assert_eq!(pod["hostNetwork"], true, "IPVS and nftables are the host's");
+}
+
+/// Cargo.toml has the version; what names one elsewhere names this.
+#[test]
+fn the_version_is_the_same_everywhere() {
+    let changes = read("CHANGELOG.md");
+    let heading = format!("## {VERSION} - ");
+    assert!(changes.lines().any(|line| line.starts_with(&heading)), "CHANGELOG.md has no section for {VERSION}");
+    let mut seen = 0;
+    for path in [MANIFESTS, PLAY, "deploy/kubernetes/README.md", "deploy/rpm/README.md", "README.md"] {
+        let text = read(path);
+        let names = ["ftpdirector:", "ftpdirector_", "ftpdirector-"];
+        for (at, name) in names.iter().flat_map(|name| text.match_indices(name)) {
+            let named = &text[at + name.len()..];
+            if named.starts_with(|c: char| c.is_ascii_digit()) {
+                assert!(named.starts_with(VERSION), "{path}: {name}{}", named.lines().next().unwrap_or_default());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 6, "only {seen} versions found: this test no longer sees them");
 }
