@@ -23,8 +23,8 @@
 //! `daemon::packets` is the thread that owns the director; all others talk to it by `daemon::messages`.
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → plan → health → page ‖ kernel → replay →
-//! doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
+//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → import → plan → health → page ‖ kernel →
+//! replay → doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
 //! `tests/layering.rs` holds all of this, and that no two files need each other.
 //!
 //! Rooms are private, so that the compiler tells of what nobody uses; [`facade`] is what `main.rs`, the benchmarks, the tests
@@ -43,6 +43,7 @@ mod doctor;
 mod explain;
 mod ftp;
 mod health;
+mod import;
 mod keepalive;
 mod kernel;
 mod lvs;
@@ -59,6 +60,12 @@ pub mod facade {
     /// The command line: arguments and options.
     pub mod cli {
         pub use crate::cli::{Cli, Command, File, Listing, Shown, Wanted};
+    }
+
+    /// The configurations of other programs.
+    pub mod import {
+        pub use crate::client::import::run;
+        pub use crate::import::{Format, ImportError, Imported, Include, Source, import, looks_like};
     }
 
     /// The other end of the admin socket.
