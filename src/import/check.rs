@@ -18,9 +18,6 @@ pub(super) fn write(page: &mut Page, draft: &Draft) {
     let check = &draft.check;
     let mut section = Page::default();
     let kind = kind(&mut section, check, draft.ports == [TLS]);
-    if kind != Some("none") {
-        pace(&mut section, check);
-    }
     if let Some(kind) = kind {
         section.entry(4, "  ", "kind", &kind);
     }
@@ -28,6 +25,9 @@ pub(super) fn write(page: &mut Page, draft: &Draft) {
         && let Some(path) = argument(check.path.as_deref())
     {
         section.entry(4, "  ", "path", &path);
+    }
+    if kind != Some("none") {
+        pace(&mut section, check);
     }
     // Comments alone are no mapping.
     if section.text.lines().all(|line| line.trim_start().starts_with('#')) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::choose::Front;
-use super::found::{Check, CheckKind, Host, Remarks, Server};
+use super::found::{Check, CheckKind, Host, Place, Remarks, Server};
 use super::text::shown;
 use crate::config::unfit;
 use crate::lvs::{ForwardingMethod, PortRange};
@@ -33,7 +33,7 @@ pub(super) struct Draft {
     pub check: Check,
     pub servers: Vec<DraftServer>,
     /// Where it comes from.
-    pub sources: BTreeSet<String>,
+    pub sources: BTreeSet<(Place, String)>,
     pub remarks: Remarks,
 }
 
@@ -66,7 +66,7 @@ impl Draft {
             sorry: None,
             check: service.check.clone(),
             servers: Vec::new(),
-            sources: [format!("{}: {}", service.place, service.written)].into(),
+            sources: [(service.place.clone(), service.written.clone())].into(),
             remarks: service.remarks.clone(),
         };
         draft.scheduler();

@@ -57,8 +57,7 @@ impl Iptables {
         let Some(chain) = &rule.chain else { return };
         let table = rule.table.as_deref().unwrap_or(table);
         let program = if ipv6 { "ip6tables" } else { "iptables" };
-        let written =
-            format!("{program} -t {} -D {} {}", shown(table), shown(chain), shown(&condition(words).join(" ")));
+        let written = format!("{program} -t {} -D {} {}", shown(table), shown(chain), shown(&condition(words)));
         let masquerades = matches!(rule.target.as_str(), "MASQUERADE" | "SNAT");
         if masquerades && matches!(rule.source_port.as_deref(), Some("20" | "ftp-data")) {
             found.delete.note(format!("{place}: {written}  (active data connections: ftpdirector gives them the VIP)"));
@@ -73,8 +72,8 @@ impl Iptables {
 }
 
 /// The words of a rule without its table, command and chain.
-fn condition(words: &[String]) -> Vec<&str> {
-    let mut condition = Vec::new();
+fn condition(words: &[String]) -> String {
+    let mut condition: Vec<String> = Vec::new();
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
@@ -82,10 +81,11 @@ fn condition(words: &[String]) -> Vec<&str> {
                 words.next();
             }
             "-w" | "--wait" => {}
-            _ => condition.push(word),
+            _ if word.contains(' ') => condition.push(format!("\"{word}\"")),
+            _ => condition.push(word.to_owned()),
         }
     }
-    condition
+    condition.join(" ")
 }
 
 fn options(words: &[String]) -> Rule {

@@ -104,8 +104,7 @@ fn virtual_server(statement: &Statement, groups: &BTreeMap<&str, &Statement>, fo
                 found.remarks.left_out(format!("{place}: there is no virtual_server_group {}.", shown(second)));
                 return;
             };
-            let place = &group.place;
-            service.remarks.note(format!("{place}: virtual_server_group {}: delete it too.", shown(second)));
+            service.written = format!("{}, with the virtual_server_group of {}", service.written, group.place);
             let mut keys = Vec::new();
             for line in group.inner() {
                 keys.extend(members(line, ipv6, &mut service));

@@ -7,6 +7,9 @@ use super::draft::{Draft, DraftServer};
 use super::found::Check;
 use crate::lvs::{ForwardingMethod, PortRange};
 
+/// Where TLS begins at once.
+const TLS: u16 = 990;
+
 /// What two drafts have in common if they differ in nothing but their VIPs.
 type Settings = (Vec<u16>, ForwardingMethod, String, u32, Option<PortRange>, Check);
 
@@ -48,30 +51,67 @@ fn joined(group: Vec<Draft>, join: impl Fn(&mut Draft, Draft)) -> Option<Draft> 
 
 /// One VIP, the same servers, other control ports. As two clusters their passive ranges would meet.
 fn ports(drafts: Vec<Draft>) -> Vec<Draft> {
-    let servers = |draft: &Draft| -> BTreeSet<(IpAddr, Option<u16>)> {
+    let servers = |draft: &Draft| -> BTreeSet<IpAddr> { draft.servers.iter().map(|server| server.address).collect() };
+    let groups = grouped(drafts, |draft| (draft.vips.clone(), draft.forwarding, servers(draft)));
+    groups.into_iter().flat_map(led_alike).collect()
+}
+
+/// Of one VIP and the same servers: those that can be one cluster, each as one.
+fn led_alike(mut group: Vec<Draft>) -> Vec<Draft> {
+    // `port: 2121` leads every control port of a cluster there, but not 990, where TLS begins at once.
+    let to = group.iter().find(|draft| draft.servers.iter().any(|server| server.port.is_some())).and_then(leads_to);
+    if let Some(to) = to {
+        for draft in &mut group {
+            if leads_to(draft) == Some(to) && draft.ports != [TLS] && to != TLS {
+                draft.servers.iter_mut().for_each(|server| server.port = Some(to));
+            }
+        }
+    }
+    let ports = |draft: &Draft| -> BTreeSet<(IpAddr, Option<u16>)> {
         draft.servers.iter().map(|server| (server.address, server.port)).collect()
     };
-    let groups = grouped(drafts, |draft| (draft.vips.clone(), draft.forwarding, servers(draft)));
-    let join = |first: &mut Draft, draft: Draft| {
-        let weights = |draft: &Draft| -> BTreeSet<(IpAddr, u32)> {
-            draft.servers.iter().map(|server| (server.address, server.weight)).collect()
-        };
-        let alike = first.scheduler == draft.scheduler
-            && first.persistence == draft.persistence
-            && first.check == draft.check
-            && first.sorry == draft.sorry
-            && weights(first) == weights(&draft);
-        let ports: BTreeSet<u16> = first.ports.iter().chain(&draft.ports).copied().collect();
-        if !alike {
-            let (kept, added) = (list(&first.ports), list(&draft.ports));
-            first.remarks.guess(format!(
-                "scheduler, weights, persistence or checks of port {added} were others than those of port {kept}, which are taken: one cluster has the same for all."
-            ));
-        }
-        first.range = first.range.or(draft.range);
-        first.ports = ports.into_iter().collect();
+    let alike = grouped(group, ports);
+    alike
+        .into_iter()
+        .filter_map(|group| {
+            let merged = joined(group, join_ports);
+            merged.map(|mut draft| {
+                // Alone, it needs no `port` that is its own.
+                if let [own] = *draft.ports {
+                    draft.servers.iter_mut().for_each(|server| server.port = server.port.filter(|port| *port != own));
+                }
+                draft
+            })
+        })
+        .collect()
+}
+
+/// The one port of all servers that a draft's one control port leads to.
+fn leads_to(draft: &Draft) -> Option<u16> {
+    let [own] = *draft.ports else { return None };
+    let mut ports = draft.servers.iter().map(|server| server.port.unwrap_or(own));
+    let first = ports.next()?;
+    ports.all(|port| port == first).then_some(first)
+}
+
+fn join_ports(first: &mut Draft, draft: Draft) {
+    let weights = |draft: &Draft| -> BTreeSet<(IpAddr, u32)> {
+        draft.servers.iter().map(|server| (server.address, server.weight)).collect()
     };
-    groups.into_iter().filter_map(|group| joined(group, join)).collect()
+    let alike = first.scheduler == draft.scheduler
+        && first.persistence == draft.persistence
+        && first.check == draft.check
+        && first.sorry == draft.sorry
+        && weights(first) == weights(&draft);
+    let ports: BTreeSet<u16> = first.ports.iter().chain(&draft.ports).copied().collect();
+    if !alike {
+        let (kept, added) = (list(&first.ports), list(&draft.ports));
+        first.remarks.guess(format!(
+            "scheduler, weights, persistence, sorry server or checks of port {added} were others than those of port {kept}, which are taken: one cluster has the same for all."
+        ));
+    }
+    first.range = first.range.or(draft.range);
+    first.ports = ports.into_iter().collect();
 }
 
 fn list(ports: &[u16]) -> String {

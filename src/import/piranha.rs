@@ -199,7 +199,7 @@ fn server(line: &Statement, forwarding: ForwardingMethod, service: &mut Service)
     }
     if !active {
         server.weight = 0;
-        server.remarks.note("it is switched off in lvs.cf (active = 0): drained here.");
+        server.remarks.note("lvs.cf has it switched off (active = 0).");
     }
     service.servers.push(server);
 }

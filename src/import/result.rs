@@ -51,10 +51,10 @@ pub(super) fn of(found: &Found, names: &str) -> Result<Imported, ImportError> {
     let clusters = clusters(&drafts, &ranges, found);
     let head = head(found, &chosen, &drafts, names);
     let (text, held) = accepted(&head, &clusters)?;
-    let guesses = text.lines().filter(|line| line.trim_start().starts_with("# GUESS")).count();
+    let guesses = text.lines().filter(|line| line.trim_start().starts_with("# GUESS:")).count();
     let written = clusters.len() - held;
     let mut said = vec![format!(
-        "{written} cluster(s) from {names}; {guesses} guess(es) in comments that begin with GUESS: look at each, then `ftpdirector check`"
+        "{written} cluster(s) from {names}; {guesses} guess(es) in comments that begin with GUESS; look at each, then `ftpdirector check`"
     )];
     said.extend(chosen.unplaced.lines());
     if held > 0 {
@@ -146,7 +146,7 @@ fn clusters(drafts: &[Draft], ranges: &[Ranges], found: &Found) -> Vec<String> {
         if draft.vips.iter().all(|vip| moved.contains(vip)) {
             draft.remarks.note("keepalived moves the VIP (VRRP) and goes on doing so: `vip_interface` stays null.");
             draft.interface = None;
-        } else if draft.interface.is_none() {
+        } else if draft.interface.is_none() && !draft.remarks.lines().any(|line| line.contains("vip_interface")) {
             draft.remarks.guess(
                 "something puts the VIP on this director (`vip_interface` is null): these files do not say what.",
             );

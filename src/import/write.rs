@@ -16,8 +16,8 @@ const EXPLAINED: usize = 64;
 /// A cluster as an item of `clusters`.
 pub(super) fn cluster(draft: &Draft, name: &str, ranges: &Ranges) -> String {
     let mut page = Page::default();
-    for source in draft.sources.iter().take(EXPLAINED) {
-        page.comment(2, &format!("From {source}"));
+    for (place, written) in draft.sources.iter().take(EXPLAINED) {
+        page.comment(2, &format!("From {place}: {written}"));
     }
     page.remarks(2, &draft.remarks);
     page.entry(2, "- ", "name", &name);
@@ -111,14 +111,14 @@ fn passive(page: &mut Page, draft: &Draft, ranges: &Ranges) {
         Passive::Own => {
             lost_persistence(page, draft);
             let whence = if draft.range.is_some() {
-                "not which server has which passive ports"
+                "which server has which passive ports"
             } else {
-                "not the passive ports of the servers"
+                "the passive ports of the servers"
             };
             page.comment(
                 4,
                 &format!(
-                    "GUESS: these files tell {whence}, and in {method} the director does not see them in the replies. BEFORE you \
+                    "GUESS: these files do not tell {whence}, and in {method} the director does not see them in the replies. BEFORE you \
                      switch, give every server the range below (the old set-up works with it too), or write the one here that it has."
                 ),
             );
