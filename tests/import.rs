@@ -148,7 +148,7 @@ fn what_cannot_be_imported_ends_in_a_sentence() {
     // Zeros that take no room; read to its end it would take its time.
     large.set_len(100 << 20).unwrap();
     let long = "# a comment\n".repeat(100_000);
-    let files: [(&str, &[u8], i32, &str); 10] = [
+    let files: [(&str, &[u8], i32, &str); 11] = [
         (
             "binary",
             b"\x7fELF\x02\x01\x01\x00\x00",
@@ -182,6 +182,12 @@ fn what_cannot_be_imported_ends_in_a_sentence() {
             b"-A -t ftp.example.net:ftp -s rr\n-a -t ftp.example.net:ftp -r rs1:ftp -m\n",
             1,
             "`ftp.example.net` is no address; names are not looked up",
+        ),
+        (
+            "every",
+            b"-A -t 192.0.2.1:0 -s rr -p\n-a -t 192.0.2.1:0 -r 10.0.0.1:0 -m\n",
+            1,
+            "TCP 192.0.2.1, every port\nif FTP is behind a service of every port: import a copy",
         ),
         ("nobody", b"-A -t 192.0.2.1:21 -s rr\n", 1, "`ftpdirector check` would refuse every cluster"),
     ];

@@ -97,7 +97,8 @@ pub(super) fn choose(found: &Found) -> Chosen {
 
 impl Judge<'_> {
     fn at_place(&self, host: &Host, port: u16, service: &Service, chosen: &mut Chosen) {
-        let why = evidence(service);
+        let helper = self.found.helper.as_ref().filter(|_| port == 0);
+        let why = evidence(service).or_else(|| helper.map(|helper| format!("{} loads ip_vs_ftp", helper.place)));
         let mut service = service.clone();
         let port = match (port, why) {
             (0, Some(why)) => {

@@ -150,6 +150,10 @@ impl Draft {
     }
 
     fn sorry_server(&mut self, host: &Host, port: Option<u16>, front: &Front) {
+        if let Some(web @ (80 | 443)) = port {
+            self.remarks.left_out(format!("the sorry server {host}: port {web} is no FTP."));
+            return;
+        }
         let usable = host.address().filter(|address| {
             unfit(*address).is_none()
                 && !self.vips.contains(address)

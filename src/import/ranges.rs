@@ -52,6 +52,8 @@ pub(super) fn plan(drafts: &[Draft], others: &BTreeMap<IpAddr, BTreeSet<u16>>) -
     let proposals = proposals(drafts, &taken, &PortRange::merged(known));
     let one = |draft: &Draft| {
         let alone = draft.vips.iter().all(|vip| holders.get(vip) == Some(&1));
+        // Without a range any unprivileged port is passive: none of them can be a control port.
+        let alone = alone && draft.ports.iter().all(|port| *port < PortRange::UNPRIVILEGED.first());
         let (passive, persistence) = decide(draft, alone);
         let machines = draft.servers.iter().map(|server| server.machine);
         let own = machines.filter_map(|machine| Some((machine, *proposals.get(&machine)?))).collect();

@@ -83,6 +83,11 @@ fn nothing(found: &Found, chosen: &Chosen, names: &str) -> ImportError {
         sentence = format!("{sentence}{marks}{why}");
     } else {
         sentence = format!("{sentence}: what is in it is {}", listed(&chosen.left));
+        if chosen.left.iter().any(|left| left.ends_with("every port")) {
+            sentence.push_str(
+                "\nif FTP is behind a service of every port: import a copy of the file in which its port is 21",
+            );
+        }
     }
     ImportError::Nothing(sentence)
 }

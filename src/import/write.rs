@@ -104,8 +104,9 @@ fn passive(page: &mut Page, draft: &Draft, ranges: &Ranges) {
             lost_persistence(page, draft);
             page.comment(
                 4,
-                "GUESS: these files do not tell the passive ports of the servers. Several clusters have this VIP: there a port has to tell whose \
-                 it is. BEFORE you switch, give every server the range below (the old set-up works with it too), or write the one here that it has.",
+                "GUESS: these files do not tell the passive ports of the servers, which have to be known where a control port is above 1023, or \
+                 where several clusters have one VIP. BEFORE you switch, give every server the range below (the old set-up works with it \
+                 too), or write the one here that it has.",
             );
         }
         Passive::Own => {
