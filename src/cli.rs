@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::client::top::Order;
 use crate::director::Whom;
+use crate::import::Format;
 use crate::lvs::ForwardingMethod;
 
 /// Makes FTP work on Linux Virtual Server: every data connection, active or passive, lands on the real server of its
@@ -24,9 +25,10 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 problems found (plan: the kernel would change; \
-drain, undrain, reload: the daemon refused; replay: the capture cannot be read; doctor: a finding is fatal); 2 wrong usage; \
+drain, undrain, reload: the daemon refused; replay: the capture cannot be read; doctor: a finding is fatal; import: there is no \
+FTP service to write); 2 wrong usage; \
 69 a kernel feature is missing, another program is in the way, or no daemon answers; 70 internal error; \
-77 no permission; 78 mistakes in the configuration.";
+77 no permission; 78 mistakes in the configuration (import: a file cannot be read, or is in no format that it knows).";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -87,6 +89,18 @@ pub enum Command {
         /// Print JSON, one object per line.
         #[arg(long)]
         json: bool,
+    },
+    /// Write the FTP services of other programs as a configuration file of ftpdirector, on standard output. Reads keepalived.conf,
+    /// ldirectord.cf, Piranha's lvs.cf, what `ipvsadm -S -n`, `iptables-save` and `nft list ruleset` print, and shell scripts that
+    /// call these programs. What the files do not say is a comment that begins with GUESS, what is left out of them one that begins
+    /// with LEFT OUT. Where firewall marks are used, give the rules that set them too. Changes nothing.
+    Import {
+        /// A file to read, at most 1 MiB; `-` is standard input. keepalived.conf is read with the files that it includes.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// The format of the files, keepalived, ldirectord, piranha, ipvsadm, nft or iptables, where import does not know it by sight.
+        #[arg(long = "from", value_name = "FORMAT", value_parser = format(), hide_possible_values = true)]
+        format: Option<Format>,
     },
     /// Show the clusters and real servers of the running daemon: state, weight, sessions, IPVS connections, and data
     /// connections that landed.
@@ -261,6 +275,13 @@ fn order() -> impl TypedValueParser<Value = Order> {
     let named = |text: String| Order::ALL.iter().find(|(.., name)| *name == text).map(|(order, ..)| *order);
     let names = PossibleValuesParser::new(Order::ALL.map(|(.., name)| name));
     names.try_map(move |text| named(text).ok_or("write file, sessions, new, data, bytes or misdirected"))
+}
+
+/// Listed one by one, so that shell completions know them.
+fn format() -> impl TypedValueParser<Value = Format> {
+    let named = |text: String| Format::NAMED.into_iter().find(|(name, _)| *name == text).map(|(_, format)| format);
+    let names = PossibleValuesParser::new(Format::NAMED.map(|(name, _)| name));
+    names.try_map(move |text| named(text).ok_or("write keepalived, ldirectord, piranha, ipvsadm, nft or iptables"))
 }
 
 fn forwarding(text: &str) -> Result<ForwardingMethod, &'static str> {

@@ -23,7 +23,7 @@
 //! `daemon::packets` is the thread that owns the director; all others talk to it by `daemon::messages`.
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → plan → health → page ‖ files → kernel →
+//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → import → plan → health → page ‖ files → kernel →
 //! replay → doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
 //! `tests/layering.rs` holds all of this, and that no two files need each other.
 //!
@@ -44,6 +44,7 @@ mod explain;
 mod files;
 mod ftp;
 mod health;
+mod import;
 mod keepalive;
 mod kernel;
 mod lvs;
@@ -60,6 +61,12 @@ pub mod facade {
     /// The command line: arguments and options.
     pub mod cli {
         pub use crate::cli::{Cli, Command, File, Listing, Shown, Wanted};
+    }
+
+    /// The configurations of other programs.
+    pub mod import {
+        pub use crate::client::import::run;
+        pub use crate::import::{Format, ImportError, Imported, Include, Source, import, looks_like};
     }
 
     /// The other end of the admin socket.

@@ -13,6 +13,7 @@ use ftpdirector::facade::client::{self, Ask, ClientError, Format, Wanted};
 use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel};
 use ftpdirector::facade::daemon::{self, OnExit, Reconciler, RunError};
 use ftpdirector::facade::files::{self, FileError};
+use ftpdirector::facade::import::{self, ImportError};
 use ftpdirector::facade::lvs::ForwardingMethod;
 use ftpdirector::facade::{doctor, replay};
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Flush(file) => with_config(&file.config, flush),
         Command::Doctor { file, json } => examine(&file.config, json),
         Command::Replay { capture, forwarding, ports, json } => replay_capture(&capture, forwarding, ports, json),
+        Command::Import { files, format } => import_files(&files, format),
         Command::Status(shown) => ask(&shown, &Ask::Status),
         Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
             top(&file, socket, &TopOptions { delay, pages: iterations, batch, cluster, order: sort })
@@ -165,6 +167,22 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, ports: Vec<u16>,
         }
         Err(replay::ReplayError::Output(error)) => answered(Err(ClientError::Output(error))),
         Err(error) => unreadable(&error),
+    }
+}
+
+fn import_files(files: &[PathBuf], format: Option<import::Format>) -> ExitCode {
+    match import::run(files, format) {
+        Ok(imported) => {
+            for sentence in imported.said {
+                // On stderr, where it does not get into the file.
+                let _ = writeln!(io::stderr(), "ftpdirector: {sentence}");
+            }
+            print(&imported.text, ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("ftpdirector: {error}");
+            ExitCode::from(if matches!(error, ImportError::Nothing(_)) { FOUND } else { CONFIG })
+        }
     }
 }
 

@@ -28,6 +28,7 @@ const ROOMS: &[&str] = &[
     "director",
     "explain",
     "config",
+    "import",
     "plan",
     "health",
     "page",

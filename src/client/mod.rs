@@ -1,6 +1,7 @@
-//! The commands that ask the running daemon: from what was typed to lines of text.
+//! The commands that ask the running daemon: from what was typed to lines of text. And `import`, which reads files.
 
 mod explained;
+pub mod import;
 pub mod request;
 mod text;
 pub mod top;

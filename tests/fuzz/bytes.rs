@@ -1,6 +1,7 @@
 //! Bytes that others write: configuration files, and what the kernel sends over netlink.
 
 use ftpdirector::facade::config::{self, Included};
+use ftpdirector::facade::import;
 use ftpdirector::facade::kernel;
 
 /// Between the main file and each one that it includes.
@@ -99,6 +100,85 @@ pub fn run_file(input: &[u8]) -> Vec<u64> {
             features.collect()
         }
     }
+}
+
+/// Pieces of other programs' configurations.
+pub const IMPORT_WORDS: &[&str] = &[
+    "virtual_server ",
+    "virtual_server_group g {",
+    "real_server ",
+    "192.0.2.10 21 {",
+    "fwmark 21",
+    "group g",
+    "lb_kind TUN\n",
+    "persistence_timeout 300\n",
+    "sorry_server ",
+    "$A=",
+    "${A}",
+    "@main ",
+    "include x\n",
+    "virtual=",
+    "\treal=198.51.100.1->198.51.100.9:21 masq\n",
+    "service=ftp\n",
+    "virtual ftp {",
+    "server a {",
+    "address = ",
+    "-A -t 192.0.2.10:21 -s wlc\n",
+    "-a -t 192.0.2.10:21 -r ",
+    "-A -f 21 -p 300\n",
+    "-j MARK --set-mark 21\n",
+    "-d 192.0.2.10",
+    "--dport 10000:20000",
+    "ip daddr { 192.0.2.10, 192.0.2.11 } ",
+    "tcp dport { 21, 10000-20000 } ",
+    "meta mark set 21\n",
+    "2001:db8::10",
+    "[::1]:21",
+    "127.0.0.1",
+    "255.255.255.255",
+    "65536",
+    "{",
+    "}\n",
+    "\"",
+    "\\\n",
+];
+
+/// One of each format.
+pub fn imports() -> Vec<Vec<u8>> {
+    [
+        include_bytes!("../import/keepalived-nat/keepalived.conf").as_slice(),
+        include_bytes!("../import/keepalived-group/keepalived.conf"),
+        include_bytes!("../import/ldirectord-masq/ldirectord.cf"),
+        include_bytes!("../import/piranha-direct-fwmark/lvs.cf"),
+        include_bytes!("../import/ipvsadm-nat-helper/ipvsadm.rules"),
+        include_bytes!("../import/ipvsadm-script/lvs.sh"),
+        include_bytes!("../import/ipvsadm-fwmark-nft/ruleset.nft"),
+    ]
+    .map(<[u8]>::to_vec)
+    .into()
+}
+
+/// What is written passes `check`; what is not ends in a sentence.
+pub fn run_import(input: &[u8]) -> Vec<u64> {
+    let formats = import::Format::NAMED.map(|(_, format)| Some(format)).into_iter().chain([None]);
+    let mut features = Vec::new();
+    for (number, format) in formats.enumerate() {
+        let source = || import::Source { name: "fuzz".to_owned(), bytes: input.to_vec(), format };
+        let includes = |_: &str, _: &str| Ok(vec![import::Include { name: "x".to_owned(), bytes: input.to_vec() }]);
+        let number = 1000 * number as u64;
+        match import::import(&[source()], &includes) {
+            Ok(imported) => {
+                let parsed = config::parse(&imported.text, "fuzz.yaml");
+                assert!(parsed.is_ok(), "{}", imported.text);
+                features.push(number + imported.text.lines().filter(|line| line.contains("GUESS")).count() as u64);
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty(), "refused without a word");
+                features.push(number + 999);
+            }
+        }
+    }
+    features
 }
 
 /// A dump of one element, a queued packet and a logged one, as libnetlink lays them out.

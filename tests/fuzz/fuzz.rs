@@ -44,6 +44,7 @@ const TARGETS: &[Target] = &[
     Target { name: "packets", seeds: packets::seeds, words: &[], mutate, run: packets::run },
     Target { name: "captures", seeds: packets::captures, words: &[], mutate, run: packets::run_capture },
     Target { name: "yaml", seeds: bytes::files, words: bytes::WORDS, mutate, run: bytes::run_file },
+    Target { name: "import", seeds: bytes::imports, words: bytes::IMPORT_WORDS, mutate, run: bytes::run_import },
     Target { name: "netlink", seeds: bytes::datagrams, words: &[], mutate, run: bytes::run_datagram },
 ];
 
