@@ -220,7 +220,7 @@ fn timeouts(mut s: Section<'_, '_>) -> Timeouts {
 }
 
 fn metrics(mut s: Section<'_, '_>) -> Metrics {
-    let listen = s.or("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9786), value::listen);
+    let listen = s.or_off("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9786), value::listen);
     s.finish();
     Metrics { listen }
 }

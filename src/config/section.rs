@@ -86,6 +86,15 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// A mapping; left out or empty is as good as all its defaults.
+    /// A key that may be left out, and whose `null` switches something off.
+    pub fn or_off<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
+        match self.find(key) {
+            Some(node) if node.kind == NodeKind::Null => None,
+            Some(node) => Some(self.read(&self.key_path(key), node, read).unwrap_or(default)),
+            None => Some(default),
+        }
+    }
+
     pub fn section(&mut self, key: &'static str) -> Section<'r, 't> {
         let path = self.key_path(key);
         match self.find(key) {
