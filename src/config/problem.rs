@@ -1,7 +1,9 @@
 //! What is wrong with a file, where, and the cure.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 /// More problems than this are counted, not kept.
 const KEPT: usize = 1000;
@@ -63,6 +65,11 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
+    /// Whether the piece of the file that is meant has this character.
+    pub(super) fn is_of(&self, wanted: char) -> bool {
+        self.source.chars().skip(self.column - 1).take(self.width).any(|c| c == wanted)
+    }
+
     /// Characters left out at the start of the source line, so that the caret stays in sight.
     fn skipped(&self) -> usize {
         if self.column + self.width.min(WIDTH / 2) <= WIDTH { 0 } else { self.column - 1 - WIDTH / 4 }
@@ -99,6 +106,45 @@ pub struct Problems {
     pub more: usize,
 }
 
+impl Problems {
+    /// Adds those of the same file that were found another way.
+    pub(super) fn add(&mut self, others: Self) {
+        self.list.extend(others.list);
+        self.list.sort_by_key(|p| (p.line, p.column));
+        self.more += others.more;
+    }
+}
+
+impl From<Vec<Problem>> for Problems {
+    fn from(list: Vec<Problem>) -> Self {
+        Self { list, more: 0 }
+    }
+}
+
+/// A file that the configuration names. This room reads none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// The warning, if the file cannot be used, but for why.
+    problem: Problem,
+}
+
+impl NamedFile {
+    /// `problem` without its `what`.
+    pub(super) const fn new(path: PathBuf, problem: Problem) -> Self {
+        Self { path, problem }
+    }
+
+    /// The warning for a file that cannot be used, and why that is.
+    #[must_use]
+    pub fn unusable(&self, why: &str) -> Problem {
+        let what =
+            format!("{}: {why}: until it can be read, servers are greeted and no more is checked", self.path.display());
+        Problem { what, ..self.problem.clone() }
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.list.iter().enumerate() {
@@ -115,7 +161,7 @@ impl fmt::Display for Problems {
 }
 
 /// A piece of one line of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// Number of the line, from 1.
     pub line: usize,
@@ -144,11 +190,39 @@ pub(super) struct Collector<'t> {
     lines: Vec<&'t str>,
     problems: RefCell<Vec<Problem>>,
     more: Cell<usize>,
+    /// The lists and mappings whose end could not be read.
+    cut: RefCell<BTreeSet<Place>>,
+    /// The paths of values of which nothing can be said, besides those with a problem.
+    unsure: RefCell<Vec<String>>,
 }
 
 impl<'t> Collector<'t> {
     pub fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, lines: lines(text), problems: RefCell::default(), more: Cell::new(0) }
+        Self {
+            file,
+            lines: lines(text),
+            problems: RefCell::default(),
+            more: Cell::new(0),
+            cut: RefCell::default(),
+            unsure: RefCell::default(),
+        }
+    }
+
+    /// Notes that a list or mapping goes on behind the place where the text could no longer be read: what it lacks may stand
+    /// there. `unfinished`: its path, unless what was read of it can be checked as if it were all.
+    pub fn cut(&self, place: Place, unfinished: Option<&str>) {
+        self.cut.borrow_mut().insert(place);
+        unfinished.into_iter().for_each(|path| self.unsure(path.to_owned()));
+    }
+
+    /// Notes that nothing can be said of the value at `path`.
+    pub fn unsure(&self, path: String) {
+        self.unsure.borrow_mut().push(path);
+    }
+
+    /// Whether the list or mapping that begins there goes on where the text could not be read.
+    pub fn is_cut(&self, place: Place) -> bool {
+        self.cut.borrow().contains(&place)
     }
 
     pub fn error(&self, place: Place, path: &str, wrong: Wrong) {
@@ -165,8 +239,13 @@ impl<'t> Collector<'t> {
         if problems.iter().any(|p| p.path == path && p.line == place.line && p.what == wrong.what) {
             return;
         }
+        problems.push(self.problem(severity, place, path, wrong));
+    }
+
+    /// A problem of this file that is not noted.
+    pub fn problem(&self, severity: ProblemSeverity, place: Place, path: &str, wrong: Wrong) -> Problem {
         let source: &str = self.lines.get(place.line.saturating_sub(1)).copied().unwrap_or_default();
-        problems.push(Problem {
+        Problem {
             severity,
             file: self.file.to_owned(),
             line: place.line,
@@ -176,12 +255,13 @@ impl<'t> Collector<'t> {
             cure: wrong.cure,
             source: source.chars().take(place.column + 4 * WIDTH).collect(),
             width: place.width,
-        });
+        }
     }
 
-    /// The paths of the errors so far.
+    /// The paths of the problems so far, and of what else nothing can be said of.
     pub fn paths(&self) -> Vec<String> {
-        self.problems.borrow().iter().map(|p| p.path.clone()).collect()
+        let problems = self.problems.borrow();
+        problems.iter().map(|p| &p.path).chain(self.unsure.borrow().iter()).cloned().collect()
     }
 
     /// The warnings, or everything if there is an error.
@@ -195,16 +275,17 @@ impl<'t> Collector<'t> {
     }
 }
 
-/// The problem of a file whose text ends at byte `valid`.
-pub(super) fn not_utf8(bytes: &[u8], valid: usize, file: &str) -> Problems {
-    let text = String::from_utf8_lossy(bytes);
-    let before = String::from_utf8_lossy(&bytes[..valid]);
+/// The one problem of a file in which others do not matter.
+pub(super) fn only(file: &str, text: &str, place: Place, wrong: Wrong) -> Problems {
+    let problem = Collector::new(file, text).problem(ProblemSeverity::Error, place, "", wrong);
+    Problems { list: vec![problem], more: 0 }
+}
+
+/// The place of byte `at`.
+pub(super) fn place_of(bytes: &[u8], at: usize) -> Place {
+    let before = String::from_utf8_lossy(&bytes[..at]);
     let before = lines(&before);
-    let column = before.last().map_or(0, |line| line.chars().count()) + 1;
-    let report = Collector::new(file, &text);
-    let wrong = Wrong::new("not UTF-8", "save the file as UTF-8");
-    report.error(Place { line: before.len(), column, width: 1 }, "", wrong);
-    Problems { list: report.problems.into_inner(), more: 0 }
+    Place { line: before.len(), column: before.last().map_or(0, |line| line.chars().count()) + 1, width: 1 }
 }
 
 /// The lines of `text` as YAML counts them: ended by LF, CR or CRLF.

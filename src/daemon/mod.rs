@@ -10,6 +10,7 @@ pub mod health;
 mod keepalive;
 mod messages;
 mod metrics;
+pub mod named_files;
 mod packets;
 mod page;
 mod places;
