@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use clap::Parser as _;
 use ftpdirector::facade::cli::{self, Cli, Command, Shown};
 use ftpdirector::facade::client::top::{self, TopOptions};
 use ftpdirector::facade::client::{self, Ask, ClientError, Format, Wanted};
-use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel};
+use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel, Parsed, Problem};
 use ftpdirector::facade::daemon::{self, OnExit, Reconciler, RunError};
 use ftpdirector::facade::lvs::ForwardingMethod;
 use ftpdirector::facade::{doctor, replay};
@@ -21,11 +21,11 @@ const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { file, flush_on_exit } => run(&file.config, flush_on_exit),
-        Command::Check(file) => check(&file.config),
-        Command::Plan(file) => with_config(&file.config, plan),
-        Command::Flush(file) => with_config(&file.config, flush),
-        Command::Doctor { file, json } => examine(&file.config, json),
+        Command::Run { subject, flush_on_exit } => run(subject.path(), flush_on_exit),
+        Command::Check(subject) => check(subject.path()),
+        Command::Plan(subject) => with_config(subject.path(), plan),
+        Command::Flush(subject) => with_config(subject.path(), flush),
+        Command::Doctor { subject, json } => examine(subject.path(), json),
         Command::Replay { capture, forwarding, ports, json } => replay_capture(&capture, forwarding, ports, json),
         Command::Status(shown) => ask(&shown, &Ask::Status),
         Command::Top { delay, iterations, batch, cluster, sort, file, socket } => {
@@ -47,36 +47,63 @@ fn main() -> ExitCode {
 
 /// Reads and checks a file; says what is wrong with it.
 fn read(path: &Path) -> Result<Config, String> {
-    let text = bytes(path)?;
-    let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
-    for warning in &parsed.warnings {
-        // Not `eprintln!`, which panics: the daemon reads its file again also when its log's disk is full.
-        let _ = writeln!(io::stderr(), "{warning}");
-    }
+    let parsed = parsed(path)?;
+    warn(&parsed.warnings);
     Ok(parsed.config)
 }
 
+fn parsed(path: &Path) -> Result<Parsed, String> {
+    let text = bytes(path)?;
+    config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        complain(&warning.to_string());
+    }
+}
+
+/// Not `eprintln!`, which panics when the disk of the daemon's log is full, or nobody reads any more (`check 2>&1 | head`).
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A byte more than a configuration may have: some files never end.
+const LONGEST: u64 = (8 << 20) + 1;
+
 fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{}: {error}: name the file with --config", path.display()))
+    let mut content = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut content));
+    read.map(|_| content).map_err(|error| {
+        let cure = if path.is_dir() { "name a file in it" } else { "name the file with --config" };
+        format!("{}: {error}: {cure}", path.display())
+    })
 }
 
 fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
     match read(path) {
         Ok(config) => then(&config),
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(&problems);
             ExitCode::from(CONFIG)
         }
     }
 }
 
 fn check(path: &Path) -> ExitCode {
-    with_config(path, |config| {
-        let servers: usize = config.clusters.iter().map(|cluster| cluster.real_servers.len()).sum();
-        let clusters = config.clusters.len();
-        let text = format!("{}: good: {clusters} cluster(s), {servers} real server(s)\n", path.display());
-        print(&text, ExitCode::SUCCESS)
-    })
+    let Parsed { config, warnings, named } = match parsed(path) {
+        Ok(parsed) => parsed,
+        Err(problems) => {
+            complain(&problems);
+            return ExitCode::from(CONFIG);
+        }
+    };
+    warn(&warnings);
+    warn(&daemon::unusable(&named));
+    let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let clusters = count(config.clusters.len(), "cluster");
+    let servers = count(config.clusters.iter().map(|cluster| cluster.real_servers.len()).sum(), "real server");
+    print(&format!("{}: good: {clusters}, {servers}\n", path.display()), ExitCode::SUCCESS)
 }
 
 fn run(path: &Path, flush_on_exit: bool) -> ExitCode {
@@ -104,8 +131,12 @@ fn plan(config: &Config) -> ExitCode {
 }
 
 fn flush(config: &Config) -> ExitCode {
-    let errors = daemon::flush(config);
-    if errors.is_empty() { ExitCode::SUCCESS } else { failed(&RunError::Kernel(errors)) }
+    let flushed = daemon::flush(config);
+    if flushed.errors.is_empty() {
+        print(&format!("{flushed}\n"), ExitCode::SUCCESS)
+    } else {
+        failed(&RunError::Kernel(flushed.errors))
+    }
 }
 
 fn examine(path: &Path, json: bool) -> ExitCode {
@@ -132,18 +163,24 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, ports: Vec<u16>,
     let ports = if ports.is_empty() { vec![21, 990] } else { ports };
     let options = replay::ReplayOptions { forwarding, format, ports };
     let unreadable = |error: &dyn Display| {
-        eprintln!("ftpdirector: {}: {error}", capture.display());
+        complain(&format!("ftpdirector: {}: {error}", capture.display()));
         ExitCode::from(FOUND)
     };
-    let file = match File::open(capture) {
-        Ok(file) => BufReader::new(file),
-        Err(error) => return unreadable(&error),
+    let file: Box<dyn Read + Send> = if capture == Path::new("-") {
+        Box::new(io::stdin())
+    } else if capture.is_dir() {
+        return unreadable(&"is a directory: name a pcap or pcapng file");
+    } else {
+        match File::open(capture) {
+            Ok(file) => Box::new(BufReader::new(file)),
+            Err(error) => return unreadable(&error),
+        }
     };
     match replay::run(file, &options, &mut io::stdout().lock()) {
         Ok(summary) => {
-            // On stderr, where it stands in no program's way; not `eprintln!`, which panics when that is closed.
+            // On stderr, where it stands in no program's way.
             for hint in summary.hints(&options.ports) {
-                let _ = writeln!(io::stderr(), "ftpdirector: {hint}");
+                complain(&format!("ftpdirector: {hint}"));
             }
             ExitCode::SUCCESS
         }
@@ -165,7 +202,7 @@ fn with_socket(file: &cli::File, named: Option<PathBuf>, then: impl FnOnce(&Path
             then(Path::new(DEFAULT_SOCKET))
         }
         Err(problems) => {
-            eprintln!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH");
+            complain(&format!("{problems}\nftpdirector: or name the daemon's socket: --socket PATH"));
             ExitCode::from(CONFIG)
         }
     }
@@ -192,20 +229,18 @@ fn answered(result: Result<(), ClientError>) -> ExitCode {
         // `ftpdirector trace | head`, and so with `replay`
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ftpdirector: {error}");
+            complain(&format!("ftpdirector: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 fn socket_of(path: &Path) -> Result<PathBuf, String> {
-    let text = bytes(path)?;
-    let parsed = config::parse_bytes(&text, &path.display().to_string()).map_err(|problems| problems.to_string())?;
-    Ok(parsed.config.admin.socket)
+    parsed(path).map(|parsed| parsed.config.admin.socket)
 }
 
 fn failed(error: &RunError) -> ExitCode {
-    eprintln!("ftpdirector: {error}");
+    complain(&format!("ftpdirector: {error}"));
     ExitCode::from(error.exit_code())
 }
 

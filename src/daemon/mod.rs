@@ -37,7 +37,7 @@ use tracing::{debug, info};
 pub use command::{DaemonCommand, OnExit};
 pub use error::RunError;
 pub use metrics::families::{METRICS, Metric};
-pub use reconcile::{Reconciler, flush};
+pub use reconcile::{Flushed, Reconciler, flush};
 
 use crate::config::Config;
 use control::Daemon;
