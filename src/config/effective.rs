@@ -78,7 +78,7 @@ fn file(config: &Config) -> Value {
                 ("timeouts", timeouts.unwrap_or(Value::Null)),
             ]),
         ),
-        ("metrics", map([("listen", text(metrics.listen))])),
+        ("metrics", map([("listen", metrics.listen.map_or(Value::Null, text))])),
         ("admin", map([("socket", text(admin.socket.display()))])),
         (
             "log",

@@ -231,7 +231,7 @@ fn timeouts(mut s: Section<'_, '_>) -> Timeouts {
 }
 
 fn metrics(mut s: Section<'_, '_>) -> Metrics {
-    let listen = s.or("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9786), value::listen);
+    let listen = s.or_off("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9786), value::listen);
     s.finish();
     Metrics { listen }
 }
@@ -264,7 +264,13 @@ fn name_of_server(node: &Node) -> Read<String> {
 
 fn scheduler(node: &Node) -> Read<String> {
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_');
-    value::word(node, "a scheduler name", 15, allowed, "a scheduler of the kernel, like rr, wrr, lc, wlc or sh")
+    value::word(
+        node,
+        "a scheduler name",
+        15,
+        allowed,
+        "a scheduler of the kernel in small letters, like rr, wrr, lc, wlc or sh",
+    )
 }
 
 fn forwarding(node: &Node) -> Read<ForwardingMethod> {
@@ -337,6 +343,10 @@ fn advertise(node: &Node) -> Read<Advertise> {
     }
     match value::text(node, "what to advertise")? {
         "vip" => Ok(Advertise::Vip),
+        name if value::is_name(name) => {
+            let cure = if name.contains('.') { format!("{{dns: {name}}}") } else { CURE.to_owned() };
+            Err(Wrong::new(format!("{} is no IP address", quoted(name)), cure))
+        }
         _ => match value::host(node, "an address that clients reach").map_err(|wrong| Wrong::new(wrong.what, CURE))? {
             IpAddr::V4(address) => Ok(Advertise::Address(address)),
             IpAddr::V6(address) => Err(Wrong::new(format!("{address} cannot stand in a 227: it is IPv6"), CURE)),

@@ -7,6 +7,7 @@ mod check;
 mod defaults;
 mod effective;
 mod file;
+mod foreign;
 mod include;
 mod model;
 mod problem;
@@ -15,6 +16,7 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod schema_tests;
 mod section;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -31,7 +33,7 @@ pub use model::{
     NoServers, OnFailure, RealServer, UnexpectedData,
 };
 use problem::{Collector, Source};
-pub use problem::{Problem, ProblemSeverity, Problems};
+pub use problem::{NamedFile, Problem, ProblemSeverity, Problems};
 pub(crate) use value::unfit;
 
 /// The JSON Schema of the file (draft 2020-12), as it is in the package.
@@ -47,13 +49,16 @@ pub struct Parsed {
     pub config: Config,
     /// What a human should look at; warnings only.
     pub warnings: Vec<Problem>,
+    /// The files that it names, to be looked at by who can.
+    pub named: Vec<NamedFile>,
 }
 
 /// Reads a file's text; `file` is its name, for the problems. Other files are not read: what it includes is not in the answer.
 ///
 /// # Errors
 ///
-/// Every problem of the file, warnings too, in file order.
+/// Every problem of the file, warnings too, in file order. Where its text is no YAML from some place on, those before that
+/// place.
 pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
     parse_bytes(text.as_bytes(), file)
 }
@@ -86,6 +91,21 @@ pub fn includes(bytes: &[u8]) -> Vec<IncludePattern> {
 /// Every problem of all files, those of the main one first.
 pub fn parse_files(bytes: &[u8], file: &str, included: &[Included]) -> Result<Parsed, Problems> {
     let (main, valid) = text(bytes);
+    let Some(valid) = valid else { return parse_texts(&main, file, included) };
+    let (place, wrong) = foreign::not_utf8(bytes, valid, file);
+    let mut problems = problem::only(file, &main, place, wrong);
+    // A letter of another encoding in a comment hides nothing else.
+    if foreign::is_text(&main) {
+        let others = parse_texts(&main, file, included);
+        let mut others = others.map_or_else(|problems| problems, |parsed| parsed.warnings.into());
+        others.list.retain(|problem| !problem.is_of(char::REPLACEMENT_CHARACTER));
+        problems.add(others);
+    }
+    Err(problems)
+}
+
+fn parse_texts(main: &str, file: &str, included: &[Included]) -> Result<Parsed, Problems> {
+    let main = main.strip_prefix('\u{feff}').unwrap_or(main);
     let texts: Vec<(&Included, Cow<'_, str>, Option<usize>)> = included
         .iter()
         .filter_map(|included| {
@@ -93,30 +113,35 @@ pub fn parse_files(bytes: &[u8], file: &str, included: &[Included]) -> Result<Pa
             Some((included, text, valid))
         })
         .collect();
-    let mut report = Collector::new(file, &main);
+    let mut report = Collector::new(file, main);
     for (included, text, _) in &texts {
         report.include(&included.file, text);
     }
-    let mut config = None;
-    if let Some(valid) = valid {
-        problem::not_utf8(bytes, valid, Source::MAIN, &report);
-    } else if let Some(mut root) = tree::read(&main, &report) {
-        let _ = include::patterns(&root, &report);
+    let mut root = tree::read(main, &report);
+    let ours = |root: &tree::Node| ["clusters", "include"].iter().any(|key| root.child(key).is_some());
+    let foreign = (!root.as_ref().is_some_and(ours)).then(|| foreign::recognized(main, file)).flatten();
+    if let Some((place, wrong)) = foreign {
+        return Err(problem::only(file, main, place, wrong));
+    }
+    let mut read = None;
+    if let Some(root) = &mut root {
+        let _ = include::patterns(root, &report);
         for included in included {
             if let Err(why) = &included.content {
-                include::unread(&root, included, why, &report);
+                include::unread(root, included, why, &report);
             }
         }
-        let clusters = clusters(&root, &texts, &report);
-        include::append(&mut root, clusters, &report);
-        defaults::fill(&mut root, &report);
-        let mut draft = file::read(section::Section::new(String::new(), &root, &report));
-        let checker = check::Checker::new(&root, &report);
+        let clusters = clusters(root, &texts, &report);
+        include::append(root, clusters, &report);
+        defaults::fill(root, &report);
+        let mut draft = file::read(section::Section::new(String::new(), root, &report));
+        let checker = check::Checker::new(root, &report);
         check::check(&mut draft, &checker);
-        config = Some(draft.config);
+        read = Some((check::named_files(&draft, &checker), draft.config));
     }
     let warnings = report.finish()?;
-    config.map(|config| Parsed { config, warnings }).ok_or(Problems { list: Vec::new(), more: 1 })
+    let parsed = read.map(|(named, config)| Parsed { config, warnings, named });
+    parsed.ok_or(Problems { list: Vec::new(), more: 1 })
 }
 
 /// The clusters of the included files.
@@ -130,7 +155,10 @@ fn clusters(
         let source = Source::File(u16::try_from(number + 1).unwrap_or(u16::MAX));
         report.begin(source, before.saturating_add(clusters.len()));
         match (valid, &included.content) {
-            (Some(valid), Ok(bytes)) => problem::not_utf8(bytes, *valid, source, report),
+            (Some(valid), Ok(bytes)) => {
+                let (place, wrong) = foreign::not_utf8(bytes, *valid, &included.file);
+                report.error(problem::Place { source, ..place }, "", wrong);
+            }
             _ => {
                 let root = tree::read_file(text, source, report);
                 clusters.extend(root.map(|root| include::clusters(root, report)).unwrap_or_default());
@@ -142,12 +170,8 @@ fn clusters(
 
 /// A file's text, without a byte order mark; and the byte up to which it is UTF-8, unless all of it is.
 fn text(bytes: &[u8]) -> (Cow<'_, str>, Option<usize>) {
-    let without = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    match std::str::from_utf8(without) {
-        Ok(text) => (Cow::Borrowed(text), None),
-        Err(_) => {
-            let valid = std::str::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
-            (String::from_utf8_lossy(bytes), Some(valid))
-        }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text)), None),
+        Err(error) => (String::from_utf8_lossy(bytes), Some(error.valid_up_to())),
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 /// More problems than this are counted, not kept.
 const KEPT: usize = 1000;
@@ -68,6 +69,11 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
+    /// Whether the piece of the file that is meant has this character.
+    pub(super) fn is_of(&self, wanted: char) -> bool {
+        self.source.chars().skip(self.column - 1).take(self.width).any(|c| c == wanted)
+    }
+
     /// Characters left out at the start of the source line, so that the caret stays in sight.
     fn skipped(&self) -> usize {
         if self.column + self.width.min(WIDTH / 2) <= WIDTH { 0 } else { self.column - 1 - WIDTH / 4 }
@@ -104,6 +110,45 @@ pub struct Problems {
     pub more: usize,
 }
 
+impl Problems {
+    /// Adds those of the same file that were found another way.
+    pub(super) fn add(&mut self, others: Self) {
+        self.list.extend(others.list);
+        self.list.sort_by_key(|p| (p.number, p.line, p.column));
+        self.more += others.more;
+    }
+}
+
+impl From<Vec<Problem>> for Problems {
+    fn from(list: Vec<Problem>) -> Self {
+        Self { list, more: 0 }
+    }
+}
+
+/// A file that the configuration names. This room reads none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// The warning, if the file cannot be used, but for why.
+    problem: Problem,
+}
+
+impl NamedFile {
+    /// `problem` without its `what`.
+    pub(super) const fn new(path: PathBuf, problem: Problem) -> Self {
+        Self { path, problem }
+    }
+
+    /// The warning for a file that cannot be used, and why that is.
+    #[must_use]
+    pub fn unusable(&self, why: &str) -> Problem {
+        let what =
+            format!("{}: {why}: until it can be read, servers are greeted and no more is checked", self.path.display());
+        Problem { what, ..self.problem.clone() }
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.list.iter().enumerate() {
@@ -120,7 +165,7 @@ impl fmt::Display for Problems {
 }
 
 /// A piece of one line of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// Number of the line, from 1.
     pub line: usize,
@@ -133,7 +178,7 @@ pub(super) struct Place {
 }
 
 /// What a place is a part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// A file: 0 is the main one, then the included ones in their order.
     File(u16),
@@ -171,6 +216,8 @@ pub(super) struct Collector<'t> {
     problems: RefCell<Vec<Problem>>,
     unsound: RefCell<BTreeSet<String>>,
     more: Cell<usize>,
+    /// The lists and mappings whose end could not be read.
+    cut: RefCell<BTreeSet<Place>>,
     /// Every key that was asked for, `[]` for an index.
     #[cfg(test)]
     pub asked: RefCell<BTreeSet<String>>,
@@ -191,6 +238,7 @@ impl<'t> Collector<'t> {
             problems: RefCell::default(),
             unsound: RefCell::default(),
             more: Cell::new(0),
+            cut: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
         }
@@ -234,6 +282,18 @@ impl<'t> Collector<'t> {
         }
     }
 
+    /// Notes that a list or mapping goes on behind the place where the text could no longer be read: what it lacks may stand
+    /// there. `unfinished`: its path, unless what was read of it can be checked as if it were all.
+    pub fn cut(&self, place: Place, unfinished: Option<&str>) {
+        self.cut.borrow_mut().insert(place);
+        unfinished.into_iter().for_each(|path| self.unsound(path));
+    }
+
+    /// Whether the list or mapping that begins there goes on where the text could not be read.
+    pub fn is_cut(&self, place: Place) -> bool {
+        self.cut.borrow().contains(&place)
+    }
+
     pub fn error(&self, place: Place, path: &str, wrong: Wrong) {
         self.add(ProblemSeverity::Error, place, path, wrong);
     }
@@ -244,10 +304,10 @@ impl<'t> Collector<'t> {
         if place.source.number() == 0 || path != "clusters" {
             self.unsound(path);
         }
-        let (number, path) = (place.source.number(), self.path_in(place.source, path));
+        let (number, here) = (place.source.number(), self.path_in(place.source, path));
         let mut problems = self.problems.borrow_mut();
         let full = problems.len() >= KEPT;
-        let same = |p: &Problem| p.line == place.line && p.number == number && p.path == path && p.what == wrong.what;
+        let same = |p: &Problem| p.line == place.line && p.number == number && p.path == here && p.what == wrong.what;
         // What stands in `defaults` is found with every cluster.
         if (!full || place.source == Source::Defaults) && problems.iter().any(same) {
             return;
@@ -256,9 +316,15 @@ impl<'t> Collector<'t> {
             self.more.set(self.more.get() + 1);
             return;
         }
+        problems.push(self.problem(severity, place, path, wrong));
+    }
+
+    /// A problem of these files that is not noted.
+    pub fn problem(&self, severity: ProblemSeverity, place: Place, path: &str, wrong: Wrong) -> Problem {
+        let (number, path) = (place.source.number(), self.path_in(place.source, path));
         let lines = self.texts.get(number).map_or(&[][..], |text| &text.lines);
         let source: &str = lines.get(place.line.saturating_sub(1)).copied().unwrap_or_default();
-        problems.push(Problem {
+        Problem {
             severity,
             file: self.file(place.source).to_owned(),
             line: place.line,
@@ -269,10 +335,10 @@ impl<'t> Collector<'t> {
             source: source.chars().take(place.column + 4 * WIDTH).collect(),
             width: place.width,
             number,
-        });
+        }
     }
 
-    /// What stands at a path could not be read, which was said.
+    /// What stands at a path could not be read, or is not known.
     pub fn unsound(&self, path: &str) {
         let mut unsound = self.unsound.borrow_mut();
         if unsound.len() < UNSOUND && !unsound.contains(path) {
@@ -314,13 +380,22 @@ fn cluster(path: &str) -> Option<(usize, &str)> {
     Some((index.parse().ok()?, rest))
 }
 
-/// Says that a file is not UTF-8 from byte `valid` on.
-pub(super) fn not_utf8(bytes: &[u8], valid: usize, source: Source, report: &Collector<'_>) {
-    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or(bytes));
+/// The one problem of a file in which others do not matter.
+pub(super) fn only(file: &str, text: &str, place: Place, wrong: Wrong) -> Problems {
+    let problem = Collector::new(file, text).problem(ProblemSeverity::Error, place, "", wrong);
+    Problems { list: vec![problem], more: 0 }
+}
+
+/// The place of byte `at`.
+pub(super) fn place_of(bytes: &[u8], at: usize) -> Place {
+    let before = String::from_utf8_lossy(&bytes[..at]);
     let before = lines(&before);
-    let column = before.last().map_or(0, |line| line.chars().count()) + 1;
-    let wrong = Wrong::new("not UTF-8", "save the file as UTF-8");
-    report.error(Place { line: before.len(), column, width: 1, source }, "", wrong);
+    Place {
+        line: before.len(),
+        column: before.last().map_or(0, |line| line.chars().count()) + 1,
+        width: 1,
+        source: Source::MAIN,
+    }
 }
 
 /// The lines of `text` as YAML counts them: ended by LF, CR or CRLF.

@@ -169,6 +169,33 @@ fn a_range_is_shared_when_it_meets_another_server_s() {
     assert_eq!(shared(&["9000-9999", "1024-1025", "1025-8999"]), [false, true, true]);
 }
 
+#[test]
+fn null_switches_the_metrics_off() {
+    assert_eq!(config(SMALL).metrics.listen, Some(([127, 0, 0, 1], 9786).into()));
+    assert_eq!(config(&format!("{SMALL}metrics: {{listen: null}}\n")).metrics.listen, None);
+    assert_eq!(
+        config(&format!("{SMALL}metrics: {{listen: \"[::]:1\"}}\n")).metrics.listen,
+        Some("[::]:1".parse().unwrap())
+    );
+}
+
+/// What stands before it is all there may be of a file; what stands behind it may be what is missed.
+#[test]
+fn before_a_place_that_cannot_be_read_nothing_is_missed() {
+    let paths = |text: &str| problems(text).into_iter().map(|problem| problem.path).collect::<Vec<String>>();
+    assert_eq!(paths("clusters:\n  - name: a\n    forwarding: [\n"), [""]);
+    assert_eq!(paths("limits: {sessions: 0}\nclusters: [\n"), ["limits.sessions", ""]);
+    assert_eq!(
+        paths("clusters:\n  - name: A\n    weight: 1\n    scheduler: rr\n    vips: ]\n"),
+        ["clusters[0].name", "clusters[0].weight", ""]
+    );
+    assert_eq!(
+        paths("clusters:\n  - {name: a}\n  - {name: b\n").len(),
+        4,
+        "the first cluster is whole, and lacks three keys"
+    );
+}
+
 /// Nobody is asked to look at what is as it should be.
 #[test]
 fn what_is_right_has_no_warning() {
@@ -181,10 +208,10 @@ fn what_is_right_has_no_warning() {
          {address: 10.0.0.1, passive_ports: 42000-42999, active_ports: 32768-60999}]}\n  \
          - {name: c, vips: [192.0.2.11], ports: [40000], forwarding: dr, real_servers: [\n     \
          {address: 10.0.0.3, passive_ports: 1024-1025}]}\n",
-        "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, passive: {ports: 1024}, real_servers: [{address: 10.0.0.1}]}]\n\
+        "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, passive: {ports: 1024-1033}, real_servers: [{address: 10.0.0.1}]}]\n\
          limits: {client_packets: 1000, connection_packets: 1000, client_sessions: 4000000, sessions: 1}\n",
-        "clusters:\n  - {name: a, vips: [192.0.2.10], forwarding: nat, idle: 1d, passive: {ports: 3000}, real_servers: [{address: 10.0.0.1}]}\n  \
-         - {name: b, vips: [192.0.2.11], forwarding: nat, idle: 61s, passive: {ports: 3000}, real_servers: [{address: 10.0.0.2}]}\n\
+        "clusters:\n  - {name: a, vips: [192.0.2.10], forwarding: nat, idle: 1d, passive: {ports: 3000-3009}, real_servers: [{address: 10.0.0.1}]}\n  \
+         - {name: b, vips: [192.0.2.11], forwarding: nat, idle: 61s, passive: {ports: 3000-3009}, real_servers: [{address: 10.0.0.2}]}\n\
          kernel: {timeouts: {tcp: 60s}}\n",
     ] {
         let found = problems(text);

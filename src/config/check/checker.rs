@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use crate::config::file::Origin;
 use crate::config::model::{Cluster, IMPLICIT_TLS};
-use crate::config::problem::{Collector, ProblemSeverity, Source, Wrong, quoted};
+use crate::config::problem::{Collector, NamedFile, ProblemSeverity, Source, Wrong, quoted};
 use crate::config::tree::{Node, NodeKind};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
@@ -63,6 +64,13 @@ impl<'r, 't> Checker<'r, 't> {
     pub fn elsewhere(&self, path: &str, from: &str) -> String {
         let [there, here] = [path, from].map(|path| self.report.file(self.root.nearest(path).place.source));
         if there == here { String::new() } else { format!(" in {there}") }
+    }
+
+    /// A file that is named at `path`.
+    pub fn file(&self, path: &str, file: &Path, cure: &str) -> NamedFile {
+        let place = self.root.nearest(path).place;
+        let problem = self.report.problem(ProblemSeverity::Warning, place, path, Wrong::new("", cure));
+        NamedFile::new(file.to_owned(), problem)
     }
 
     /// Whether everything at, below and around `path` could be read.

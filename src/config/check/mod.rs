@@ -8,14 +8,19 @@ mod health_check;
 mod idle;
 mod limits;
 mod log;
+mod named;
+mod narrow;
+mod patience;
 mod ranges;
 mod routers;
+mod scheduler;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 pub(super) use checker::Checker;
 use checker::{One, TLS, family};
+pub(super) use named::files as named_files;
 
 use super::file::{Draft, Origin};
 use super::model::{Advertise, Cluster, Config};
@@ -37,6 +42,9 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         failing::within(&one);
         health_check::within(&one);
         idle::within(&one, &config.kernel);
+        patience::within(&one);
+        scheduler::within(&one);
+        narrow::within(&one);
     }
     limits::check(&config.limits, checker);
     log::check(&config.log, checker);
