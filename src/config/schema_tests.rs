@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::problem::Collector;
+use super::problem::{Collector, Source};
 use super::section::Section;
 use super::{Parsed, SCHEMA, defaults, effective, file, parse, tree};
 
@@ -21,6 +21,8 @@ const LAX: &[(&str, &str)] = &[
     ("clusters[].pinhole_timeout", "\"25d\""),
     ("clusters[].persistence", "\"25d\""),
     ("clusters[].idle", "\"25d\""),
+    ("clusters[].slow_start", "\"25d\""),
+    ("clusters[].slow_start", "\"1h30m\""),
     ("kernel.timeouts.tcp", "\"25d\""),
     ("kernel.timeouts.tcp_fin", "\"25d\""),
     ("kernel.timeouts.udp", "\"25d\""),
@@ -78,7 +80,7 @@ fn keys_of_schema(schema: &Value) -> BTreeMap<String, &Value> {
 /// What the parser asks for, and whether it takes the shape of the file.
 fn read(text: &str) -> (BTreeSet<String>, bool) {
     let report = Collector::new("test.yaml", text);
-    if let Some(mut root) = tree::read(text, &report) {
+    if let Some(mut root) = tree::read(text, Source::MAIN, &report) {
         defaults::fill(&mut root, &report);
         file::read(Section::new(String::new(), &root, &report));
     }
