@@ -73,9 +73,13 @@ fn names_are_known(socket: &Path, wanted: &Wanted) -> Result<(), ClientError> {
         .filter(within)
         .flat_map(|cluster| cluster.servers.iter().map(|server| format!("{}/{}", server.cluster, server.name)))
         .collect();
-    let named = |name: &str| servers.iter().any(|full| full == name || full.split_once('/').is_some_and(|(_, server)| server == name));
+    let named = |name: &str| {
+        servers.iter().any(|full| full == name || full.split_once('/').is_some_and(|(_, server)| server == name))
+    };
     match &wanted.server {
-        Some(name) if !named(name) => Err(ClientError::Refused(format!("no server {name}: there are {}", listed(servers)))),
+        Some(name) if !named(name) => {
+            Err(ClientError::Refused(format!("no server {name}: there are {}", listed(servers))))
+        }
         _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Plain data only: anchors, aliases, merge keys, tags and further documents are refused, so nothing expands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -99,7 +99,7 @@ pub(super) fn read(text: &str, report: &Collector<'_>) -> Option<Node> {
                 }
             }
             Err(error) => {
-                let (place, wrong) = syntax(text, &error);
+                let (place, wrong) = builder.indentation(text, &error).unwrap_or_else(|| syntax(text, &error));
                 report.error(place, "", wrong);
                 return builder.cut();
             }
@@ -163,6 +163,14 @@ struct Open {
     content: Content,
 }
 
+/// A list or mapping that has just ended.
+struct Ended {
+    place: Place,
+    path: String,
+    /// Whether it is a list, whose lines begin with `- `.
+    items: bool,
+}
+
 enum Content {
     List(Vec<Node>),
     Map {
@@ -201,8 +209,8 @@ pub(super) fn shown(key: &str) -> String {
 struct Builder<'r, 't> {
     report: &'r Collector<'t>,
     open: Vec<Open>,
-    /// Place and path of those that have ended since the last word: by an indentation, perhaps, that was not meant.
-    ended: Vec<(Place, String)>,
+    /// Those that have ended since the last word: by an indentation, perhaps, that was not meant.
+    ended: Vec<Ended>,
     root: Option<Node>,
     documents: usize,
 }
@@ -320,6 +328,30 @@ impl Builder<'_, '_> {
         true
     }
 
+    /// What to say of a line in a block that begins in a column where nothing above it does.
+    fn indentation(&self, text: &str, error: &ScanError) -> Option<(Place, Wrong)> {
+        let (number, block) = (error.marker().line(), error.info().contains("block"));
+        let line = text.lines().nth(number.checked_sub(1)?).filter(|_| block)?;
+        let rest = line.trim_start_matches(' ');
+        let (indent, item) = (line.len() - rest.len(), rest == "-" || rest.starts_with("- "));
+        let open = self.open.iter().map(|open| (open.place, matches!(open.content, Content::List(_))));
+        let all = open.chain(self.ended.iter().map(|ended| (ended.place, ended.items)));
+        let bracket = |place: Place| {
+            let above = text.lines().nth(place.line - 1).and_then(|line| line.chars().nth(place.column - 1));
+            matches!(above, Some('[' | '{'))
+        };
+        let same = all.filter(|(place, items)| *items == item && !bracket(*place));
+        let levels: BTreeSet<usize> = same.map(|(place, _)| place.column - 1).collect();
+        if rest.is_empty() || rest.starts_with('\t') || levels.is_empty() || levels.contains(&indent) {
+            return None;
+        }
+        let levels: Vec<String> = levels.iter().map(usize::to_string).collect();
+        let place = Place { line: number, column: indent + 1, width: 1 };
+        let lines = if item { "the other items of a list" } else { "the other keys of a mapping" };
+        let what = format!("not YAML: the line is indented by {indent}, and no line above that it could belong to");
+        Some((place, Wrong::new(what, format!("{} spaces, as {lines}", levels.join(" or ")))))
+    }
+
     /// What stands before a place where the text can no longer be read. The last word is left out: what is wrong behind it may
     /// have changed it.
     fn cut(mut self) -> Option<Node> {
@@ -340,7 +372,7 @@ impl Builder<'_, '_> {
             let checked = depth == 0 || depth == 1 && matches!(open.content, Content::List(_));
             self.report.cut(open.place, Some(open.path.as_str()).filter(|_| !checked));
         }
-        for (place, path) in &self.ended {
+        for Ended { place, path, .. } in &self.ended {
             self.report.cut(*place, Some(path.as_str()));
         }
         while !self.open.is_empty() {
@@ -351,7 +383,7 @@ impl Builder<'_, '_> {
 
     fn end(&mut self) {
         let Some(Open { place, content, path }) = self.open.pop() else { return };
-        self.ended.push((place, path));
+        self.ended.push(Ended { place, path, items: matches!(content, Content::List(_)) });
         let kind = match content {
             Content::List(items) => NodeKind::List(items),
             Content::Map { entries, .. } => NodeKind::Map(entries),
