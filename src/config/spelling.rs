@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(elsewhere(&"x".repeat(1000), &methods), None);
     }
 
-    /// A synonym that is itself one of our words at the same place would never be looked up.
+    /// What is looked up is in small letters.
     #[test]
     fn all_words_are_in_small_letters() {
         for (ours, theirs) in ELSEWHERE {
