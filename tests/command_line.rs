@@ -127,8 +127,8 @@ fn a_password_file_is_told_once_where_it_is_written() {
     let path = written("named.yaml", &format!("{main}{}", cluster(1, "")));
     let (_, err, code) = said(&ftpdirector(&["check"]).arg(&path).output().unwrap());
     let told: Vec<&str> = err.lines().filter(|line| line.contains(": warning: ")).collect();
-    let all = "named.yaml:3:63: warning: defaults.health_check.password_file: /nonexistent/all: ";
-    let own = "named-included.yaml:3:62: warning: clusters[1].health_check.password_file: /nonexistent/own: ";
+    let all = "named.yaml:3:59: warning: defaults.health_check.password_file: /nonexistent/all: ";
+    let own = "named-included.yaml:3:65: warning: clusters[1].health_check.password_file: /nonexistent/own: ";
     assert!(told.len() == 2 && told[0].contains(all) && told[1].contains(own) && code == Some(0), "{err}");
 }
 
