@@ -293,7 +293,7 @@ fn the_schema_takes_what_the_parser_takes() {
 fn the_schema_takes_the_files_that_the_parser_takes() {
     let validator = jsonschema::validator_for(&schema()).expect("a schema");
     let (mut good_files, mut bad_files) = (0, Vec::new());
-    for folder in ["examples", "tests/bad", "deploy/debian", "deploy/keepalived", "deploy/ecmp"] {
+    for folder in ["examples", "tests/bad", "deploy", "deploy/keepalived", "deploy/ecmp"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for path in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("a file").path()) {
             if path.extension().is_none_or(|ending| ending != "yaml") {
