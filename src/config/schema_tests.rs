@@ -21,7 +21,6 @@ const LAX: &[(&str, &str)] = &[
     ("clusters[].pinhole_timeout", "\"25d\""),
     ("clusters[].persistence", "\"25d\""),
     ("clusters[].idle", "\"25d\""),
-    ("clusters[].slow_start", "\"25d\""),
     ("clusters[].slow_start", "\"1h30m\""),
     ("kernel.timeouts.tcp", "\"25d\""),
     ("kernel.timeouts.tcp_fin", "\"25d\""),

@@ -69,7 +69,7 @@ fn a_problem_stands_in_its_file_under_its_path_there() {
         wrong(&main, &[first, &second]),
         [
             "0.yaml:3: clusters[0].vips: the key stands here twice; first on line 3",
-            "0.yaml:3: clusters[0].real_servers[0].address: \"x\" is no IP address",
+            "0.yaml:3: clusters[0].real_servers[0].address: \"x\" is no IP address (names are not looked up)",
             "1.yaml:3: clusters[1].name: \"D\" is not a cluster name",
         ]
     );
