@@ -112,10 +112,11 @@ impl Talk {
         Some((&self.client.sent[command.text.clone()], command.kind))
     }
 
-    /// Whether this, its last segment, is the whole answer to the only question of a client that said nothing odd.
+    /// Whether this, its last segment, is the whole answer of an honest server to the only question of a client that said nothing
+    /// odd.
     pub(super) fn had_to_be_held(&self, reply: &[u8]) -> bool {
         let client = &self.client;
-        let plain = !self.veiled() && !client.bare && !client.uncounted && !self.gapped && self.open();
+        let plain = !self.veiled() && !self.replies.hostile && !client.bare && !client.uncounted && !self.gapped && self.open();
         let passive = |line: &[u8]| [&b"227 "[..], b"228 ", b"229 "].iter().any(|code| line.starts_with(code));
         let names = reply.iter().any(|byte| matches!(byte, b'(' | b'|'));
         let first = self.replies.sent.split(|byte| *byte == b'\n').filter(|line| passive(line)).count() == 1;
