@@ -49,6 +49,8 @@ pub(super) struct Talk {
     pub needs: Vec<Need>,
     /// Whether its client ever went past bytes that were not seen: what it said behind them may have been a PASV.
     pub gapped: bool,
+    /// Whether a segment of its client's ever waited: it may be dropped, and never arrive.
+    pub waited: bool,
     /// Whether its last segment began with something that had left before.
     again: bool,
     /// How many of its server's segments were ever held.
@@ -72,6 +74,7 @@ impl Talk {
             replies: Replies::default(),
             needs: vec![],
             gapped: false,
+            waited: false,
             again: false,
             held: 0,
             starts: vec![],
@@ -127,7 +130,7 @@ impl Talk {
             let text = client.sent[command.text.clone()].to_ascii_uppercase();
             text.windows(4).any(|word| word == b"EPSV") && text.windows(3).any(|word| word == b"ALL")
         });
-        plain && !never && !self.again && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
+        plain && !self.waited && !never && !self.again && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
     }
 
     /// A segment of its own leaves, up to `end`.

@@ -155,6 +155,7 @@ impl World {
             talk.needs.clear();
         }
         talk.held += u32::from(side == Side::Server && decision == Some(Decision::Held));
+        talk.waited |= side == Side::Client && decision == Some(Decision::Held);
         // what the director drops and nobody repeats it may give up
         talk.client.odd |= side == Side::Client && decision == Some(Decision::Drop) && !payload.is_empty();
         // one whose mark stays may have passed unread, behind what its client said from this port before
