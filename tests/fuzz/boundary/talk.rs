@@ -119,7 +119,8 @@ impl Talk {
     /// odd.
     pub(super) fn had_to_be_held(&self, reply: &[u8]) -> bool {
         let client = &self.client;
-        let plain = !self.veiled() && !self.replies.hostile && !client.bare && !client.uncounted && !self.gapped && self.open();
+        let plain =
+            !self.veiled() && !self.replies.hostile && !client.bare && !client.uncounted && !self.gapped && self.open();
         let passive = |line: &[u8]| [&b"227 "[..], b"228 ", b"229 "].iter().any(|code| line.starts_with(code));
         let names = reply.iter().any(|byte| matches!(byte, b'(' | b'|'));
         let first = self.replies.sent.split(|byte| *byte == b'\n').filter(|line| passive(line)).count() == 1;
@@ -130,7 +131,15 @@ impl Talk {
             let text = client.sent[command.text.clone()].to_ascii_uppercase();
             text.windows(4).any(|word| word == b"EPSV") && text.windows(3).any(|word| word == b"ALL")
         });
-        plain && !self.waited && !never && !self.again && passive(reply) && reply.ends_with(b"\r\n") && names && first && answer
+        plain
+            && !self.waited
+            && !never
+            && !self.again
+            && passive(reply)
+            && reply.ends_with(b"\r\n")
+            && names
+            && first
+            && answer
     }
 
     /// A segment of its own leaves, up to `end`.
