@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 use crate::client::top::Order;
+use crate::config::Format;
 use crate::director::Whom;
-use crate::import::Format;
 use crate::lvs::ForwardingMethod;
 
 /// Makes FTP work on Linux Virtual Server: every data connection, active or passive, lands on the real server of its
@@ -38,18 +38,19 @@ pub enum Command {
     Run {
         /// The configuration file.
         #[command(flatten)]
-        file: File,
+        subject: Subject,
         /// Remove all rows from the kernel on SIGTERM, as `flush` does.
         #[arg(long)]
         flush_on_exit: bool,
     },
-    /// Check the configuration file, with the files that it includes: every problem with its line, column, key and remedy.
-    Check(File),
+    /// Check the configuration file, with the files that it includes: every problem with its line, column, key and remedy. Warnings, also of a password or
+    /// certificate file that is not there, leave the exit code at 0.
+    Check(Subject),
     /// Print the configuration with every default, as one file; or the JSON Schema of the configuration file, for editors.
     Config {
         /// The configuration file.
         #[command(flatten)]
-        file: File,
+        subject: Subject,
         /// What is printed.
         #[command(flatten)]
         printed: Printed,
@@ -57,16 +58,16 @@ pub enum Command {
     /// Show what `run` or a reload would change in this kernel, as ipvsadm, nft and ip commands; changes nothing. Lines that
     /// begin with `#` warn of what live sessions will notice, and name the servers and ports that stay until their last
     /// connection ends.
-    Plan(File),
+    Plan(Subject),
     /// Remove every row that ftpdirector owns from the kernel, and nothing else. Live sessions break. IPVS's timeouts stay as
     /// `kernel.timeouts` set them.
-    Flush(File),
+    Flush(Subject),
     /// Examine this machine for settings that break FTP on IPVS, each finding with its remedy; changes nothing. Exit code 1 if
     /// a finding is fatal.
     Doctor {
         /// The configuration file.
         #[command(flatten)]
-        file: File,
+        subject: Subject,
         /// Print one JSON object per line, the most severe first. Keys: severity (fatal, warning or note; good when a check
         /// found nothing wrong; unknown when it could not be made), check, what, evidence, consequence, cure.
         #[arg(long)]
@@ -75,16 +76,16 @@ pub enum Command {
     /// Show what the daemon would do with the FTP sessions of a packet capture, offline and without privileges. If there is
     /// none at the control ports, standard error names the ports that look like FTP.
     Replay {
-        /// The capture, a pcap or pcapng file.
+        /// The capture, a pcap or pcapng file; - is standard input (tcpdump -w -).
         #[arg(value_name = "FILE")]
         capture: PathBuf,
         /// The forwarding method (nat, dr or tun): in nat the director sees both directions of a control connection, in dr
         /// and tun only what the client sends.
-        #[arg(long, value_name = "METHOD", default_value = "nat", value_parser = forwarding)]
+        #[arg(long, value_name = "METHOD", default_value = "nat", value_parser = forwarding(), hide_possible_values = true)]
         forwarding: ForwardingMethod,
         /// A control port; several as a list with commas, or by repeating the option. 990 means implicit TLS. Default: 21 and
         /// 990.
-        #[arg(long = "port", value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(long = "port", value_name = "PORT", value_delimiter = ',', value_parser = port)]
         ports: Vec<u16>,
         /// Print JSON, one object per line.
         #[arg(long)]
@@ -117,7 +118,7 @@ pub enum Command {
         #[arg(short, long, value_name = "SECONDS", default_value = "2", value_parser = delay)]
         delay: Duration,
         /// Exit after COUNT pages. Default: no limit on a terminal, one page otherwise.
-        #[arg(short = 'n', long, value_name = "COUNT")]
+        #[arg(short = 'n', long, value_name = "COUNT", value_parser = pages)]
         iterations: Option<NonZeroU32>,
         /// Print the pages one after the other as plain text, also on a terminal.
         #[arg(short, long)]
@@ -147,7 +148,7 @@ pub enum Command {
         #[command(flatten)]
         wanted: Wanted,
         /// Exit after COUNT events.
-        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "COUNT", value_parser = at_least_one)]
         limit: Option<u32>,
         /// The running daemon and the format of its answer.
         #[command(flatten)]
@@ -191,7 +192,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct File {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = "/etc/ftpdirector/config.yaml")]
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/ftpdirector/config.yaml")]
     pub config: PathBuf,
 }
 
@@ -206,6 +207,24 @@ pub struct Printed {
     /// Print the JSON Schema of the configuration file.
     #[arg(long)]
     pub schema: bool,
+}
+
+/// The configuration file of a command that is about it: an argument, or the option of all commands.
+#[derive(Debug, Args)]
+pub struct Subject {
+    /// The configuration file, instead of `--config`.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    argument: Option<PathBuf>,
+    #[command(flatten)]
+    file: File,
+}
+
+impl Subject {
+    /// The file that was named, or the default.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.argument.as_ref().unwrap_or(&self.file.config)
+    }
 }
 
 /// The sessions that a list or a trace is for.
@@ -229,7 +248,7 @@ pub struct Listing {
     #[command(flatten)]
     pub wanted: Wanted,
     /// List at most COUNT of them, 1 to 100000.
-    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = listed)]
     pub limit: u32,
     /// The running daemon and the format of its answer.
     #[command(flatten)]
@@ -249,6 +268,22 @@ pub struct Shown {
     /// Print JSON, one object per line.
     #[arg(long)]
     pub json: bool,
+}
+
+fn port(text: &str) -> Result<u16, &'static str> {
+    text.parse().ok().filter(|port| *port > 0).ok_or("write a port number, 1 to 65535")
+}
+
+fn at_least_one(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|count| *count > 0).ok_or("write a number, at least 1")
+}
+
+fn pages(text: &str) -> Result<NonZeroU32, &'static str> {
+    text.parse().map_err(|_| "write a number, at least 1")
+}
+
+fn listed(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|count| (1..=100_000).contains(count)).ok_or("write a number, 1 to 100000")
 }
 
 fn cluster_and_server(text: &str) -> Result<String, &'static str> {
@@ -284,7 +319,9 @@ fn format() -> impl TypedValueParser<Value = Format> {
     names.try_map(move |text| named(text).ok_or("write keepalived, ldirectord, piranha, ipvsadm, nft or iptables"))
 }
 
-fn forwarding(text: &str) -> Result<ForwardingMethod, &'static str> {
-    let named = ForwardingMethod::NAMED.into_iter().find(|(name, _)| *name == text);
-    named.map(|(_, method)| method).ok_or("write nat, dr or tun")
+fn forwarding() -> impl TypedValueParser<Value = ForwardingMethod> {
+    let named =
+        |text: String| ForwardingMethod::NAMED.iter().find(|(name, _)| *name == text).map(|(_, method)| *method);
+    let names = PossibleValuesParser::new(ForwardingMethod::NAMED.map(|(name, _)| name));
+    names.try_map(move |text| named(text).ok_or("write nat, dr or tun"))
 }

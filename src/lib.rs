@@ -60,13 +60,14 @@ mod wire;
 pub mod facade {
     /// The command line: arguments and options.
     pub mod cli {
-        pub use crate::cli::{Cli, Command, File, Listing, Shown, Wanted};
+        pub use crate::cli::{Cli, Command, File, Listing, Shown, Subject, Wanted};
     }
 
     /// The configurations of other programs.
     pub mod import {
         pub use crate::client::import::run;
-        pub use crate::import::{Format, ImportError, Imported, Include, Source, import, looks_like};
+        pub use crate::config::{Format, by_sight};
+        pub use crate::import::{ImportError, Imported, Include, Source, import};
     }
 
     /// The other end of the admin socket.
@@ -83,15 +84,16 @@ pub mod facade {
     /// The configuration file: YAML text in, a checked `Config` or every problem out.
     pub mod config {
         pub use crate::config::{
-            Cluster, Config, DEFAULT_SOCKET, IncludePattern, Included, Log, LogFormat, LogLevel, SCHEMA, Unread,
-            effective, includes, parse, parse_bytes, parse_files,
+            Cluster, Config, DEFAULT_SOCKET, IncludePattern, Included, Log, LogFormat, LogLevel, Parsed, Problem,
+            SCHEMA, Unread, effective, includes, parse, parse_bytes, parse_files,
         };
     }
 
     /// The daemon, and what the kernel is asked without it.
     pub mod daemon {
         pub use crate::daemon::health::{Health, ServerAgent, ServerHealth};
-        pub use crate::daemon::{DaemonCommand, METRICS, Metric, OnExit, Reconciler, RunError, flush, run};
+        pub use crate::daemon::named_files::unusable;
+        pub use crate::daemon::{DaemonCommand, Flushed, METRICS, Metric, OnExit, Reconciler, RunError, flush, run};
         pub use crate::plan::availability::Availability;
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use clap::Parser as _;
 use ftpdirector::facade::cli::{self, Cli, Command, Shown};
 use ftpdirector::facade::client::top::{self, TopOptions};
 use ftpdirector::facade::client::{self, Ask, ClientError, Format, Wanted};
-use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel};
+use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel, Parsed, Problem};
 use ftpdirector::facade::daemon::{self, OnExit, Reconciler, RunError};
 use ftpdirector::facade::files::{self, FileError};
 use ftpdirector::facade::import::{self, ImportError};
@@ -24,13 +24,13 @@ const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { file, flush_on_exit } => run(&file.config, flush_on_exit),
-        Command::Check(file) => check(&file.config),
+        Command::Run { subject, flush_on_exit } => run(subject.path(), flush_on_exit),
+        Command::Check(subject) => check(subject.path()),
         Command::Config { printed, .. } if printed.schema => print(config::SCHEMA, ExitCode::SUCCESS),
-        Command::Config { file, .. } => with_config(&file.config, effective),
-        Command::Plan(file) => with_config(&file.config, plan),
-        Command::Flush(file) => with_config(&file.config, flush),
-        Command::Doctor { file, json } => examine(&file.config, json),
+        Command::Config { subject, .. } => with_config(subject.path(), effective),
+        Command::Plan(subject) => with_config(subject.path(), plan),
+        Command::Flush(subject) => with_config(subject.path(), flush),
+        Command::Doctor { subject, json } => examine(subject.path(), json),
         Command::Replay { capture, forwarding, ports, json } => replay_capture(&capture, forwarding, ports, json),
         Command::Import { files, format } => import_files(&files, format),
         Command::Status(shown) => ask(&shown, &Ask::Status),
@@ -53,16 +53,31 @@ fn main() -> ExitCode {
 
 /// Reads and checks a file and what it includes; says what is wrong.
 fn read(path: &Path) -> Result<Config, String> {
-    let parsed = files::read(path).map_err(|error| refused(&error))?;
-    for warning in &parsed.warnings {
-        // Not `eprintln!`, which panics: the daemon reads its file again also when its log's disk is full.
-        let _ = writeln!(io::stderr(), "{warning}");
-    }
+    let parsed = parsed(path)?;
+    warn(&parsed.warnings);
     Ok(parsed.config)
+}
+
+fn parsed(path: &Path) -> Result<Parsed, String> {
+    files::read(path).map_err(|error| refused(&error))
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        complain(&warning.to_string());
+    }
+}
+
+/// Not `eprintln!`, which panics when the disk of the daemon's log is full, or nobody reads any more (`check 2>&1 | head`).
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn refused(error: &FileError) -> String {
     match error {
+        FileError::Unreadable { error: kind, .. } if kind.kind() == io::ErrorKind::IsADirectory => {
+            format!("{error}: name a file in it")
+        }
         FileError::Unreadable { .. } => format!("{error}: name the file with --config"),
         FileError::Wrong { .. } => error.to_string(),
     }
@@ -72,26 +87,33 @@ fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode 
     match read(path) {
         Ok(config) => then(&config),
         Err(problems) => {
-            eprintln!("{problems}");
+            complain(&problems);
             ExitCode::from(CONFIG)
         }
     }
 }
 
 fn check(path: &Path) -> ExitCode {
-    with_config(path, |config| {
-        let servers: usize = config.clusters.iter().map(|cluster| cluster.real_servers.len()).sum();
-        let clusters = config.clusters.len();
-        let text = format!("{}: good: {clusters} cluster(s), {servers} real server(s)\n", path.display());
-        print(&text, ExitCode::SUCCESS)
-    })
+    let Parsed { config, warnings, named } = match parsed(path) {
+        Ok(parsed) => parsed,
+        Err(problems) => {
+            complain(&problems);
+            return ExitCode::from(CONFIG);
+        }
+    };
+    warn(&warnings);
+    warn(&daemon::unusable(&named));
+    let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let clusters = count(config.clusters.len(), "cluster");
+    let servers = count(config.clusters.iter().map(|cluster| cluster.real_servers.len()).sum(), "real server");
+    print(&format!("{}: good: {clusters}, {servers}\n", path.display()), ExitCode::SUCCESS)
 }
 
 fn effective(config: &Config) -> ExitCode {
     match config::effective(config) {
         Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("ftpdirector: {error}");
+            complain(&format!("ftpdirector: {error}"));
             ExitCode::from(INTERNAL)
         }
     }
@@ -122,8 +144,12 @@ fn plan(config: &Config) -> ExitCode {
 }
 
 fn flush(config: &Config) -> ExitCode {
-    let errors = daemon::flush(config);
-    if errors.is_empty() { ExitCode::SUCCESS } else { failed(&RunError::Kernel(errors)) }
+    let flushed = daemon::flush(config);
+    if flushed.errors.is_empty() {
+        print(&format!("{flushed}\n"), ExitCode::SUCCESS)
+    } else {
+        failed(&RunError::Kernel(flushed.errors))
+    }
 }
 
 fn examine(path: &Path, json: bool) -> ExitCode {
@@ -150,18 +176,24 @@ fn replay_capture(capture: &Path, forwarding: ForwardingMethod, ports: Vec<u16>,
     let ports = if ports.is_empty() { vec![21, 990] } else { ports };
     let options = replay::ReplayOptions { forwarding, format, ports };
     let unreadable = |error: &dyn Display| {
-        eprintln!("ftpdirector: {}: {error}", capture.display());
+        complain(&format!("ftpdirector: {}: {error}", capture.display()));
         ExitCode::from(FOUND)
     };
-    let file = match File::open(capture) {
-        Ok(file) => BufReader::new(file),
-        Err(error) => return unreadable(&error),
+    let file: Box<dyn Read + Send> = if capture == Path::new("-") {
+        Box::new(io::stdin())
+    } else if capture.is_dir() {
+        return unreadable(&"is a directory: name a pcap or pcapng file");
+    } else {
+        match File::open(capture) {
+            Ok(file) => Box::new(BufReader::new(file)),
+            Err(error) => return unreadable(&error),
+        }
     };
     match replay::run(file, &options, &mut io::stdout().lock()) {
         Ok(summary) => {
-            // On stderr, where it stands in no program's way; not `eprintln!`, which panics when that is closed.
+            // On stderr, where it stands in no program's way.
             for hint in summary.hints(&options.ports) {
-                let _ = writeln!(io::stderr(), "ftpdirector: {hint}");
+                complain(&format!("ftpdirector: {hint}"));
             }
             ExitCode::SUCCESS
         }
@@ -175,12 +207,12 @@ fn import_files(files: &[PathBuf], format: Option<import::Format>) -> ExitCode {
         Ok(imported) => {
             for sentence in imported.said {
                 // On stderr, where it does not get into the file.
-                let _ = writeln!(io::stderr(), "ftpdirector: {sentence}");
+                complain(&format!("ftpdirector: {sentence}"));
             }
             print(&imported.text, ExitCode::SUCCESS)
         }
         Err(error) => {
-            eprintln!("ftpdirector: {error}");
+            complain(&format!("ftpdirector: {error}"));
             ExitCode::from(if matches!(error, ImportError::Nothing(_)) { FOUND } else { CONFIG })
         }
     }
@@ -197,7 +229,7 @@ fn with_socket(file: &cli::File, named: Option<PathBuf>, then: impl FnOnce(&Path
         // Members of the socket's group need not be able to read the file.
         Err(error) if error.unread() && Path::new(DEFAULT_SOCKET).exists() => then(Path::new(DEFAULT_SOCKET)),
         Err(error) => {
-            eprintln!("{}\nftpdirector: or name the daemon's socket: --socket PATH", refused(&error));
+            complain(&format!("{}\nftpdirector: or name the daemon's socket: --socket PATH", refused(&error)));
             ExitCode::from(CONFIG)
         }
     }
@@ -224,14 +256,14 @@ fn answered(result: Result<(), ClientError>) -> ExitCode {
         // `ftpdirector trace | head`, and so with `replay`
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ftpdirector: {error}");
+            complain(&format!("ftpdirector: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 fn failed(error: &RunError) -> ExitCode {
-    eprintln!("ftpdirector: {error}");
+    complain(&format!("ftpdirector: {error}"));
     ExitCode::from(error.exit_code())
 }
 

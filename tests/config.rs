@@ -85,7 +85,7 @@ fn every_example_loads_without_a_warning() {
 /// What is printed is a file that says the same; of one with what it includes too.
 #[test]
 fn every_example_is_printed_with_all_defaults() {
-    let deployed = ["deploy/debian", "deploy/keepalived", "deploy/ecmp"].map(Path::new);
+    let deployed = ["deploy", "deploy/keepalived", "deploy/ecmp"].map(Path::new);
     let deployed = deployed.map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
     for path in files("examples", "yaml").into_iter().chain(folders("examples")).chain(deployed) {
         let path = if path.is_dir() { path.join("config.yaml") } else { path };

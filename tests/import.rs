@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ftpdirector::facade::config;
-use ftpdirector::facade::import::{Format, ImportError, Imported, Include, Source, import, looks_like};
+use ftpdirector::facade::import::{Format, ImportError, Imported, Include, Source, by_sight, import};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")
@@ -372,19 +372,19 @@ fn the_format_is_known_by_sight() {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let text = fs::read_to_string(&path).unwrap();
             let expected = match name.as_str() {
-                "keepalived.conf" => Some("keepalived.conf"),
-                "ldirectord.cf" => Some("ldirectord.cf"),
-                "lvs.cf" => Some("lvs.cf"),
-                "ipvsadm" | "ipvsadm.rules" | "modprobe.conf" | "lvs.sh" => Some("an ipvsadm rules file"),
-                "iptables" | "rules.v4" | "firewall.sh" => Some("an iptables rules file"),
-                "ruleset.nft" => Some("an nft ruleset"),
+                "keepalived.conf" => Some(Format::Keepalived),
+                "ldirectord.cf" => Some(Format::Ldirectord),
+                "lvs.cf" => Some(Format::Piranha),
+                "ipvsadm" | "ipvsadm.rules" | "modprobe.conf" | "lvs.sh" => Some(Format::Ipvsadm),
+                "iptables" | "rules.v4" | "firewall.sh" => Some(Format::Iptables),
+                "ruleset.nft" => Some(Format::Nft),
                 _ => None,
             };
-            assert_eq!(looks_like(&text), expected, "{}", path.display());
+            assert_eq!(by_sight(&text).map(|(_, format)| format), expected, "{}", path.display());
         }
     }
     let yaml = |path: &Path| path.extension().is_some_and(|extension| extension == "yaml");
     for example in names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"), yaml) {
-        assert_eq!(looks_like(&fs::read_to_string(&example).unwrap()), None, "{}", example.display());
+        assert_eq!(by_sight(&fs::read_to_string(&example).unwrap()), None, "{}", example.display());
     }
 }

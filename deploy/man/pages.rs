@@ -37,9 +37,43 @@ fn main() -> io::Result<()> {
         fs::write(directory.join(name), page)?;
     }
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        generate_to(shell, &mut Cli::command(), "ftpdirector", &directory)?;
+        let path = generate_to(shell, &mut Cli::command(), "ftpdirector", &directory)?;
+        fs::write(&path, with_names(shell, &fs::read_to_string(&path)?).map_err(io::Error::other)?)?;
     }
     Ok(())
+}
+
+/// A completion that also asks the daemon for the names of its clusters and servers.
+fn with_names(shell: Shell, made: &str) -> Result<String, String> {
+    match shell {
+        Shell::Bash => Ok(format!("{made}\n{}", include_str!("../completions/names.bash"))),
+        Shell::Fish => Ok(format!("{made}{}", include_str!("../completions/names.fish"))),
+        Shell::Zsh => {
+            let (mut named, mut text) = (0, String::new());
+            for line in made.lines() {
+                let names = [("--cluster=[", "clusters"), ("--server=[", "servers"), ("':server -- ", "servers")];
+                let asked = names
+                    .iter()
+                    .find(|(begin, _)| line.trim_start_matches('\'').starts_with(begin.trim_start_matches('\'')));
+                let asked = asked.filter(|_| line.contains(":_default'"));
+                named += usize::from(asked.is_some());
+                match asked {
+                    Some((_, kind)) => text.push_str(&line.replace(":_default'", &format!(":_ftpdirector_{kind}'"))),
+                    None => text.push_str(line),
+                }
+                text.push('\n');
+            }
+            // --cluster of four commands, --server of three, and the server of drain and undrain
+            let (head, functions) = text.split_once("\n").unwrap_or_default();
+            let whole = format!("{head}\n\n{}{functions}", include_str!("../completions/names.zsh"));
+            if named == 9 {
+                Ok(whole)
+            } else {
+                Err(format!("zsh: {named} places for names, not 9: what clap writes has changed"))
+            }
+        }
+        other => Err(format!("{other}: no completion with names")),
+    }
 }
 
 /// The list of commands in mdoc(7).

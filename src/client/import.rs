@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::import::{Format, ImportError, Imported, Include, LARGEST, Source, import};
+use crate::config::Format;
+use crate::import::{ImportError, Imported, Include, LARGEST, Source, import};
 
 /// The most files that one `include` line names.
 const FILES: usize = 64;

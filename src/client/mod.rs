@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use crate::api;
-use request::{Ask, ClientError};
+use request::{Ask, ClientError, Wanted};
 
 /// How an answer is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,9 @@ pub fn run(
     format: Format,
     mut print: impl FnMut(&str) -> io::Result<()>,
 ) -> Result<(), ClientError> {
+    if let (Format::Text, Ask::Sessions(wanted) | Ask::Pinholes(wanted) | Ask::Trace(wanted)) = (format, ask) {
+        names_are_known(socket, wanted)?;
+    }
     let mut ended = None;
     // How many events of a trace are still wanted.
     let mut left = if let Ask::Trace(wanted) = ask { wanted.limit } else { None };
@@ -47,6 +50,39 @@ pub fn run(
         if ended.is_some() { Err(io::Error::from(io::ErrorKind::Interrupted)) } else { Ok(()) }
     });
     ended.unwrap_or(answered)
+}
+
+/// A name that nobody has would list nothing, as one does that has no sessions.
+fn names_are_known(socket: &Path, wanted: &Wanted) -> Result<(), ClientError> {
+    if wanted.cluster.is_none() && wanted.server.is_none() {
+        return Ok(());
+    }
+    let mut answer = Err(ClientError::Broken { socket: socket.to_owned(), why: "it is empty".to_owned() });
+    request::ask(socket, &Ask::Status, |line| {
+        answer = request::read::<api::Status>(socket, line);
+        Ok(())
+    })?;
+    let clusters = answer?.clusters;
+    let listed = |names: Vec<String>| names.join(", ");
+    if let Some(name) = wanted.cluster.as_ref().filter(|name| !clusters.iter().any(|cluster| cluster.name == **name)) {
+        let all = listed(clusters.into_iter().map(|cluster| cluster.name).collect());
+        return Err(ClientError::Refused(format!("no cluster {name}: there are {all}")));
+    }
+    let within = |cluster: &&api::ClusterStatus| wanted.cluster.as_ref().is_none_or(|name| cluster.name == *name);
+    let servers: Vec<String> = clusters
+        .iter()
+        .filter(within)
+        .flat_map(|cluster| cluster.servers.iter().map(|server| format!("{}/{}", server.cluster, server.name)))
+        .collect();
+    let named = |name: &str| {
+        servers.iter().any(|full| full == name || full.split_once('/').is_some_and(|(_, server)| server == name))
+    };
+    match &wanted.server {
+        Some(name) if !named(name) => {
+            Err(ClientError::Refused(format!("no server {name}: there are {}", listed(servers))))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn text(socket: &Path, ask: &Ask, line: &str) -> Result<String, ClientError> {

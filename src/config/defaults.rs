@@ -12,8 +12,16 @@ const BYTES: usize = 64;
 /// Puts what `defaults` has into every cluster. A key of the cluster's own stays, `null` too; of `passive` and `health_check`, which
 /// are mappings, each key on its own.
 pub(super) fn fill(root: &mut Node, report: &Collector<'_>) {
-    let Some(defaults) = root.child("defaults") else { return };
+    let Some(defaults) = root.child("defaults") else {
+        if report.is_cut(root.place) && report.has_line("defaults:") {
+            unfinished(root, report);
+        }
+        return;
+    };
     let place = defaults.place;
+    if report.is_cut(place) {
+        unfinished(root, report);
+    }
     let common = defaults.entries().iter().filter(|entry| !OF_ONE_CLUSTER.keys.contains(&entry.key.as_str()));
     let common: Vec<Entry> = common.map(of_defaults).collect();
     let NodeKind::Map(entries) = &mut root.kind else { return };
@@ -29,6 +37,14 @@ pub(super) fn fill(root: &mut Node, report: &Collector<'_>) {
         if let NodeKind::Map(own) = &mut cluster.kind {
             complete(own, &common);
         }
+    }
+}
+
+/// What the clusters lack may stand where the text could not be read.
+fn unfinished(root: &Node, report: &Collector<'_>) {
+    let Some(Node { kind: NodeKind::List(clusters), .. }) = root.child("clusters") else { return };
+    for (index, cluster) in clusters.iter().enumerate() {
+        report.cut(cluster.place, Some(&format!("clusters[{index}]")));
     }
 }
 

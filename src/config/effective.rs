@@ -78,7 +78,7 @@ fn file(config: &Config) -> Value {
                 ("timeouts", timeouts.unwrap_or(Value::Null)),
             ]),
         ),
-        ("metrics", map([("listen", text(metrics.listen))])),
+        ("metrics", map([("listen", metrics.listen.map_or(Value::Null, text))])),
         ("admin", map([("socket", text(admin.socket.display()))])),
         (
             "log",
@@ -119,6 +119,7 @@ fn cluster(cluster: &Cluster) -> Value {
         ),
         ("no_servers", if cluster.no_servers == NoServers::Keep { "keep" } else { "reject" }.into()),
         ("health_check", health_check(&cluster.health_check)),
+        ("slow_start", duration(cluster.slow_start.unwrap_or_default())),
         ("real_servers", cluster.real_servers.iter().map(real_server).collect()),
     ])
 }
@@ -148,6 +149,7 @@ fn health_check(check: &HealthCheck) -> Value {
         ("tls", check.tls.map_or(Value::Null, |way| tls(way).into())),
         ("verify", check.verify.into()),
         ("ca_file", check.ca_file.as_ref().map_or(Value::Null, |path| text(path.display()))),
+        ("agent", check.agent.map_or(Value::Null, Value::from)),
     ])
 }
 
@@ -159,6 +161,7 @@ fn real_server(server: &RealServer) -> Value {
         ("address", text(server.address)),
         ("port", port(server.port)),
         ("weight", server.weight.into()),
+        ("max_sessions", server.max_sessions.map_or(Value::Null, Value::from)),
         ("passive_ports", range(Some(server.passive_ports))),
         ("active_port", port(server.active_port)),
         ("active_ports", range(server.active_ports)),

@@ -23,17 +23,15 @@ const PINHOLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest `idle`: where both ends of a control connection are gone, and neither told, it is kept in vain so long.
 const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
 
-<<<<<<< HEAD
+/// The longest `slow_start`.
+const LONGEST_START: Duration = Duration::from_secs(3600);
+
 /// The keys of a cluster that are no use in `defaults`.
 pub(super) const OF_ONE_CLUSTER: Elsewhere = Elsewhere {
     keys: &["name", "vips", "real_servers"],
     what: "no two clusters have this in common",
     cure: "write it in each cluster",
 };
-=======
-/// The longest `slow_start`.
-const LONGEST_START: Duration = Duration::from_secs(3600);
->>>>>>> keys
 
 /// A file as far as it could be read, with defaults in place of what could not.
 pub(super) struct Draft {
@@ -250,7 +248,7 @@ fn timeouts(mut s: Section<'_, '_>) -> Timeouts {
 }
 
 fn metrics(mut s: Section<'_, '_>) -> Metrics {
-    let listen = s.or("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9786), value::listen);
+    let listen = s.or_off("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9786), value::listen);
     s.finish();
     Metrics { listen }
 }
@@ -283,7 +281,13 @@ fn name_of_server(node: &Node) -> Read<String> {
 
 fn scheduler(node: &Node) -> Read<String> {
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_');
-    value::word(node, "a scheduler name", 15, allowed, "a scheduler of the kernel, like rr, wrr, lc, wlc or sh")
+    value::word(
+        node,
+        "a scheduler name",
+        15,
+        allowed,
+        "a scheduler of the kernel in small letters, like rr, wrr, lc, wlc or sh",
+    )
 }
 
 fn forwarding(node: &Node) -> Read<ForwardingMethod> {
@@ -356,6 +360,10 @@ fn advertise(node: &Node) -> Read<Advertise> {
     }
     match value::text(node, "what to advertise")? {
         "vip" => Ok(Advertise::Vip),
+        name if value::is_name(name) => {
+            let cure = if name.contains('.') { format!("{{dns: {name}}}") } else { CURE.to_owned() };
+            Err(Wrong::new(format!("{} is no IP address", quoted(name)), cure))
+        }
         _ => match value::host(node, "an address that clients reach").map_err(|wrong| Wrong::new(wrong.what, CURE))? {
             IpAddr::V4(address) => Ok(Advertise::Address(address)),
             IpAddr::V6(address) => Err(Wrong::new(format!("{address} cannot stand in a 227: it is IPv6"), CURE)),

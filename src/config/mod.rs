@@ -7,6 +7,8 @@ mod check;
 mod defaults;
 mod effective;
 mod file;
+mod foreign;
+mod format;
 mod include;
 mod model;
 mod problem;
@@ -15,14 +17,15 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod schema_tests;
 mod section;
+mod spelling;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tree;
 mod value;
 
-use std::borrow::Cow;
-
 pub use effective::effective;
+pub use format::{Format, by_sight};
 pub use include::{IncludePattern, Included, Unread};
 #[cfg(test)]
 pub(crate) use model::{Admin, Bounce, ClientMatch, Kernel, Limits, Metrics, SorryServer};
@@ -31,7 +34,8 @@ pub use model::{
     NoServers, OnFailure, RealServer, UnexpectedData,
 };
 use problem::{Collector, Source};
-pub use problem::{Problem, ProblemSeverity, Problems};
+pub use problem::{NamedFile, Problem, ProblemSeverity, Problems};
+use text::Text;
 pub(crate) use value::unfit;
 
 /// The JSON Schema of the file (draft 2020-12), as it is in the package.
@@ -47,13 +51,16 @@ pub struct Parsed {
     pub config: Config,
     /// What a human should look at; warnings only.
     pub warnings: Vec<Problem>,
+    /// The files that it names, to be looked at by who can.
+    pub named: Vec<NamedFile>,
 }
 
 /// Reads a file's text; `file` is its name, for the problems. Other files are not read: what it includes is not in the answer.
 ///
 /// # Errors
 ///
-/// Every problem of the file, warnings too, in file order.
+/// Every problem of the file, warnings too, in file order. Where its text is no YAML from some place on, those before that
+/// place.
 pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
     parse_bytes(text.as_bytes(), file)
 }
@@ -74,9 +81,9 @@ pub fn includes(bytes: &[u8]) -> Vec<IncludePattern> {
     if memchr::memmem::find(bytes, b"include").is_none() {
         return Vec::new();
     }
-    let (text, _) = text(bytes);
-    let report = Collector::new("", &text);
-    tree::read(&text, &report).map(|root| include::patterns(&root, &report)).unwrap_or_default()
+    let main = Text::new(bytes, "");
+    let report = Collector::new("", &main.text);
+    main.tree(Source::MAIN, &report).map(|root| include::patterns(&root, &report)).unwrap_or_default()
 }
 
 /// [`parse_bytes`] with the files that it includes, in the order in which their clusters are to be.
@@ -85,22 +92,15 @@ pub fn includes(bytes: &[u8]) -> Vec<IncludePattern> {
 ///
 /// Every problem of all files, those of the main one first.
 pub fn parse_files(bytes: &[u8], file: &str, included: &[Included]) -> Result<Parsed, Problems> {
-    let (main, valid) = text(bytes);
-    let texts: Vec<(&Included, Cow<'_, str>, Option<usize>)> = included
-        .iter()
-        .filter_map(|included| {
-            let (text, valid) = text(included.content.as_deref().ok()?);
-            Some((included, text, valid))
-        })
-        .collect();
-    let mut report = Collector::new(file, &main);
-    for (included, text, _) in &texts {
-        report.include(&included.file, text);
+    let main = Text::new(bytes, file);
+    let readable = included.iter().filter_map(|file| Some((file.file.as_str(), file.content.as_deref().ok()?)));
+    let texts: Vec<Text<'_>> = readable.map(|(file, bytes)| Text::new(bytes, file)).collect();
+    let mut report = Collector::new(file, &main.text);
+    for text in &texts {
+        report.include(text.file, &text.text);
     }
-    let mut config = None;
-    if let Some(valid) = valid {
-        problem::not_utf8(bytes, valid, Source::MAIN, &report);
-    } else if let Some(mut root) = tree::read(&main, &report) {
+    let mut read = None;
+    if let Some(mut root) = main.tree(Source::MAIN, &report) {
         let _ = include::patterns(&root, &report);
         for included in included {
             if let Err(why) = &included.content {
@@ -113,41 +113,21 @@ pub fn parse_files(bytes: &[u8], file: &str, included: &[Included]) -> Result<Pa
         let mut draft = file::read(section::Section::new(String::new(), &root, &report));
         let checker = check::Checker::new(&root, &report);
         check::check(&mut draft, &checker);
-        config = Some(draft.config);
+        read = Some((check::named_files(&draft, &checker), draft.config));
     }
     let warnings = report.finish()?;
-    config.map(|config| Parsed { config, warnings }).ok_or(Problems { list: Vec::new(), more: 1 })
+    let parsed = read.map(|(named, config)| Parsed { config, warnings, named });
+    parsed.ok_or(Problems { list: Vec::new(), more: 1 })
 }
 
 /// The clusters of the included files.
-fn clusters(
-    root: &tree::Node,
-    texts: &[(&Included, Cow<'_, str>, Option<usize>)],
-    report: &Collector<'_>,
-) -> Vec<tree::Node> {
+fn clusters(root: &tree::Node, texts: &[Text<'_>], report: &Collector<'_>) -> Vec<tree::Node> {
     let (before, mut clusters) = (include::count(root), Vec::new());
-    for (number, (included, text, valid)) in texts.iter().enumerate() {
+    for (number, text) in texts.iter().enumerate() {
         let source = Source::File(u16::try_from(number + 1).unwrap_or(u16::MAX));
         report.begin(source, before.saturating_add(clusters.len()));
-        match (valid, &included.content) {
-            (Some(valid), Ok(bytes)) => problem::not_utf8(bytes, *valid, source, report),
-            _ => {
-                let root = tree::read_file(text, source, report);
-                clusters.extend(root.map(|root| include::clusters(root, report)).unwrap_or_default());
-            }
-        }
+        let root = text.tree(source, report);
+        clusters.extend(root.map(|root| include::clusters(root, report)).unwrap_or_default());
     }
     clusters
-}
-
-/// A file's text, without a byte order mark; and the byte up to which it is UTF-8, unless all of it is.
-fn text(bytes: &[u8]) -> (Cow<'_, str>, Option<usize>) {
-    let without = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    match std::str::from_utf8(without) {
-        Ok(text) => (Cow::Borrowed(text), None),
-        Err(_) => {
-            let valid = std::str::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
-            (String::from_utf8_lossy(bytes), Some(valid))
-        }
-    }
 }

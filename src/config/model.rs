@@ -324,8 +324,8 @@ impl Kernel {
 /// The keys of `metrics`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
-    /// Address and port of the HTTP endpoint.
-    pub listen: SocketAddr,
+    /// Address and port of the HTTP endpoint; `None`: there is none.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The control port where TLS begins at once.

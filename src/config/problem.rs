@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 /// More problems than this are counted, not kept.
 const KEPT: usize = 1000;
@@ -68,6 +69,11 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
+    /// Whether the piece of the file that is meant has this character.
+    fn is_of(&self, wanted: char) -> bool {
+        self.source.chars().skip(self.column - 1).take(self.width).any(|c| c == wanted)
+    }
+
     /// Characters left out at the start of the source line, so that the caret stays in sight.
     fn skipped(&self) -> usize {
         if self.column + self.width.min(WIDTH / 2) <= WIDTH { 0 } else { self.column - 1 - WIDTH / 4 }
@@ -104,6 +110,30 @@ pub struct Problems {
     pub more: usize,
 }
 
+/// A file that the configuration names. This room reads none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// The warning, if the file cannot be used, but for why.
+    problem: Problem,
+}
+
+impl NamedFile {
+    /// `problem` without its `what`.
+    pub(super) const fn new(path: PathBuf, problem: Problem) -> Self {
+        Self { path, problem }
+    }
+
+    /// The warning for a file that cannot be used, and why that is.
+    #[must_use]
+    pub fn unusable(&self, why: &str) -> Problem {
+        let what =
+            format!("{}: {why}: until it can be read, servers are greeted and no more is checked", self.path.display());
+        Problem { what, ..self.problem.clone() }
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.list.iter().enumerate() {
@@ -120,7 +150,7 @@ impl fmt::Display for Problems {
 }
 
 /// A piece of one line of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// Number of the line, from 1.
     pub line: usize,
@@ -133,7 +163,7 @@ pub(super) struct Place {
 }
 
 /// What a place is a part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// A file: 0 is the main one, then the included ones in their order.
     File(u16),
@@ -145,8 +175,12 @@ impl Source {
     /// The main file.
     pub const MAIN: Self = Self::File(0);
 
+    const fn file(self) -> u16 {
+        if let Self::File(number) = self { number } else { 0 }
+    }
+
     fn number(self) -> usize {
-        if let Self::File(number) = self { number.into() } else { 0 }
+        self.file().into()
     }
 }
 
@@ -171,6 +205,8 @@ pub(super) struct Collector<'t> {
     problems: RefCell<Vec<Problem>>,
     unsound: RefCell<BTreeSet<String>>,
     more: Cell<usize>,
+    /// The lists and mappings whose end could not be read.
+    cut: RefCell<BTreeSet<Place>>,
     /// Every key that was asked for, `[]` for an index.
     #[cfg(test)]
     pub asked: RefCell<BTreeSet<String>>,
@@ -182,6 +218,7 @@ struct Text<'t> {
     lines: Vec<&'t str>,
     /// How many clusters the files before this one have.
     before: Cell<usize>,
+    replaced: Cell<bool>,
 }
 
 impl<'t> Collector<'t> {
@@ -191,6 +228,7 @@ impl<'t> Collector<'t> {
             problems: RefCell::default(),
             unsound: RefCell::default(),
             more: Cell::new(0),
+            cut: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
         }
@@ -205,6 +243,13 @@ impl<'t> Collector<'t> {
     pub fn begin(&self, source: Source, clusters_before: usize) {
         if let Some(text) = self.texts.get(source.number()) {
             text.before.set(clusters_before);
+        }
+    }
+
+    /// What is not UTF-8 in a file was replaced. That is known by now, and is not to be told again of each value.
+    pub fn replaced(&self, source: Source) {
+        if let Some(text) = self.texts.get(source.number()) {
+            text.replaced.set(true);
         }
     }
 
@@ -234,6 +279,23 @@ impl<'t> Collector<'t> {
         }
     }
 
+    /// Notes that a list or mapping goes on behind the place where the text could no longer be read: what it lacks may stand
+    /// there. `unfinished`: its path, unless what was read of it can be checked as if it were all.
+    pub fn cut(&self, place: Place, unfinished: Option<&str>) {
+        self.cut.borrow_mut().insert(place);
+        unfinished.into_iter().for_each(|path| self.unsound(path));
+    }
+
+    /// Whether the list or mapping that begins there goes on where the text could not be read.
+    pub fn is_cut(&self, place: Place) -> bool {
+        self.cut.borrow().contains(&Place { source: Source::File(place.source.file()), ..place })
+    }
+
+    /// Whether a line of the main file begins so.
+    pub fn has_line(&self, start: &str) -> bool {
+        self.texts.first().is_some_and(|text| text.lines.iter().any(|line| line.starts_with(start)))
+    }
+
     pub fn error(&self, place: Place, path: &str, wrong: Wrong) {
         self.add(ProblemSeverity::Error, place, path, wrong);
     }
@@ -244,10 +306,10 @@ impl<'t> Collector<'t> {
         if place.source.number() == 0 || path != "clusters" {
             self.unsound(path);
         }
-        let (number, path) = (place.source.number(), self.path_in(place.source, path));
+        let (number, here) = (place.source.number(), self.path_in(place.source, path));
         let mut problems = self.problems.borrow_mut();
         let full = problems.len() >= KEPT;
-        let same = |p: &Problem| p.line == place.line && p.number == number && p.path == path && p.what == wrong.what;
+        let same = |p: &Problem| p.line == place.line && p.number == number && p.path == here && p.what == wrong.what;
         // What stands in `defaults` is found with every cluster.
         if (!full || place.source == Source::Defaults) && problems.iter().any(same) {
             return;
@@ -256,9 +318,19 @@ impl<'t> Collector<'t> {
             self.more.set(self.more.get() + 1);
             return;
         }
+        let problem = self.problem(severity, place, path, wrong);
+        let replaced = self.texts.get(number).is_some_and(|text| text.replaced.get());
+        if !(replaced && problem.is_of(char::REPLACEMENT_CHARACTER)) {
+            problems.push(problem);
+        }
+    }
+
+    /// A problem of these files that is not noted.
+    pub fn problem(&self, severity: ProblemSeverity, place: Place, path: &str, wrong: Wrong) -> Problem {
+        let (number, path) = (place.source.number(), self.path_in(place.source, path));
         let lines = self.texts.get(number).map_or(&[][..], |text| &text.lines);
         let source: &str = lines.get(place.line.saturating_sub(1)).copied().unwrap_or_default();
-        problems.push(Problem {
+        Problem {
             severity,
             file: self.file(place.source).to_owned(),
             line: place.line,
@@ -269,10 +341,10 @@ impl<'t> Collector<'t> {
             source: source.chars().take(place.column + 4 * WIDTH).collect(),
             width: place.width,
             number,
-        });
+        }
     }
 
-    /// What stands at a path could not be read, which was said.
+    /// What stands at a path could not be read, or is not known.
     pub fn unsound(&self, path: &str) {
         let mut unsound = self.unsound.borrow_mut();
         if unsound.len() < UNSOUND && !unsound.contains(path) {
@@ -304,7 +376,7 @@ impl<'t> Collector<'t> {
 
 impl<'t> Text<'t> {
     fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, lines: lines(text), before: Cell::new(0) }
+        Self { file, lines: lines(text), before: Cell::new(0), replaced: Cell::new(false) }
     }
 }
 
@@ -314,13 +386,16 @@ fn cluster(path: &str) -> Option<(usize, &str)> {
     Some((index.parse().ok()?, rest))
 }
 
-/// Says that a file is not UTF-8 from byte `valid` on.
-pub(super) fn not_utf8(bytes: &[u8], valid: usize, source: Source, report: &Collector<'_>) {
-    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or(bytes));
+/// The place of byte `at`.
+pub(super) fn place_of(bytes: &[u8], at: usize) -> Place {
+    let before = String::from_utf8_lossy(&bytes[..at]);
     let before = lines(&before);
-    let column = before.last().map_or(0, |line| line.chars().count()) + 1;
-    let wrong = Wrong::new("not UTF-8", "save the file as UTF-8");
-    report.error(Place { line: before.len(), column, width: 1, source }, "", wrong);
+    Place {
+        line: before.len(),
+        column: before.last().map_or(0, |line| line.chars().count()) + 1,
+        width: 1,
+        source: Source::MAIN,
+    }
 }
 
 /// The lines of `text` as YAML counts them: ended by LF, CR or CRLF.

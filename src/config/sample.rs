@@ -67,7 +67,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
             memory: 64 << 20,
         },
         kernel: Kernel { fwmark_base: 0x0f70_0000, queue: 2100, timeouts: None },
-        metrics: Metrics { listen: "127.0.0.1:9786".parse().expect("an address") },
+        metrics: Metrics { listen: Some("127.0.0.1:9786".parse().expect("an address")) },
         admin: Admin { socket: "/run/ftpdirector/admin.sock".into() },
         log: Log { level: LogLevel::Info, format: LogFormat::Text, transfers: false, names: false },
     }

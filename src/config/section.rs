@@ -1,8 +1,9 @@
 //! A mapping that is read key by key: a key that is never asked for is unknown.
 
 use super::problem::{Collector, Place, Wrong, quoted};
+use super::spelling::nearest;
 use super::tree::{Entry, Node, NodeKind, shown};
-use super::value::{Read, kind};
+use super::value::{Read, instead, kind, list_of};
 
 /// The longest list: there are 0x4000 marks.
 const LONGEST: usize = 0x4000;
@@ -36,7 +37,7 @@ impl<'r, 't> Section<'r, 't> {
                 false
             }
             other => {
-                let wrong = Wrong::new(format!("expected a mapping, found {}", kind(other)), "`key: value` lines");
+                let wrong = Wrong::new(format!("expected a mapping, found {}", kind(other)), instead(other, &path));
                 report.error(node.place, &path, wrong);
                 false
             }
@@ -110,6 +111,15 @@ impl<'r, 't> Section<'r, 't> {
         found.unwrap_or(default)
     }
 
+    /// A key that may be left out, and whose `null` switches something off.
+    pub fn or_off<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Node) -> Read<T>) -> Option<T> {
+        match self.find(key) {
+            Some(node) if node.kind == NodeKind::Null => None,
+            Some(node) => Some(self.read(&self.key_path(key), node, read).unwrap_or(default)),
+            None => Some(default),
+        }
+    }
+
     /// A mapping; left out or empty is as good as all its defaults.
     pub fn section(&mut self, key: &'static str) -> Section<'r, 't> {
         let path = self.key_path(key);
@@ -169,15 +179,13 @@ impl<'r, 't> Section<'r, 't> {
                 self.report.unsound(&self.key_path(key));
                 return Some(&[]);
             }
+            NodeKind::List(items) if items.is_empty() && self.report.is_cut(node.place) => return Some(&[]),
             NodeKind::List(items) if items.is_empty() => Wrong::new("the list is empty", "at least one"),
             NodeKind::List(items) if items.len() > LONGEST => {
                 Wrong::new(format!("{} are too many", items.len()), format!("at most {LONGEST}"))
             }
             NodeKind::List(items) => return Some(items),
-            other => Wrong::new(
-                format!("expected a list, found {}", kind(other)),
-                "a list: `[a, b]`, or lines that start with `- `",
-            ),
+            other => Wrong::new(format!("expected a list, found {}", kind(other)), list_of(other)),
         };
         self.report.error(node.place, &self.key_path(key), wrong);
         Some(&[])
@@ -192,17 +200,22 @@ impl<'r, 't> Section<'r, 't> {
                 self.report.error(entry.place, &path, Wrong::new(elsewhere.what, elsewhere.cure));
                 continue;
             }
-            let cure = match nearest(&entry.key, &self.known) {
-                Some(known) => {
-                    self.missing.retain(|missing| *missing != known);
-                    format!("did you mean `{known}`?")
-                }
+            let unspaced =
+                entry.key.split_once(':').and_then(|(key, _)| self.known.iter().find(|known| **known == key));
+            let meant = unspaced.copied().or_else(|| nearest(&entry.key, &self.known));
+            self.missing.retain(|missing| Some(*missing) != meant);
+            // What hangs on the key that was meant is not known.
+            meant.iter().for_each(|known| self.report.unsound(&self.key_path(known)));
+            let cure = match meant {
+                Some(known) if unspaced.is_some() => format!("a space after `{known}:`"),
+                Some(known) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
             let wrong = Wrong::new(format!("unknown key {}", quoted(&entry.key)), cure);
             self.report.error(entry.place, &path, wrong);
         }
-        for key in self.missing.iter().filter(|_| self.readable) {
+        let whole = self.readable && !self.report.is_cut(self.place);
+        for key in self.missing.iter().filter(|_| whole) {
             let wrong = Wrong::new("required, and missing", format!("add `{key}:` and its value"));
             self.report.error(self.place, &self.key_path(key), wrong);
         }
@@ -213,52 +226,4 @@ impl<'r, 't> Section<'r, 't> {
 #[cfg(test)]
 fn without_indexes(path: &str) -> String {
     path.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
-/// The known key that is likely meant.
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    if key.len() > 40 {
-        return None;
-    }
-    let key = key.to_ascii_lowercase().replace(['-', ' '], "_");
-    let near = known.iter().map(|&name| (distance(&key, name), name)).min()?;
-    let shorter = |name: &&&str| key.len() >= 4 && name.starts_with(&key) || name.len() >= 5 && key.starts_with(**name);
-    let prefix = known.iter().find(shorter);
-    if near.0 <= near.1.len().div_ceil(3).min(3) { Some(near.1) } else { prefix.copied() }
-}
-
-/// Insertions, deletions, substitutions and swaps of neighbours that make `b` of `a` (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let same = a[i - 1] == b[j - 1];
-            let mut cost = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + usize::from(!same));
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                cost = cost.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(cost);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_key_is_the_one_meant() {
-        let known = ["name", "forwarding", "real_servers", "passive_ports", "password_file"];
-        assert_eq!(nearest("fowarding", &known), Some("forwarding"));
-        assert_eq!(nearest("Real-Servers", &known), Some("real_servers"));
-        assert_eq!(nearest("nmae", &known), Some("name"));
-        assert_eq!(nearest("password", &known), Some("password_file"));
-        assert_eq!(nearest("colour", &known), None);
-        assert_eq!(nearest("forwarding_method", &known), Some("forwarding"));
-        assert_eq!(nearest(&"x".repeat(1000), &known), None);
-    }
 }

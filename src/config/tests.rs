@@ -172,6 +172,33 @@ fn a_range_is_shared_when_it_meets_another_server_s() {
     assert_eq!(shared(&["9000-9999", "1024-1025", "1025-8999"]), [false, true, true]);
 }
 
+#[test]
+fn null_switches_the_metrics_off() {
+    assert_eq!(config(SMALL).metrics.listen, Some(([127, 0, 0, 1], 9786).into()));
+    assert_eq!(config(&format!("{SMALL}metrics: {{listen: null}}\n")).metrics.listen, None);
+    assert_eq!(
+        config(&format!("{SMALL}metrics: {{listen: \"[::]:1\"}}\n")).metrics.listen,
+        Some("[::]:1".parse().unwrap())
+    );
+}
+
+/// What stands before it is all there may be of a file; what stands behind it may be what is missed.
+#[test]
+fn before_a_place_that_cannot_be_read_nothing_is_missed() {
+    let paths = |text: &str| problems(text).into_iter().map(|problem| problem.path).collect::<Vec<String>>();
+    assert_eq!(paths("clusters:\n  - name: a\n    forwarding: [\n"), [""]);
+    assert_eq!(paths("limits: {sessions: 0}\nclusters: [\n"), ["limits.sessions", ""]);
+    assert_eq!(
+        paths("clusters:\n  - name: A\n    weight: 1\n    scheduler: rr\n    vips: ]\n"),
+        ["clusters[0].name", "clusters[0].weight", ""]
+    );
+    assert_eq!(
+        paths("clusters:\n  - {name: a}\n  - {name: b\n").len(),
+        4,
+        "the first cluster is whole, and lacks three keys"
+    );
+}
+
 /// Nobody is asked to look at what is as it should be.
 #[test]
 fn what_is_right_has_no_warning() {
@@ -184,10 +211,10 @@ fn what_is_right_has_no_warning() {
          {address: 10.0.0.1, passive_ports: 42000-42999, active_ports: 32768-60999}]}\n  \
          - {name: c, vips: [192.0.2.11], ports: [40000], forwarding: dr, real_servers: [\n     \
          {address: 10.0.0.3, passive_ports: 1024-1025}]}\n",
-        "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, passive: {ports: 1024}, real_servers: [{address: 10.0.0.1}]}]\n\
+        "clusters: [{name: a, vips: [192.0.2.10], forwarding: nat, passive: {ports: 1024-1033}, real_servers: [{address: 10.0.0.1}]}]\n\
          limits: {client_packets: 1000, connection_packets: 1000, client_sessions: 4000000, sessions: 1}\n",
-        "clusters:\n  - {name: a, vips: [192.0.2.10], forwarding: nat, idle: 1d, passive: {ports: 3000}, real_servers: [{address: 10.0.0.1}]}\n  \
-         - {name: b, vips: [192.0.2.11], forwarding: nat, idle: 61s, passive: {ports: 3000}, real_servers: [{address: 10.0.0.2}]}\n\
+        "clusters:\n  - {name: a, vips: [192.0.2.10], forwarding: nat, idle: 1d, passive: {ports: 3000-3009}, real_servers: [{address: 10.0.0.1}]}\n  \
+         - {name: b, vips: [192.0.2.11], forwarding: nat, idle: 61s, passive: {ports: 3000-3009}, real_servers: [{address: 10.0.0.2}]}\n\
          kernel: {timeouts: {tcp: 60s}}\n",
     ] {
         let found = problems(text);
@@ -210,7 +237,7 @@ fn a_problem_points_at_what_it_means() {
 fn an_anchor_is_pointed_at_where_it_stands() {
     let text = "limits: &all\n  # all\n  sessions: 1\nlog: *all\n";
     let report = Collector::new("f", text);
-    tree::read(text, &report);
+    tree::read(text, Source::MAIN, &report);
     let found: Vec<_> = report.finish().unwrap_err().list.into_iter().map(|p| (p.line, p.column)).collect();
     assert_eq!(found, [(1, 9), (4, 6)]);
 }
@@ -224,7 +251,7 @@ fn a_byte_order_mark_is_no_problem() {
 fn a_mapping_knows_its_places() {
     let text = "a: [1, 'two']\nb:\n  - c: ~\n";
     let report = Collector::new("f", text);
-    let root = tree::read(text, &report).unwrap();
+    let root = tree::read(text, Source::MAIN, &report).unwrap();
     assert_eq!(root.nearest("a[1]").place, Place { line: 1, column: 8, width: 5, source: Source::MAIN });
     assert_eq!(root.nearest("a[1]").kind, NodeKind::Quoted("two".to_owned()));
     assert_eq!(root.nearest("b[0].c").place, Place { line: 3, column: 8, width: 1, source: Source::MAIN });
@@ -385,7 +412,7 @@ proptest! {
     #[test]
     fn yaml_is_what_others_read(text in mutated()) {
         let report = Collector::new("mutated.yaml", &text);
-        if let Some(root) = tree::read(&text, &report).filter(|_| report.paths().is_empty())
+        if let Some(root) = tree::read(&text, Source::MAIN, &report).filter(|_| report.paths().is_empty())
             && let Ok(theirs) = serde_yaml::from_str::<serde_yaml::Value>(&text)
         {
             prop_assert!(same(&root, &theirs), "{:?}\n{theirs:?}", root.kind);

@@ -2,7 +2,7 @@
 //!
 //! Plain data only: anchors, aliases, merge keys, tags and further documents are refused, so nothing expands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -72,13 +72,9 @@ impl Node {
     }
 }
 
-/// The tree of the main file's one document. `None` when it is no YAML; what else is wrong is in `report`.
-pub(super) fn read(text: &str, report: &Collector<'_>) -> Option<Node> {
-    read_file(text, Source::MAIN, report)
-}
-
-/// [`read`] for one of several files.
-pub(super) fn read_file(text: &str, source: Source, report: &Collector<'_>) -> Option<Node> {
+/// The tree of a file's one document. Where it is no YAML from some place on: of what stands before, if there is anything. What is
+/// wrong is in `report`.
+pub(super) fn read(text: &str, source: Source, report: &Collector<'_>) -> Option<Node> {
     if text.len() > SIZE {
         let cure = format!("at most {SIZE} bytes a file; `include` reads further files");
         report.error(start(source), "", Wrong::new("the file is too large", cure));
@@ -86,10 +82,15 @@ pub(super) fn read_file(text: &str, source: Source, report: &Collector<'_>) -> O
     }
     if let Some((line, column, c)) = forbidden(text) {
         let what = format!("the invisible character U+{:04X}", u32::from(c));
-        report.error(Place { line, column, width: 1, source }, "", Wrong::new(what, "remove it"));
+        let cure = if text.as_bytes().iter().take(2).any(|byte| *byte == 0) {
+            "save the file as UTF-8 (is it UTF-16?)"
+        } else {
+            "remove it"
+        };
+        report.error(Place { line, column, width: 1, source }, "", Wrong::new(what, cure));
         return None;
     }
-    let mut builder = Builder { source, report, open: Vec::new(), root: None, documents: 0 };
+    let mut builder = Builder { source, report, open: Vec::new(), ended: Vec::new(), root: None, documents: 0 };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => {
@@ -98,9 +99,9 @@ pub(super) fn read_file(text: &str, source: Source, report: &Collector<'_>) -> O
                 }
             }
             Err(error) => {
-                let (line, column, wrong) = syntax(text, &error);
-                report.error(Place { line, column, width: 1, source }, "", wrong);
-                return None;
+                let (place, wrong) = builder.indentation(text, &error).unwrap_or_else(|| syntax(text, &error));
+                report.error(Place { source, ..place }, "", wrong);
+                return builder.cut();
             }
         }
     }
@@ -126,17 +127,33 @@ fn forbidden(text: &str) -> Option<(usize, usize, char)> {
     })
 }
 
-/// The scanner stops at the line before or after a tab as often as at its own.
-fn syntax(text: &str, error: &ScanError) -> (usize, usize, Wrong) {
+/// The scanner stops at the line before or after a tab, or a colon without a space, as often as at its own.
+fn syntax(text: &str, error: &ScanError) -> (Place, Wrong) {
+    let at = |line, column, width| Place { line, column, width, source: Source::MAIN };
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
     let tab = |line: &str| line.trim_start_matches(' ').starts_with('\t') && !line.trim().is_empty();
-    let near = text.lines().enumerate().skip(line.saturating_sub(2)).take(3);
-    if let Some((index, found)) = near.into_iter().find(|(_, line)| tab(line)) {
+    let near = || text.lines().enumerate().skip(line.saturating_sub(2)).take(3);
+    if let Some((index, found)) = near().find(|(_, line)| tab(line)) {
         let wrong = Wrong::new("not YAML: a tab in the indentation", "indent with spaces only");
-        return (index + 1, found.find('\t').unwrap_or(0) + 1, wrong);
+        return (at(index + 1, found.find('\t').unwrap_or(0) + 1, 1), wrong);
+    }
+    if let Some((index, (before, key, value))) = near().find_map(|(index, line)| Some((index, unspaced(line)?))) {
+        let value: String = value.chars().take_while(|c| !c.is_whitespace() && !c.is_control()).take(40).collect();
+        let wrong = Wrong::new(format!("not YAML: a space is missing after `{key}:`"), format!("`{key}: {value}`"));
+        return (at(index + 1, before + 1, key.len() + 1), wrong);
     }
     let cure = "look for a missing quote, bracket, colon or space of indentation here or just above";
-    (line, column, Wrong::new(format!("not YAML: {}", error.info()), cure))
+    (at(line, column, 1), Wrong::new(format!("not YAML: {}", error.info()), cure))
+}
+
+/// A line that begins with a key and a value that no space divides (`forwarding:nat`): how many bytes stand before
+/// the key, the key, and the value.
+fn unspaced(line: &str) -> Option<(usize, &str, &str)> {
+    let rest = line.trim_start_matches([' ', '-']);
+    let (key, value) = rest.split_once(':')?;
+    let named = key.len() > 1 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let divided = value.is_empty() || value.starts_with([' ', '\t', ':', '/']);
+    (named && !divided).then_some((line.len() - rest.len(), key, value))
 }
 
 /// A list or mapping that has not ended yet.
@@ -145,6 +162,14 @@ struct Open {
     /// The path of the list or mapping: `clusters[0]`; empty for the whole file.
     path: String,
     content: Content,
+}
+
+/// A list or mapping that has just ended.
+struct Ended {
+    place: Place,
+    path: String,
+    /// Whether it is a list, whose lines begin with `- `.
+    items: bool,
 }
 
 enum Content {
@@ -186,6 +211,8 @@ struct Builder<'r, 't> {
     source: Source,
     report: &'r Collector<'t>,
     open: Vec<Open>,
+    /// Those that have ended since the last word: by an indentation, perhaps, that was not meant.
+    ended: Vec<Ended>,
     root: Option<Node>,
     documents: usize,
 }
@@ -194,6 +221,9 @@ impl Builder<'_, '_> {
     /// Takes the parser's next event. Returns whether to go on.
     fn take(&mut self, event: Event<'_>, span: Span) -> bool {
         let place = self.place(span);
+        if !matches!(event, Event::SequenceEnd | Event::MappingEnd) {
+            self.ended.clear();
+        }
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
@@ -314,8 +344,63 @@ impl Builder<'_, '_> {
         true
     }
 
+    /// What to say of a line in a block that begins in a column where nothing above it does.
+    fn indentation(&self, text: &str, error: &ScanError) -> Option<(Place, Wrong)> {
+        let (number, block) = (error.marker().line(), error.info().contains("block"));
+        let line = text.lines().nth(number.checked_sub(1)?).filter(|_| block)?;
+        let rest = line.trim_start_matches(' ');
+        let (indent, item) = (line.len() - rest.len(), rest == "-" || rest.starts_with("- "));
+        let open = self.open.iter().map(|open| (open.place, matches!(open.content, Content::List(_))));
+        let all = open.chain(self.ended.iter().map(|ended| (ended.place, ended.items)));
+        let bracket = |place: Place| {
+            let above = text.lines().nth(place.line - 1).and_then(|line| line.chars().nth(place.column - 1));
+            matches!(above, Some('[' | '{'))
+        };
+        let same = all.filter(|(place, items)| *items == item && !bracket(*place));
+        let levels: BTreeSet<usize> = same.map(|(place, _)| place.column - 1).collect();
+        if rest.is_empty() || rest.starts_with('\t') || levels.is_empty() || levels.contains(&indent) {
+            return None;
+        }
+        let levels: Vec<String> = levels.iter().map(usize::to_string).collect();
+        let place = Place { line: number, column: indent + 1, width: 1, source: self.source };
+        let lines = if item { "the other items of a list" } else { "the other keys of a mapping" };
+        let what = format!("not YAML: the line is indented by {indent}, and no line above that it could belong to");
+        Some((place, Wrong::new(what, format!("{} spaces, as {lines}", levels.join(" or ")))))
+    }
+
+    /// What stands before a place where the text can no longer be read. The last word is left out: what is wrong behind it may
+    /// have changed it.
+    fn cut(mut self) -> Option<Node> {
+        let word = |node: &Node| !matches!(node.kind, NodeKind::List(_) | NodeKind::Map(_));
+        match self.open.last_mut().map(|open| &mut open.content) {
+            Some(Content::List(items)) => drop(items.pop_if(|item| word(item))),
+            Some(Content::Map { entries, .. }) => drop(entries.pop_if(|entry| word(&entry.value))),
+            None => {}
+        }
+        // A bracket that nothing closes may not have been meant as one.
+        if let Some(Open { place, .. }) =
+            self.open.pop_if(|open| matches!(&open.content, Content::List(items) if items.iter().all(word)))
+        {
+            self.value(Node { place, kind: NodeKind::Refused });
+        }
+        for (depth, open) in self.open.iter().enumerate() {
+            // The whole file, and its list of clusters: those that were read to their ends can be checked.
+            let checked = depth == 0 || depth == 1 && matches!(open.content, Content::List(_));
+            let path = self.report.path_of_all(self.source, &open.path);
+            self.report.cut(open.place, Some(path.as_str()).filter(|_| !checked));
+        }
+        for Ended { place, path, .. } in &self.ended {
+            self.report.cut(*place, Some(&self.report.path_of_all(self.source, path)));
+        }
+        while !self.open.is_empty() {
+            self.end();
+        }
+        self.root
+    }
+
     fn end(&mut self) {
-        let Some(Open { place, content, .. }) = self.open.pop() else { return };
+        let Some(Open { place, content, path }) = self.open.pop() else { return };
+        self.ended.push(Ended { place, path, items: matches!(content, Content::List(_)) });
         let kind = match content {
             Content::List(items) => NodeKind::List(items),
             Content::Map { entries, .. } => NodeKind::Map(entries),

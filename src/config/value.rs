@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::{Wrong, quoted};
+use super::spelling::{elsewhere, nearest};
 use super::tree::{Node, NodeKind};
 use crate::lvs::PortRange;
 
@@ -36,6 +37,38 @@ pub(super) fn kind(kind: &NodeKind) -> &'static str {
     }
 }
 
+/// What to write at `path`, where a mapping should stand and `found` does.
+pub(super) fn instead(found: &NodeKind, path: &str) -> String {
+    let unspaced = |text: &str| {
+        let key = text.split_once(':').map_or("", |(key, _)| key);
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    match found {
+        NodeKind::Plain(text) if unspaced(text) => "a space after the colon".to_owned(),
+        NodeKind::Plain(text) if path.contains("real_servers[") && text.parse::<IpAddr>().is_ok() => {
+            format!("`address: {text}`")
+        }
+        NodeKind::Plain(text) if path.ends_with("passive") && text.parse::<PortRange>().is_ok() => {
+            format!("`ports: {text}`, in a line of its own")
+        }
+        _ if path.is_empty() => "`clusters:` in the first line, and the clusters below it".to_owned(),
+        _ => "`key: value` lines".to_owned(),
+    }
+}
+
+/// What to write where a list should stand and `found` does.
+pub(super) fn list_of(found: &NodeKind) -> String {
+    let plain = |text: &&String| text.len() <= 60 && !text.contains(['[', ']', '{', '}', '#', '"']);
+    match found {
+        NodeKind::Plain(text) => Some(text).filter(plain),
+        _ => None,
+    }
+    .map_or_else(
+        || "a list: `[a, b]`, or lines that start with `- `".to_owned(),
+        |text| format!("a list: `[{text}]`, or lines that start with `- `"),
+    )
+}
+
 /// A whole number, decimal or `0x`.
 pub(super) fn number(node: &Node, noun: &str, allowed: RangeInclusive<u64>) -> Read<u64> {
     let cure = format!("{noun}, {} to {}", allowed.start(), allowed.end());
@@ -58,9 +91,23 @@ pub(super) fn number(node: &Node, noun: &str, allowed: RangeInclusive<u64>) -> R
                 (_, true) => "is negative",
                 _ => "is no whole number",
             };
+            let cure =
+                scaled(text).filter(|_| noun.ends_with("bytes")).map_or(cure, |bytes| format!("written {bytes} here"));
             Err(Wrong::new(format!("{} {what}", quoted(text)), cure))
         }
     }
+}
+
+/// A number of bytes with a unit: `64M`, `64 MiB`.
+fn scaled(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor = match unit.trim().trim_end_matches(['b', 'B']).trim_end_matches('i') {
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// A leading zero is refused: YAML 1.1 reads it as octal, YAML 1.2 as decimal.
@@ -100,7 +147,19 @@ pub(super) fn choice<T: Copy>(node: &Node, noun: &str, words: &[(&str, T)]) -> R
     let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
     let text = text(node, &one_of(&names))?;
     let known = words.iter().find(|(name, _)| *name == text);
-    known.map(|(_, value)| *value).ok_or_else(|| Wrong::new(format!("unknown {noun} {}", quoted(text)), one_of(&names)))
+    known
+        .map(|(_, value)| *value)
+        .ok_or_else(|| Wrong::new(format!("unknown {noun} {}", quoted(text)), meant(text, &names)))
+}
+
+/// What to write instead of a word that is none of `names`.
+fn meant(text: &str, names: &[&str]) -> String {
+    let all = one_of(names);
+    match (elsewhere(text, names), nearest(text, names)) {
+        (Some(ours), _) => format!("written {ours} here ({all})"),
+        (None, Some(near)) => format!("did you mean {near}? ({all})"),
+        (None, None) => all,
+    }
 }
 
 /// `true` or `false`.
@@ -127,7 +186,11 @@ pub(super) fn duration(node: &Node) -> Read<Duration> {
             format!("{text}s, or another unit (ms, m, h, d)"),
         ));
     }
-    let duration = sum(text).ok_or_else(|| Wrong::new(format!("{} is no duration", quoted(text)), CURE))?;
+    let duration = sum(text).ok_or_else(|| {
+        let ours = units(text).filter(|ours| sum(ours).is_some());
+        let cure = ours.map_or_else(|| CURE.to_owned(), |ours| format!("written {ours} here"));
+        Wrong::new(format!("{} is no duration", quoted(text)), cure)
+    })?;
     if duration > LONGEST { Err(Wrong::new(format!("{text} is too long"), "at most 24d")) } else { Ok(duration) }
 }
 
@@ -150,6 +213,30 @@ fn sum(text: &str) -> Option<Duration> {
         rest = after.trim_start_matches(' ');
     }
     Some(total)
+}
+
+/// A duration with other names for its units, with ours.
+fn units(text: &str) -> Option<String> {
+    const NAMES: [(&str, &[&str]); 5] = [
+        ("ms", &["ms", "msec", "msecs", "millis", "milliseconds"]),
+        ("s", &["s", "sec", "secs", "second", "seconds"]),
+        ("m", &["m", "min", "mins", "minute", "minutes"]),
+        ("h", &["h", "hr", "hrs", "hour", "hours"]),
+        ("d", &["d", "day", "days"]),
+    ];
+    let text = text.to_ascii_lowercase();
+    let mut ours = String::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let after = after.trim_start();
+        let (name, after) = after.split_at(after.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(after.len()));
+        let (unit, _) = NAMES.iter().find(|(_, names)| names.contains(&name))?;
+        ours.push_str(number);
+        ours.push_str(unit);
+        rest = after.trim_start();
+    }
+    Some(ours)
 }
 
 /// A duration > 0.
@@ -176,17 +263,23 @@ pub(super) fn positive_seconds(node: &Node) -> Read<Duration> {
 pub(super) fn range(node: &Node) -> Read<PortRange> {
     const CURE: &str = "FIRST-LAST, ports 1 to 65535, like 31000-31999";
     let text = text(node, "a port range like 31000-31999")?;
-    text.parse().map_err(|()| {
-        let ends = text
-            .split_once('-')
-            .and_then(|(a, b)| Some((a.trim().parse::<u16>().ok()?, b.trim().parse::<u16>().ok()?)));
-        match ends {
-            Some((first, last)) if first > last => {
-                Wrong::new(format!("the range {} is backwards", quoted(text)), format!("{last}-{first}"))
-            }
-            _ => Wrong::new(format!("{} is no port range", quoted(text)), CURE),
+    text.parse().map_err(|()| match ends(text) {
+        Some((first, last)) if first > last => {
+            Wrong::new(format!("the range {} is backwards", quoted(text)), format!("{last}-{first}"))
         }
+        Some((first, last)) if first > 0 => {
+            Wrong::new(format!("{} is no port range", quoted(text)), format!("written {first}-{last} here"))
+        }
+        _ => Wrong::new(format!("{} is no port range", quoted(text)), CURE),
     })
+}
+
+/// The ends of a range in any spelling: iptables has `31000:31999`, ProFTPD `31000 31999`.
+fn ends(text: &str) -> Option<(u16, u16)> {
+    let (first, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let last =
+        rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '\u{2013}' | ':' | ',' | ';' | '.'));
+    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 /// A range of ports that may be opened to clients: none is privileged.
@@ -202,21 +295,42 @@ pub(super) fn unprivileged_range(node: &Node) -> Read<PortRange> {
 /// A host's own address: no multicast, loopback, unspecified or broadcast one.
 pub(super) fn host(node: &Node, noun: &str) -> Read<IpAddr> {
     let cure = format!("{noun}, like 192.0.2.10 or \"2001:db8::10\"");
-    let text = text(node, "an IP address")?;
+    let text = match &node.kind {
+        NodeKind::List(_) => {
+            return Err(Wrong::new("expected an IP address, found a list", "one address, without brackets"));
+        }
+        _ => text(node, "an IP address")?,
+    };
     let Ok(address) = text.parse::<IpAddr>() else {
-        let why = if text.contains('/') {
-            " (no prefix length here)"
-        } else if text.parse::<SocketAddr>().is_ok() {
-            " (no port here)"
-        } else {
-            ""
-        };
+        let (why, cure) = no_address(text).unwrap_or_else(|| (String::new(), cure));
         return Err(Wrong::new(format!("{} is no IP address{why}", quoted(text)), cure));
     };
     match unfit(address) {
         Some(sort) => Err(Wrong::new(format!("{address} is {sort} address"), cure)),
         None => Ok(address),
     }
+}
+
+/// What more than an address, or what else, a text is, and what to write.
+fn no_address(text: &str) -> Option<(String, String)> {
+    if let Some(Ok(address)) = text.split_once('/').map(|(address, _)| address.parse::<IpAddr>()) {
+        return Some((" (no prefix length here)".to_owned(), address.to_string()));
+    }
+    if let Ok(place) = text.parse::<SocketAddr>() {
+        return Some((" (no port here)".to_owned(), place.ip().to_string()));
+    }
+    if let Some(Ok(address)) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::parse::<IpAddr>)
+    {
+        return Some((" (no brackets here)".to_owned(), format!("\"{address}\"")));
+    }
+    is_name(text)
+        .then(|| (" (names are not looked up)".to_owned(), format!("the address, which `getent hosts {text}` shows")))
+}
+
+/// Whether a text looks like the name of a host.
+pub(super) fn is_name(text: &str) -> bool {
+    let named = text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+    named && text.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// Why no client can connect to this address; `None`: it can.
@@ -236,9 +350,28 @@ pub(crate) fn unfit(address: IpAddr) -> Option<&'static str> {
 /// An address and a port.
 pub(super) fn listen(node: &Node) -> Read<SocketAddr> {
     let text = text(node, "ADDRESS:PORT")?;
-    text.parse().map_err(|_| {
-        Wrong::new(format!("{} is no ADDRESS:PORT", quoted(text)), "like 127.0.0.1:9786 or \"[::1]:9786\"")
-    })
+    text.parse().map_err(|_| Wrong::new(format!("{} is no ADDRESS:PORT", quoted(text)), place_meant(text)))
+}
+
+/// What to write instead of a text that is no ADDRESS:PORT.
+fn place_meant(text: &str) -> String {
+    const CURE: &str = "like 127.0.0.1:9786 or \"[::1]:9786\"";
+    let alone = |address| format!("the port too: \"{}\"", SocketAddr::new(address, 9786));
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let Ok(port) = port.parse::<u16>() else {
+        return text.parse().map_or_else(|_| CURE.to_owned(), alone);
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match (host, host.parse::<IpAddr>(), text.parse::<IpAddr>()) {
+        ("" | "*", ..) => format!(
+            "\"0.0.0.0:{port}\" for all addresses, \"[::]:{port}\" for those of IPv6 too, 127.0.0.1:{port} for this machine alone"
+        ),
+        ("localhost", ..) => format!("127.0.0.1:{port}"),
+        (_, Ok(address), _) => format!("\"{}\"", SocketAddr::new(address, port)),
+        // The end of an IPv6 address looks like a port.
+        (_, Err(_), Ok(address)) => alone(address),
+        _ => format!("an address, not a name: {CURE}"),
+    }
 }
 
 /// A control character, or what Unicode calls the end of a line or paragraph.

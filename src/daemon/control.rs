@@ -9,8 +9,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use prometheus::Histogram;
 use sd_notify::NotifyState;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -95,8 +96,8 @@ impl Daemon {
         let mut kernel = Reconciler::connect().map_err(RunError::Kernel)?;
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
-        let address = config.metrics.listen;
-        let listener = endpoint::listen(address).map_err(|error| RunError::Listen { address, error })?;
+        let listen = |address| endpoint::listen(address).map_err(|error| RunError::Listen { address, error });
+        let listener = config.metrics.listen.map(listen).transpose()?;
         // Names are asked before packets can wait for the answers.
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
         follower.configure(&config);
@@ -165,15 +166,10 @@ impl Daemon {
         let keepalive =
             KeepaliveThread::start(Arc::clone(&view), packets.clone()).map_err(system("keepalive thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
-        let (seen, counting, line) = (Arc::clone(&view), Arc::clone(&observer), packets.clone());
-        let metrics = maker(move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone()));
-        let (seen, line) = (Arc::clone(&view), packets.clone());
-        let ready = maker(move || ready(line.clone(), Arc::clone(&seen)));
-        let facts = Kernels::new(Arc::clone(&view), Arc::clone(&observer)).map_err(kernel_error)?;
-        let page = Arc::new(Page::new(facts, packets.clone()));
-        tokio::spawn(Arc::clone(&page).watch());
-        let page = maker(move || Arc::clone(&page).html());
-        tokio::spawn(endpoint::serve(listener, endpoint::LIMITS, Answers { page, metrics, ready }));
+        match listener {
+            Some(listener) => serve_metrics(listener, &view, &observer, &packets, verdicts)?,
+            None => info!("metrics.listen is null: neither metrics nor the page for people are served"),
+        }
         let said = examination::at_start(&view.lock().unwrap_or_else(PoisonError::into_inner).file);
         tokio::spawn(examination::watch(Arc::clone(&view), said));
         let socket = match admin {
@@ -466,6 +462,26 @@ impl Daemon {
     fn lock(&self) -> std::sync::MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Answers at `metrics.listen` until the runtime ends, and remembers the hour that the page shows.
+fn serve_metrics(
+    listener: TcpListener,
+    view: &Arc<Mutex<View>>,
+    observer: &Arc<Mutex<Observer>>,
+    packets: &Packets,
+    verdicts: Histogram,
+) -> Result<(), RunError> {
+    let (seen, counting, line) = (Arc::clone(view), Arc::clone(observer), packets.clone());
+    let metrics = maker(move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone()));
+    let (seen, line) = (Arc::clone(view), packets.clone());
+    let ready = maker(move || ready(line.clone(), Arc::clone(&seen)));
+    let facts = Kernels::new(Arc::clone(view), Arc::clone(observer)).map_err(kernel_error)?;
+    let page = Arc::new(Page::new(facts, packets.clone()));
+    tokio::spawn(Arc::clone(&page).watch());
+    let page = maker(move || Arc::clone(&page).html());
+    tokio::spawn(endpoint::serve(listener, endpoint::LIMITS, Answers { page, metrics, ready }));
+    Ok(())
 }
 
 fn take_queue(number: u16, kept: Option<Netfilter>) -> Result<Queue, KernelError> {

@@ -11,6 +11,7 @@ pub mod health;
 mod keepalive;
 mod messages;
 mod metrics;
+pub mod named_files;
 mod packets;
 mod page;
 mod places;
@@ -37,7 +38,7 @@ use tracing::{debug, info};
 pub use command::{DaemonCommand, OnExit};
 pub use error::RunError;
 pub use metrics::families::{METRICS, Metric};
-pub use reconcile::{Reconciler, flush};
+pub use reconcile::{Flushed, Reconciler, flush};
 
 use crate::config::Config;
 use control::Daemon;

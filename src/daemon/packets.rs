@@ -419,7 +419,7 @@ mod tests {
         Core {
             director,
             rows: channel().0,
-            verdicts: verdict_histogram(),
+            verdicts: verdict_histogram().local(),
             transfers: None,
             origin: Instant::now(),
             round: Instant::now(),

@@ -31,12 +31,14 @@ mod write;
 
 use std::rc::Rc;
 
-pub use format::{Format, LARGEST, looks_like};
+pub use format::LARGEST;
 pub use found::{ImportError, Include, Includes};
 pub use result::Imported;
 
 use found::Found;
 use text::shown;
+
+use crate::config::{Format, by_sight};
 
 /// A file to import.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ fn read(source: &Source, includes: &Includes<'_>, found: &mut Found) -> Result<(
     let text = String::from_utf8_lossy(&source.bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let file: Rc<str> = name.as_str().into();
-    match source.format.or_else(|| format::of(text)) {
+    match source.format.or_else(|| by_sight(text).map(|(_, format)| format)) {
         Some(Format::Keepalived) => keepalived::read(&source.name.as_str().into(), text, includes, found)?,
         Some(Format::Ldirectord) => ldirectord::read(&file, text, found),
         Some(Format::Piranha) => piranha::read(&file, text, found)?,

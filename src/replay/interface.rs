@@ -54,7 +54,8 @@ pub struct Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { packets, control, sessions, fragments, truncated, .. } = self;
-        write!(f, "{packets} packets, {control} of {sessions} control connections")?;
+        let many = if *sessions == 1 { "" } else { "s" };
+        write!(f, "{packets} packets, {control} of {sessions} control connection{many}")?;
         write!(f, "; not read: {fragments} fragments, {truncated} truncated")?;
         if self.unknown_link > 0 {
             write!(f, ", {} of an unknown link type", self.unknown_link)?;

@@ -20,7 +20,7 @@ use elsewhere::Elsewhere;
 use encapsulation::Encapsulation;
 use interface::Endpoints;
 use link::Carried;
-use report::Printer;
+use report::{At, Printer};
 
 use crate::ftp::{Direction, Flags};
 use crate::lvs::ForwardingMethod;
@@ -42,6 +42,7 @@ pub fn run(
         connections: BTreeMap::new(),
         elsewhere: Elsewhere::default(),
         summary: Summary::default(),
+        first: None,
     };
     let cut_short = capture::read(capture, |frame| replay.frame(&frame))?;
     replay.end()?;
@@ -57,11 +58,14 @@ struct Replay<'a, W: Write + ?Sized> {
     connections: BTreeMap<Endpoints, Replayed>,
     elsewhere: Elsewhere,
     summary: Summary,
+    /// When the first frame was captured.
+    first: Option<Time>,
 }
 
 impl<W: Write + ?Sized> Replay<'_, W> {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), ReplayError> {
         self.summary.packets += 1;
+        self.first.get_or_insert(frame.time);
         let ip = match link::carried(frame.link, frame.data) {
             Carried::Ip(ip) => ip,
             Carried::Inside(encapsulation) => {
@@ -108,10 +112,11 @@ impl<W: Write + ?Sized> Replay<'_, W> {
             self.summary.sessions += 1;
         }
         let forwarding = self.options.forwarding;
+        let at = At { frame: self.summary.packets, after: now.since(self.first.unwrap_or(now)) };
         let connection = self.connections.entry(ends).or_insert_with(|| Replayed::new(ends, forwarding));
         connection.packet(now, direction, &packet.tcp, payload);
         for event in connection.events.drain(..) {
-            self.report.event(ends, forwarding, &event)?;
+            self.report.event(Some(at), (ends, forwarding), &event)?;
         }
         if connection.session.closed() {
             self.connections.remove(&ends);
@@ -137,7 +142,7 @@ impl<W: Write + ?Sized> Replay<'_, W> {
         for (ends, connection) in &mut self.connections {
             connection.give_up();
             for event in connection.events.drain(..) {
-                self.report.event(*ends, self.options.forwarding, &event)?;
+                self.report.event(None, (*ends, self.options.forwarding), &event)?;
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -21,6 +22,18 @@ struct SessionLine<'a> {
     session: String,
     #[serde(flatten)]
     told: EventLine<'a>,
+    /// `null` for what the capture's end brought to light.
+    frame: Option<u64>,
+    seconds: Option<f64>,
+}
+
+/// The frame that let something be known, counted as Wireshark does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    /// From 1.
+    pub frame: u64,
+    /// Time since the first frame of the capture; milliseconds resolution.
+    pub after: Duration,
 }
 
 /// An event under the names that users script against.
@@ -74,20 +87,33 @@ impl<'a, W: Write + ?Sized> Printer<'a, W> {
         Self { format, out }
     }
 
-    pub(super) fn event(&mut self, ends: Endpoints, forwarding: ForwardingMethod, event: &Event) -> io::Result<()> {
+    /// `at`: `None` for what the capture's end brought to light.
+    pub(super) fn event(
+        &mut self,
+        at: Option<At>,
+        (ends, forwarding): (Endpoints, ForwardingMethod),
+        event: &Event,
+    ) -> io::Result<()> {
         if let Event::ExpectActive { verb, source: Source::Earlier, .. } = *event {
             // The server calls one of two ports.
             let default = Event::ExpectActive { verb, address: ends.client, source: Source::Default };
-            self.event(ends, forwarding, &default)?;
+            self.event(at, (ends, forwarding), &default)?;
         }
         let Some(told) = tell(ends, forwarding, event) else { return Ok(()) };
         let session = format!("{}>{}", ends.client, ends.server);
         match self.format {
             ReportFormat::Json => {
-                serde_json::to_writer(&mut *self.out, &SessionLine { session, told })?;
+                let (frame, seconds) = (at.map(|at| at.frame), at.map(|at| at.after.as_secs_f64()));
+                serde_json::to_writer(&mut *self.out, &SessionLine { session, told, frame, seconds })?;
                 self.out.write_all(b"\n")
             }
-            ReportFormat::Text => writeln!(self.out, "{session} {}", text(&told)),
+            ReportFormat::Text => {
+                let [frame, seconds] = match at {
+                    Some(At { frame, after }) => [frame.to_string(), format!("{:.3}", after.as_secs_f64())],
+                    None => ["end", ""].map(str::to_owned),
+                };
+                writeln!(self.out, "{frame:>6} {seconds:>9} {session} {}", text(&told))
+            }
         }
     }
 

@@ -70,16 +70,16 @@ fn json_lines() {
     assert_eq!(
         lines,
         [
-            r#""command","verb":"PASV"}"#,
-            r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":31002}"#,
-            r#""rewrite","from":"10.0.0.12:31002","to":"10.0.0.11:31002"}"#,
-            r#""reply","code":227}"#,
-            r#""command","verb":"PORT"}"#,
-            r#""refuse","verb":"PORT","reason":"third-party"}"#,
-            r#""command","verb":"EPRT"}"#,
-            r#""expect","mode":"active","verb":"EPRT","address":"198.51.100.7","port":51210}"#,
-            r#""cancel","reason":"close"}"#,
-            r#""end"}"#,
+            r#""command","verb":"PASV","frame":3,"seconds":0.0}"#,
+            r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":31002,"frame":4,"seconds":0.0}"#,
+            r#""rewrite","from":"10.0.0.12:31002","to":"10.0.0.11:31002","frame":4,"seconds":0.0}"#,
+            r#""reply","code":227,"frame":4,"seconds":0.0}"#,
+            r#""command","verb":"PORT","frame":5,"seconds":0.0}"#,
+            r#""refuse","verb":"PORT","reason":"third-party","frame":5,"seconds":0.0}"#,
+            r#""command","verb":"EPRT","frame":6,"seconds":0.0}"#,
+            r#""expect","mode":"active","verb":"EPRT","address":"198.51.100.7","port":51210,"frame":6,"seconds":0.0}"#,
+            r#""cancel","reason":"close","frame":8,"seconds":0.0}"#,
+            r#""end","frame":8,"seconds":0.0}"#,
         ]
     );
     assert_eq!((summary.packets, summary.control, summary.sessions), (8, 7, 1));
@@ -89,7 +89,7 @@ fn json_lines() {
 fn without_the_server_half_there_is_no_port() {
     for forwarding in [ForwardingMethod::Dr, ForwardingMethod::Tun] {
         let (out, _) = replayed(&dialogue(), forwarding, ReportFormat::Json);
-        assert!(out.contains(r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":null}"#), "{out}");
+        assert!(out.contains(r#""expect","mode":"passive","verb":"PASV","address":"10.0.0.11","port":null,"#), "{out}");
         assert!(!out.contains("reply") && !out.contains("rewrite"), "{out}");
     }
 }
@@ -200,7 +200,25 @@ fn an_encapsulation_is_known_by_its_number() {
 fn text_ends_with_a_summary() {
     let (out, _) = replayed(&dialogue(), ForwardingMethod::Nat, ReportFormat::Text);
     assert!(out.contains("198.51.100.7:40000>10.0.0.11:21 refuse PORT: third-party\n"), "{out}");
-    assert!(out.ends_with("8 packets, 7 of 1 control connections; not read: 0 fragments, 0 truncated\n"), "{out}");
+    assert!(out.ends_with("8 packets, 7 of 1 control connection; not read: 0 fragments, 0 truncated\n"), "{out}");
+}
+
+/// Frames are counted and timed as Wireshark does, so that a line leads to its packet.
+#[test]
+fn each_line_has_its_frame_and_its_time() {
+    let mut file = dialogue();
+    // The file begins at 1000.250 s; its third frame came 1.534 s later.
+    let mut at = 24;
+    for number in 0..8 {
+        let (seconds, micros) = if number < 2 { (1000_u32, 250_000_u32) } else { (1001, 784_500) };
+        file[at..at + 4].copy_from_slice(&seconds.to_le_bytes());
+        file[at + 4..at + 8].copy_from_slice(&micros.to_le_bytes());
+        at += 16 + u32::from_le_bytes(file[at + 8..at + 12].try_into().unwrap()) as usize;
+    }
+    let (out, _) = replayed(&file, ForwardingMethod::Nat, ReportFormat::Text);
+    assert!(out.starts_with("     3     1.534 198.51.100.7:40000>10.0.0.11:21 command PASV\n"), "{out}");
+    let (out, _) = replayed(&file, ForwardingMethod::Nat, ReportFormat::Json);
+    assert!(out.lines().next().unwrap().ends_with(r#""verb":"PASV","frame":3,"seconds":1.534}"#), "{out}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub fn run_file(input: &[u8]) -> Vec<u64> {
         .enumerate()
         .map(|(item, text)| Included { item, file: format!("{item}.yaml"), content: Ok(text.to_vec()) })
         .collect();
-    config::includes(files[0]);
+    let _ = config::includes(files[0]);
     match config::parse_files(files[0], "fuzz.yaml", &included) {
         Ok(parsed) => {
             let printed = config::effective(&parsed.config).expect("YAML");

@@ -87,7 +87,7 @@ fn a_trace_is_shown() {
         "row",
         json!({
             "change": "added", "set": "exact4", "key": "203.0.113.5 . 192.0.2.10 . 40007", "value": "0x0f700000",
-            "timeout_seconds": 10.0,
+            "timeout_seconds": 30.0,
         }),
     ) + &line(3723.75, "used", json!({ "mode": "passive" }));
     assert_shown("ftpdirector trace", &text);

@@ -33,6 +33,13 @@ fn server(name: &str) -> Server {
     }
 }
 
+/// The shells' completions read it with a regular expression (deploy/completions).
+#[test]
+fn the_names_of_a_server_stand_first_in_its_json() {
+    let text = serde_json::to_string(&server("ftp1")).expect("JSON");
+    assert!(text.starts_with(r#"{"cluster":"downloads","name":"ftp1","#), "{text}");
+}
+
 #[test]
 fn status_is_a_table() {
     let cluster = ClusterStatus {

@@ -67,7 +67,8 @@ fn sample(times: u64) -> Sample {
         config: ConfigState { file: "/etc/ftpdirector/config.yaml".into(), reload_good: true, read_at: 0.0 },
         drift: 3,
         kernel_error: None,
-        sessions: 36,
+        // the sum of the rows
+        sessions: 12 + 123_456 + 12 + 12 + 12,
         pinholes: 5,
         held: 0,
         clusters: vec![
@@ -95,7 +96,7 @@ fn a_page_of_80_by_24() {
     assert_eq!(page.len(), 24);
     assert!(page.iter().all(|line| line.iter().map(|(_, text)| text.chars().count()).sum::<usize>() <= 80));
     let expected = "\
-ftpdirector 0.1.0, up 3m14s: 36 sessions, 5 pinholes, 0 held, drift 3
+ftpdirector 0.1.0, up 3m14s: 123504 sessions, 5 pinholes, 0 held, drift 3
 /etc/ftpdirector/config.yaml
 
 NAME               STATE   WEIGHT  SESS  NEW/s  DATA DATA/s   IN/s  OUT/s MISDIR

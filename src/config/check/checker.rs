@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use crate::config::file::Origin;
 use crate::config::model::{Cluster, IMPLICIT_TLS};
-use crate::config::problem::{Collector, ProblemSeverity, Source, Wrong, quoted};
+use crate::config::problem::{Collector, NamedFile, Place, ProblemSeverity, Source, Wrong, quoted};
 use crate::config::tree::{Node, NodeKind};
 use crate::lvs::{ForwardingMethod, is_ipv6};
 
@@ -34,7 +35,7 @@ impl<'r, 't> Checker<'r, 't> {
     }
 
     fn add(&self, severity: ProblemSeverity, path: &str, mut wrong: Wrong) {
-        let place = self.root.nearest(path).place;
+        let place = self.place(path);
         // Found with one cluster, and told once for all that have it from there.
         if let Some(cluster) = self.name(path).filter(|_| place.source == Source::Defaults) {
             let (first, more) = wrong.cure.split_once('\n').map_or((wrong.cure.as_str(), None), |(a, b)| (a, Some(b)));
@@ -55,14 +56,25 @@ impl<'r, 't> Checker<'r, 't> {
 
     /// A path as another place calls it: with its file, if that is another one.
     pub fn named(&self, path: &str, from: &str) -> String {
-        let source = self.root.nearest(path).place.source;
+        let source = self.place(path).source;
         format!("{}{}", self.report.path_in(source, path), self.elsewhere(path, from))
     }
 
     /// ` in FILE`, if a path is in another file than `from`.
     pub fn elsewhere(&self, path: &str, from: &str) -> String {
-        let [there, here] = [path, from].map(|path| self.report.file(self.root.nearest(path).place.source));
+        let [there, here] = [path, from].map(|path| self.report.file(self.place(path).source));
         if there == here { String::new() } else { format!(" in {there}") }
+    }
+
+    /// Where a path is written, or the innermost one around it.
+    pub fn place(&self, path: &str) -> Place {
+        self.root.nearest(path).place
+    }
+
+    /// A file that is named at `path`.
+    pub fn file(&self, path: &str, file: &Path, cure: &str) -> NamedFile {
+        let problem = self.report.problem(ProblemSeverity::Warning, self.place(path), path, Wrong::new("", cure));
+        NamedFile::new(file.to_owned(), problem)
     }
 
     /// Whether everything at, below and around `path` could be read.

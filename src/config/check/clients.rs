@@ -32,9 +32,9 @@ fn from_server_to_server(one: &One<'_, '_, '_>, chosen: ClientMatch) {
     if one.cluster.bounce == Bounce::Reject || chosen == ClientMatch::Any || !one.sound("bounce") {
         return;
     }
-    let what = "only the active half of a site-to-site transfer gets in: the data connection of the passive half comes \
-                from the other server, not from the client";
-    let cure = "`client_match: any` too, with one range per server; or `reject`, if there are no such transfers";
+    let what = "any client may let the servers connect to other hosts (FTP bounce, RFC 2577), and yet only the active half of a \
+                site-to-site transfer gets in: the data connection of the passive half comes from the other server, not from the client";
+    let cure = "`reject`, if there are no such transfers; or `client_match: any` too, with one range per server";
     one.warning(&one.path("bounce"), what, cure);
 }
 

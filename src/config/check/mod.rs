@@ -8,8 +8,12 @@ mod health_check;
 mod idle;
 mod limits;
 mod log;
+mod named;
+mod narrow;
+mod patience;
 mod ranges;
 mod routers;
+mod scheduler;
 mod slow_start;
 mod thresholds;
 
@@ -18,6 +22,7 @@ use std::net::IpAddr;
 
 pub(super) use checker::Checker;
 use checker::{One, TLS, family};
+pub(super) use named::files as named_files;
 
 use super::file::{Draft, Origin};
 use super::model::{Advertise, Cluster, Config};
@@ -41,6 +46,9 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         idle::within(&one, &config.kernel);
         slow_start::within(&one);
         thresholds::within(&one);
+        patience::within(&one);
+        scheduler::within(&one);
+        narrow::within(&one);
     }
     limits::check(&config.limits, checker);
     log::check(&config.log, checker);

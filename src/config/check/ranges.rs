@@ -103,8 +103,19 @@ fn own(one: &One<'_, '_, '_>, index: usize) -> bool {
 }
 
 /// Where the effective range of a server is written.
-pub(super) fn range_path(one: &One<'_, '_, '_>, index: usize) -> String {
+fn range_path(one: &One<'_, '_, '_>, index: usize) -> String {
     if own(one, index) { one.server_path(index, "passive_ports") } else { one.path("passive.ports") }
+}
+
+/// The ranges that the file declares for servers of a cluster, each once, with where it is written; none if one cannot be read.
+pub(super) fn written(one: &One<'_, '_, '_>) -> BTreeMap<String, PortRange> {
+    if !one.sound("passive") || !one.servers_sound("passive_ports") {
+        return BTreeMap::new();
+    }
+    let servers = one.cluster.real_servers.iter().enumerate();
+    // Who declares no range is warned of more than what is in it.
+    let declared = servers.filter(|(_, server)| server.passive_ports != PortRange::UNPRIVILEGED);
+    declared.map(|(index, server)| (range_path(one, index), server.passive_ports)).collect()
 }
 
 /// Proposes ranges that no server of the cluster has.

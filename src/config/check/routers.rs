@@ -1,10 +1,7 @@
 //! Passive ports that the routers in front of clients take for another protocol.
 
-use std::collections::BTreeMap;
-
 use super::checker::One;
-use super::ranges::{all_of, range_path};
-use crate::lvs::PortRange;
+use super::ranges::{all_of, written};
 
 /// Ports whose connections an application-level gateway reads and rewrites, whatever they carry (Linux's `nf_nat_pptp` and
 /// `nf_nat_sip`, Cisco's "skinny"): the file breaks in the middle, or its connection never comes to be.
@@ -12,15 +9,7 @@ const READ_BY_ROUTERS: [(u16, &str); 4] = [(1723, "PPTP"), (2000, "SCCP"), (5060
 
 /// Ranges that hold such a port, each once, where it is written.
 pub(super) fn within(one: &One<'_, '_, '_>) {
-    if !one.sound("passive") || !one.servers_sound("passive_ports") {
-        return;
-    }
-    let servers = one.cluster.real_servers.iter().enumerate();
-    // Who declares no range is warned of more than that.
-    let declared = servers.filter(|(_, server)| server.passive_ports != PortRange::UNPRIVILEGED);
-    let written: BTreeMap<String, PortRange> =
-        declared.map(|(index, server)| (range_path(one, index), server.passive_ports)).collect();
-    for (path, range) in written {
+    for (path, range) in written(one) {
         let held: Vec<_> = READ_BY_ROUTERS.iter().filter(|(port, _)| range.contains(*port)).collect();
         let named: Vec<String> = held.iter().map(|(port, protocol)| format!("{port} ({protocol})")).collect();
         let ports: Vec<String> = held.iter().map(|(port, _)| port.to_string()).collect();

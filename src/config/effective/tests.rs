@@ -21,6 +21,7 @@ const CLUSTER: &[(&str, &[&str])] = &[
     ("on_failure", &["bypass", "hold"]),
     ("sorry_server", &["null", "10.0.0.99", "10.0.0.99:2121", "\"2001:db8::9\"", "\"[2001:db8::9]:21\""]),
     ("no_servers", &["keep", "reject"]),
+    ("slow_start", &["0s", "30s", "59m 60s"]),
     (
         "passive",
         &[
@@ -42,6 +43,7 @@ const CHECK: &[(&str, &[&str])] = &[
     ("timeout", &["3s", "1h"]),
     ("rise", &["1", "4294967295", "0x10"]),
     ("fall", &["1", "3"]),
+    ("agent", &["null", "1", "65535"]),
     (
         "user",
         &[
@@ -71,6 +73,7 @@ const SERVER: &[(&str, &[&str])] = &[
     ("name", &["null", "rs", "'null'", "'1'", "'{a}'", "'<<'", "'='", "-a"]),
     ("port", &["null", "21", "2121", "990"]),
     ("weight", &["0", "1", "65535"]),
+    ("max_sessions", &["null", "1", "4294967295"]),
     ("passive_ports", &["null", "3000", "'3000 - 3999'", "1024-65535"]),
     ("active_port", &["null", "20", "2021"]),
     ("active_ports", &["null", "32768-60999"]),
@@ -80,6 +83,7 @@ const SERVER: &[(&str, &[&str])] = &[
 const REST: &[&str] = &[
     "",
     "limits: {sessions: 7, line: 64, memory: 0x100000}\nkernel: {fwmark_base: 0x40000, queue: 0, timeouts: {tcp: 90s, udp: 1d}}\n",
+    "metrics: {listen: null}\n",
     "metrics: {listen: \"[::1]:9\"}\nadmin: {socket: '/a b/~'}\nlog: {level: trace, format: json, transfers: true, names: true}\n",
 ];
 

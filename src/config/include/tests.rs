@@ -69,7 +69,7 @@ fn a_problem_stands_in_its_file_under_its_path_there() {
         wrong(&main, &[first, &second]),
         [
             "0.yaml:3: clusters[0].vips: the key stands here twice; first on line 3",
-            "0.yaml:3: clusters[0].real_servers[0].address: \"x\" is no IP address",
+            "0.yaml:3: clusters[0].real_servers[0].address: \"x\" is no IP address (names are not looked up)",
             "1.yaml:3: clusters[1].name: \"D\" is not a cluster name",
         ]
     );
@@ -157,4 +157,21 @@ proptest! {
             }
         }
     }
+}
+
+/// What stands behind a place that is no YAML is not missed in the clusters of other files.
+#[test]
+fn what_the_main_file_lacks_by_its_syntax_is_not_missed_in_the_others() {
+    let bare = cluster("a", 1).replace("forwarding: nat, ", "");
+    let tab = "not YAML: a tab in the indentation";
+    for (main, at) in [
+        ("include: ['*.yaml']\ndefaults:\n  idle: 2h\n\tforwarding: nat\n", 4),
+        ("include: ['*.yaml']\nlog:\n\tlevel: info\ndefaults:\n  forwarding: nat\n", 3),
+        ("include: ['*.yaml']\ndefaults:\n  forwarding: nat\n  health_check:\n    kind: login\n\tuser: probe\n", 6),
+    ] {
+        assert_eq!(wrong(main, &[&format!("clusters: [{bare}]")]), [format!("main.yaml:{at}: : {tab}")], "{main}");
+    }
+    let missed = "0.yaml:1: clusters[0].forwarding: required, and missing";
+    assert_eq!(wrong("include: ['*.yaml']\nlog:\n\tlevel: info\n", &[&format!("clusters: [{bare}]")]).len(), 2);
+    assert_eq!(wrong("include: ['*.yaml']\n", &[&format!("clusters: [{bare}]")]), [missed]);
 }

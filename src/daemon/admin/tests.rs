@@ -275,6 +275,16 @@ fn lists_can_be_narrowed() {
         assert!(text.contains("2 pinholes, the first 1 shown: --limit shows more"), "{text}");
         let text = asked(socket, &Ask::Pinholes(server("rs3")), Format::Text).expect("pinholes");
         assert!(text.ends_with("\n1 of 2 pinholes\n"), "{text}");
+        for (wanted, expected) in [
+            (Wanted { cluster: Some("downlods".into()), ..server("rs1") }, "no cluster downlods: there are downloads"),
+            (server("rs9"), "no server rs9: there are downloads/rs1, downloads/rs2"),
+            (server("other/rs1"), "no server other/rs1: there are downloads/rs1, downloads/rs2"),
+        ] {
+            for ask in [Ask::Sessions(wanted.clone()), Ask::Pinholes(wanted.clone()), Ask::Trace(wanted.clone())] {
+                let refused = asked(socket, &ask, Format::Text).expect_err("no such name");
+                assert!(refused.to_string().starts_with(expected) && refused.exit_code() == 1, "{refused}");
+            }
+        }
         let many = asked(socket, &Ask::Sessions(Wanted { limit: Some(100_001), ..Wanted::default() }), Format::Text);
         assert!(many.expect_err("too many").to_string().contains("1 to 100000"));
     });

@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use tracing::{info, warn};
 
-pub use flush::flush;
 use flush::take_away;
+pub use flush::{Flushed, flush};
 
 use crate::config::Config;
 use crate::kernel::addresses::{self, Addresses, ListedAddress};
@@ -148,7 +148,7 @@ impl Reconciler {
 
     /// Takes away every row that we own. Goes on after an error.
     pub fn flush(&mut self, config: &Config) -> Vec<KernelError> {
-        take_away(Some(&mut self.ipvs), Some(&mut self.elements), config, &self.made)
+        take_away(Some(&mut self.ipvs), Some(&mut self.elements), config, &self.made).errors
     }
 }
 

@@ -19,13 +19,14 @@ pub fn foreign(facts: &Facts) -> Vec<Finding> {
         ServiceKey::Tcp(address) if ours.contains(&address) => Some((address, listed)),
         _ => None,
     });
+    let real = |count: usize| if count == 1 { "1 real server".to_owned() } else { format!("{count} real servers") };
     at_ours
         .map(|(address, listed)| {
             Finding::fatal(format!("another program has a virtual service at {address}"))
                 .seen(format!(
-                    "ipvsadm -L -n: TCP {address} {}, {} real server(s)",
+                    "ipvsadm -L -n: TCP {address} {}, {}",
                     listed.service.scheduler,
-                    listed.destinations.len()
+                    real(listed.destinations.len())
                 ))
                 .means("`ftpdirector run` refuses to start: it does not take over services that it did not create")
                 .cure(format!("ipvsadm -D -t {address}\n(or take its virtual_server out of keepalived.conf)"))

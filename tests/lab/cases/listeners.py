@@ -124,3 +124,16 @@ def test_a_scraper_keeps_its_connection():
         assert done.returncode == 0 and sum(int(count) for count in done.stderr.split()) == 1, done
         for one in others:
             poll(lambda: closed(one), what="the end of an idle connection")
+
+
+def test_without_the_metrics_endpoint():
+    """`metrics.listen: null`: nobody listens, and everything else goes on."""
+    with Topology("nat", servers=2) as net:
+        daemon = net.start_daemon(net.config() + "metrics:\n  listen: null\n").wait_ready()
+        assert "metrics.listen is null" in daemon.log(), daemon.log()
+        assert not scraped(net.director, "127.0.0.1"), daemon.log()
+        report = load(net.client1, net.vip, sessions=4, rounds=1)
+        assert report.right == report.total == 16, report
+        status = ftpdirector(net.director, "status", "--json", "--config", daemon.config)
+        assert status.returncode == 0, status.stderr
+        assert daemon.term() == 0, daemon.log()

@@ -35,7 +35,10 @@ def flush_leaves_the_kernel_as_it_was(forwarding, prepare, later=""):
         daemon.config.write_text(daemon.config.read_text() + later)
         done = ftpdirector(net.director, "flush", "--config", daemon.config)
         assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("removed: ") and "table inet ftpdirector" in done.stdout, done.stdout
         assert kernel_state(net.director) == before
+        again = ftpdirector(net.director, "flush", daemon.config)
+        assert again.stdout == "nothing to remove: the kernel has no rows of ftpdirector here\n", again
 
 
 def test_nat_flush_empties_the_kernel():
