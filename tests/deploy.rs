@@ -1,5 +1,7 @@
 //! What is written about the program is true of it: manual pages, documents, alerts and dashboard.
 
+#![expect(clippy::unwrap_used, reason = "a test says what it expected")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -85,7 +85,7 @@ fn with_agent(check: &str, server: &Server, agent: &Agent) -> Config {
 }
 
 fn of(checks: &Checks) -> ServerAgent {
-    checks.health.agents().snapshot().into_iter().next().expect("an agent")
+    checks.health.agents().snapshot().into_iter().next().unwrap()
 }
 
 /// Waits until the agent has asked for this, in its words.

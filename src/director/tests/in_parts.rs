@@ -46,8 +46,10 @@ fn ticks(director: &mut Director, now: Time, actions: &mut Vec<Action>) -> (usiz
 }
 
 fn changes(actions: &[Action]) -> Vec<&RowChange> {
-    let rows = |action| if let &Action::Rows { ref changes, .. } = action { &changes[..] } else { &[] };
-    actions.iter().flat_map(rows).collect()
+    let rows = actions
+        .iter()
+        .filter_map(|action| if let Action::Rows { changes, .. } = action { Some(changes) } else { None });
+    rows.flatten().collect()
 }
 
 #[test]
