@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::config::{
-    IncludePattern, Included, LARGEST, Parsed, ProblemSeverity, Problems, Unread, includes, parse_files,
+    IncludePattern, Included, LARGEST, Parsed, ProblemSeverity, Problems, Unread, includes, parse_files, printable,
 };
 
 /// The most files that one configuration includes.
@@ -65,8 +65,13 @@ pub fn read(path: &Path) -> Result<Parsed, FileError> {
     let directory = path.parent().unwrap_or(Path::new(""));
     let mut reader =
         Reader { directory, seen: own.into_iter().collect(), left: BYTES, denied: false, found: Vec::new() };
-    for pattern in includes(&bytes) {
-        reader.follow(&pattern);
+    let patterns = includes(&bytes);
+    for pattern in patterns.iter().take(FILES) {
+        reader.follow(pattern);
+    }
+    if let Some(pattern) = patterns.get(FILES) {
+        let what = format!("more than {FILES} items");
+        reader.refuse(pattern.item, &directory.join(&pattern.name), what, "a pattern for the files of one directory");
     }
     let Reader { denied, found, .. } = reader;
     parse_files(&bytes, &name, &found).map_err(|problems| FileError::Wrong { problems, denied })
@@ -133,7 +138,7 @@ impl Reader<'_> {
             }
             Ok(bytes) => {
                 self.left -= bytes.len();
-                self.found.push(Included { item, file: path.display().to_string(), content: Ok(bytes) });
+                self.found.push(Included { item, file: name(path), content: Ok(bytes) });
             }
             Err(error) => self.unreadable(item, path, &error),
         }
@@ -150,8 +155,13 @@ impl Reader<'_> {
     }
 
     fn note(&mut self, item: usize, path: &Path, unread: Unread) {
-        self.found.push(Included { item, file: path.display().to_string(), content: Err(unread) });
+        self.found.push(Included { item, file: name(path), content: Err(unread) });
     }
+}
+
+/// A name as it is shown: whoever may put a file into a directory chooses it.
+fn name(path: &Path) -> String {
+    path.display().to_string().chars().map(printable).collect()
 }
 
 /// The names in a directory that are meant, in their order.
@@ -185,14 +195,13 @@ fn regular(found: &fs::Metadata) -> io::Result<()> {
 }
 
 fn cure(error: &io::Error, path: &Path) -> String {
-    let path = path.display();
     match error.kind() {
         ErrorKind::NotFound => "create it, or correct its name; only a pattern (`*.yaml`) may match nothing".to_owned(),
         ErrorKind::PermissionDenied => {
-            format!("let the user that runs this read it (the daemon: ftpdirector): chmod a+r {path}")
+            "let the user that runs this read it (the daemon: `chgrp ftpdirector` and `chmod g+r`)".to_owned()
         }
         ErrorKind::NotADirectory => "what stands before the last `/` is no directory: correct it".to_owned(),
-        ErrorKind::IsADirectory => format!("the files in it: {path}/*.yaml"),
+        ErrorKind::IsADirectory => format!("the files in it: {}/*.yaml", name(path)),
         _ => "a regular file with `clusters:`".to_owned(),
     }
 }

@@ -113,6 +113,17 @@ fn no_password_is_copied() {
         assert!(!file.contains("s3cret") && !said.contains("s3cret"), "{}", case.display());
     }
     assert!(held > 3, "only {held} files hold a password: this test no longer sees them");
+    // In places that are none for it.
+    for (format, text) in [
+        (
+            Format::Keepalived,
+            "virtual_server 192.0.2.1 21 {\n lb_kind NAT\n real_server 198.51.100.1 21 {\n  MISC_CHECK {\n   misc_path \"FTP_PASS=s3cret /usr/lib/check\"\n  }\n }\n}\n",
+        ),
+        (Format::Ldirectord, "virtual=192.0.2.1:21\n\treal=198.51.100.1:21 masq\n\tpasswd \"s3cretA=x\"\n"),
+    ] {
+        let file = of(text.as_bytes(), Some(format)).unwrap().text;
+        assert!(!file.to_lowercase().contains("s3cret"), "{file}");
+    }
 }
 
 #[test]

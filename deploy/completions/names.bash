@@ -33,8 +33,10 @@ _ftpdirector_with_names() {
     fi
     COMPREPLY=()
     while IFS= read -r name; do
-        # Bash puts the name in place of the last part of the word.
-        [[ $name == "$word"* ]] && COMPREPLY+=("${name#"${word%"$2"}"}")
+        [[ $name == "$word"* ]] || continue
+        # Bash puts the name in place of the last part of the word. A name may hold what the shell would run.
+        printf -v name %q "${name#"${word%"$2"}"}"
+        COMPREPLY+=("$name")
     done < <(_ftpdirector_names "$1" "$kind")
     return 0
 }

@@ -6,6 +6,8 @@ use super::tree::{Entry, Node, NodeKind};
 
 /// So many values are put into clusters at most: every key into each of sixteen thousand.
 const VALUES: usize = 1_000_000;
+/// So many keys of a mapping are looked at: more than there are, so that a file of nonsense costs no more than it is long.
+const KEYS: usize = 256;
 /// A value counts once more for so many bytes of text.
 const BYTES: usize = 64;
 
@@ -23,7 +25,7 @@ pub(super) fn fill(root: &mut Node, report: &Collector<'_>) {
         unfinished(root, report);
     }
     let common = defaults.entries().iter().filter(|entry| !OF_ONE_CLUSTER.keys.contains(&entry.key.as_str()));
-    let common: Vec<Entry> = common.map(of_defaults).collect();
+    let common: Vec<Entry> = common.take(KEYS).map(of_defaults).collect();
     let NodeKind::Map(entries) = &mut root.kind else { return };
     let Some(clusters) = entries.iter_mut().find(|entry| entry.key == "clusters") else { return };
     let NodeKind::List(clusters) = &mut clusters.value.kind else { return };
@@ -55,7 +57,7 @@ fn complete(own: &mut Vec<Entry>, common: &[Entry]) {
             // One level: a mapping in these is one value, like `advertise: {dns: ftp.example.net}`.
             Some(NodeKind::Map(keys)) => {
                 let missing = |key: &&Entry| keys.iter().all(|own| own.key != key.key);
-                let missing: Vec<Entry> = default.value.entries().iter().filter(missing).cloned().collect();
+                let missing: Vec<Entry> = default.value.entries().iter().take(KEYS).filter(missing).cloned().collect();
                 keys.extend(missing);
             }
             Some(_) => {}

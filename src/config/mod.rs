@@ -33,6 +33,7 @@ pub use model::{
     Advertise, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind, HealthCheckTls, Log, LogFormat, LogLevel,
     NoServers, OnFailure, RealServer, UnexpectedData,
 };
+pub(crate) use problem::printable;
 use problem::{Collector, Source};
 pub use problem::{NamedFile, Problem, ProblemSeverity, Problems};
 use text::Text;

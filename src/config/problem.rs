@@ -81,7 +81,7 @@ impl Problem {
 }
 
 /// The character, or one of the same width that is harmless on a terminal.
-fn printable(c: char) -> char {
+pub(crate) fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
         c if c.is_control()

@@ -7,6 +7,8 @@ use super::value::{Read, instead, kind, list_of};
 
 /// The longest list: there are 0x4000 marks.
 const LONGEST: usize = 0x4000;
+/// For so many unknown keys of a mapping it is guessed which was meant: more than are told.
+const GUESSED: usize = 64;
 
 /// One mapping of the file, possibly left out.
 pub(super) struct Section<'r, 't> {
@@ -194,7 +196,8 @@ impl<'r, 't> Section<'r, 't> {
     /// Reports the keys that were never asked for as unknown, and required keys as missing unless an unknown key is a
     /// misspelling of them.
     pub fn finish(mut self) {
-        for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+        let unknown = self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str()));
+        for (number, entry) in unknown.enumerate() {
             let path = self.key_path(&shown(&entry.key));
             if let Some(elsewhere) = self.elsewhere.filter(|elsewhere| elsewhere.keys.contains(&entry.key.as_str())) {
                 self.report.error(entry.place, &path, Wrong::new(elsewhere.what, elsewhere.cure));
@@ -202,7 +205,8 @@ impl<'r, 't> Section<'r, 't> {
             }
             let unspaced =
                 entry.key.split_once(':').and_then(|(key, _)| self.known.iter().find(|known| **known == key));
-            let meant = unspaced.copied().or_else(|| nearest(&entry.key, &self.known));
+            let guess = || (number < GUESSED).then(|| nearest(&entry.key, &self.known)).flatten();
+            let meant = unspaced.copied().or_else(guess);
             self.missing.retain(|missing| Some(*missing) != meant);
             // What hangs on the key that was meant is not known.
             meant.iter().for_each(|known| self.report.unsound(&self.key_path(known)));

@@ -51,11 +51,12 @@ impl Counting {
     /// Takes the clusters of another configuration.
     pub fn configure(&mut self, setup: &[ClusterSetup]) {
         self.positions.clear();
+        let mut clusters = numbers(self.clusters.iter().map(|cluster| &cluster.name));
         for ClusterSetup { name, servers, .. } in setup {
-            let cluster = numbered(&mut self.clusters, |known| known.name == *name, || ClusterCounts::new(name));
+            let cluster = numbered(&mut self.clusters, &mut clusters, name, ClusterCounts::new);
             let Some(counts) = self.clusters.get_mut(cluster) else { continue };
-            let number =
-                |name: &String| numbered(&mut counts.servers, |known| known.name == *name, || ServerCounts::new(name));
+            let mut known = numbers(counts.servers.iter().map(|server| &server.name));
+            let number = |name: &String| numbered(&mut counts.servers, &mut known, name, ServerCounts::new);
             self.positions.push(Numbers { cluster, servers: servers.iter().map(number).collect() });
         }
     }
@@ -165,12 +166,25 @@ impl ClusterCounts {
     }
 }
 
-/// The position of the one that `is` it, or of the one that `make` adds.
-fn numbered<T>(known: &mut Vec<T>, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> usize {
-    known.iter().position(is).unwrap_or_else(|| {
-        known.push(make());
-        known.len().saturating_sub(1)
-    })
+/// The position of each name.
+fn numbers<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, usize> {
+    names.enumerate().map(|(number, name)| (name.clone(), number)).collect()
+}
+
+/// The position of the one of this name, or of the one that `make` adds.
+fn numbered<T>(
+    known: &mut Vec<T>,
+    numbers: &mut BTreeMap<String, usize>,
+    name: &str,
+    make: impl FnOnce(&str) -> T,
+) -> usize {
+    if let Some(&number) = numbers.get(name) {
+        return number;
+    }
+    known.push(make(name));
+    let number = known.len().saturating_sub(1);
+    numbers.insert(name.to_owned(), number);
+    number
 }
 
 fn add_one(counter: Option<&mut u64>) {

@@ -175,3 +175,15 @@ fn an_endless_main_file_ends() {
     let said = read(Path::new("/dev/zero")).expect_err("no configuration").to_string();
     assert!(said.starts_with("/dev/zero:1:1: the file is too large"), "{said}");
 }
+
+/// Whoever may put a file there chooses its name.
+#[test]
+fn a_name_of_a_file_writes_nothing_to_the_terminal() {
+    let place = Place::new("name");
+    place
+        .write("config.yaml", "include: [clusters.d/*.yaml]\n")
+        .write("clusters.d/a\u{1b}[2J\nall is well.yaml", "x: 1\n");
+    let said = place.read().expect_err("a problem");
+    assert!(said.contains("clusters.d/a\u{fffd}[2J\u{fffd}all is well.yaml:1:1"), "{said}");
+    assert!(!said.contains('\u{1b}') && !said.contains("\nall"), "{said}");
+}

@@ -59,8 +59,9 @@ impl Checked {
             self.kind = CheckKind::Tcp;
         } else {
             let program = block.inner().iter().find(|line| line.keyword() == "misc_path");
-            // The arguments may hold a password.
-            let program = program.and_then(|line| line.argument(0).split_whitespace().next()).map(shown);
+            // The arguments may hold a password, and so may variables before the program.
+            let is_program = |word: &&str| !word.contains('=');
+            let program = program.and_then(|line| line.argument(0).split_whitespace().find(is_program)).map(shown);
             let what = program.map_or_else(|| shown(keyword), |program| format!("{} ({program})", shown(keyword)));
             server
                 .remarks

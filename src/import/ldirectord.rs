@@ -66,6 +66,11 @@ struct Draft {
     password: Option<Place>,
 }
 
+/// What stands before the first blank: in a line that is none the rest may be a password.
+fn first_word(key: &str) -> &str {
+    key.split_whitespace().next().unwrap_or(key)
+}
+
 /// Reads a file.
 pub(super) fn read(file: &Rc<str>, text: &str, found: &mut Found) {
     let mut globals = Options::default();
@@ -78,7 +83,7 @@ pub(super) fn read(file: &Rc<str>, text: &str, found: &mut Found) {
                 drafts
                     .last_mut()
                     .map_or(&mut found.remarks, |draft| &mut draft.service.remarks)
-                    .left_out(format!("{place}: `{}` is not understood.", shown(&words[0])));
+                    .left_out(format!("{place}: `{}` is not understood.", shown(first_word(&words[0]))));
             }
             continue;
         };
@@ -91,7 +96,7 @@ pub(super) fn read(file: &Rc<str>, text: &str, found: &mut Found) {
             // Many files have lost their indentation.
             match drafts.last_mut() {
                 Some(draft) => option(draft, &place, &key, &value),
-                None => found.remarks.left_out(format!("{place}: `{}` is not understood.", shown(&key))),
+                None => found.remarks.left_out(format!("{place}: `{}` is not understood.", shown(first_word(&key)))),
             }
         }
     }
@@ -183,7 +188,7 @@ fn option(draft: &mut Draft, place: &Place, key: &str, value: &str) {
         _ => {
             let mut ignored = Found::default();
             if !global(place, key, &mut ignored) {
-                service.remarks.left_out(format!("{place}: `{}` is not understood.", shown(key)));
+                service.remarks.left_out(format!("{place}: `{}` is not understood.", shown(first_word(key))));
             }
             service.remarks.take(&ignored.remarks);
         }

@@ -132,3 +132,14 @@ fn bombs_do_not_go_off() {
         assert!(said.len() < 1_000_000, "{}", said.len());
     }
 }
+
+/// Nonsense costs what it is long, and is told.
+#[test]
+fn many_keys_that_mean_nothing_are_told_and_not_looked_for() {
+    let junk: String = (0..30_000).map(|number| format!("k{number}: 1, ")).collect();
+    let text = file(&format!("{{forwarding: nat, {junk}passive: {{{junk}}}}}"), &format!("passive: {{{junk}}},"));
+    let told = problems(&text);
+    assert!(told.iter().any(|problem| problem.path == "defaults.k0"), "{told:?}");
+    // What stands first in it is used.
+    assert!(!told.iter().any(|problem| problem.path.ends_with(".forwarding")), "{told:?}");
+}

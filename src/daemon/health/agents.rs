@@ -20,6 +20,9 @@ use crate::config::Config;
 use crate::health::{AgentLine, AgentReader, AgentStanding, LEAST_PAUSE, Pace};
 use crate::plan::availability::{Availability, ServerName};
 
+/// So often an agent that kept its server out before a restart may fail to answer: it may be restarted itself.
+const PATIENCE: u8 = 12;
+
 /// What is known of the agent of one server.
 #[derive(Clone, Debug)]
 pub struct ServerAgent {
@@ -37,8 +40,8 @@ pub struct ServerAgent {
     pub error: Option<String>,
     /// Words that mean nothing, since it is asked.
     pub unknown: u64,
-    /// A server that had been taken out when the daemon started: it stays so until its agent was asked once.
-    held: bool,
+    /// How often its agent may fail to answer before a server that had been taken out when the daemon started gets its weight.
+    held: u8,
 }
 
 #[cfg(test)]
@@ -47,7 +50,7 @@ impl ServerAgent {
     pub fn sample(cluster: &str, server: &str) -> Self {
         let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(3));
         let address = SocketAddr::from(([10, 0, 0, 1], 8080));
-        unheard(&Target { server: (cluster.into(), server.into()), address, interval, timeout }, false)
+        unheard(&Target { server: (cluster.into(), server.into()), address, interval, timeout }, 0)
     }
 }
 
@@ -72,7 +75,7 @@ impl AgentView {
     #[must_use]
     pub fn asks(&self) -> BTreeMap<ServerName, u32> {
         let entries = self.lock();
-        let percent = |agent: &ServerAgent| if agent.held { 0 } else { agent.standing.asks() };
+        let percent = |agent: &ServerAgent| if agent.held > 0 { 0 } else { agent.standing.asks() };
         let all = entries.iter().map(|(name, asked)| (name, percent(&asked.agent)));
         all.filter(|(_, percent)| *percent != 100).map(|(name, percent)| (name.clone(), percent)).collect()
     }
@@ -94,16 +97,19 @@ impl AgentView {
         let mut entries = self.lock();
         let agent = &mut entries.get_mut(&target.server).filter(|asked| asked.task == task)?.agent;
         let before = agent.clone();
-        agent.held = false;
         match answer {
             Ok(line) => {
+                agent.held = 0;
                 agent.standing = agent.standing.after(line);
                 (agent.said, agent.error) = (Some(line.text.clone()), None);
                 let unknown = line.unknown.as_ref().map_or(0, |(_, count)| u64::from(*count));
                 agent.unknown = agent.unknown.saturating_add(unknown);
             }
             // What it said last goes on: whether the server serves is for the health checks to find.
-            Err(error) => agent.error = Some(error.clone()),
+            Err(error) => {
+                agent.held = agent.held.saturating_sub(1);
+                agent.error = Some(error.clone());
+            }
         }
         Some(before)
     }
@@ -134,7 +140,7 @@ impl Agents {
     }
 
     /// Asks whom this configuration says from now on. An agent at the same address keeps what it said. A server that `standing`
-    /// has with 0 percent is held until its agent was asked.
+    /// has with 0 percent is held until its agent has answered, or has failed to a few times.
     pub fn configure(&mut self, config: &Config, standing: &Availability, runtime: &Handle) {
         let wanted = targets(config);
         self.tasks.retain(|name, (target, task)| {
@@ -147,14 +153,14 @@ impl Agents {
         self.view.lock().retain(|name, asked| wanted.get(name).is_some_and(|to| to.address == asked.agent.address));
         for (name, target) in wanted {
             if !self.tasks.contains_key(&name) {
-                let held = standing.asked.get(&name) == Some(&0);
+                let held = if standing.asked.get(&name) == Some(&0) { PATIENCE } else { 0 };
                 let task = self.ask(target.clone(), held, runtime);
                 self.tasks.insert(name, (target, task));
             }
         }
     }
 
-    fn ask(&mut self, target: Target, held: bool, runtime: &Handle) -> AbortHandle {
+    fn ask(&mut self, target: Target, held: u8, runtime: &Handle) -> AbortHandle {
         self.started += 1;
         let task = self.started;
         match self.view.lock().entry(target.server.clone()) {
@@ -191,7 +197,7 @@ fn targets(config: &Config) -> BTreeMap<ServerName, Target> {
     targets
 }
 
-fn unheard(target: &Target, held: bool) -> ServerAgent {
+fn unheard(target: &Target, held: u8) -> ServerAgent {
     let ((cluster, server), address) = (target.server.clone(), target.address);
     let standing = AgentStanding::default();
     ServerAgent { cluster, server, address, standing, said: None, error: None, unknown: 0, held }
