@@ -94,7 +94,7 @@ pub enum Command {
     /// Write the FTP services of other programs as a configuration file of ftpdirector, on standard output. Reads keepalived.conf,
     /// ldirectord.cf, Piranha's lvs.cf, what `ipvsadm -S -n`, `iptables-save` and `nft list ruleset` print, and shell scripts that
     /// call these programs. What the files do not say is a comment that begins with GUESS, what is left out of them one that begins
-    /// with LEFT OUT. Where firewall marks are used, give the rules that set them too. Changes nothing.
+    /// with LEFT OUT; an FTP service that cannot be written is a comment that begins with NOT WRITTEN, with the reason. Where firewall marks are used, give the rules that set them too. Changes nothing.
     Import {
         /// A file to read, at most 1 MiB; `-` is standard input. keepalived.conf is read with the files that it includes.
         #[arg(value_name = "FILE", required = true)]

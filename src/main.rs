@@ -78,7 +78,10 @@ fn refused(error: &FileError) -> String {
         FileError::Unreadable { error: kind, .. } if kind.kind() == io::ErrorKind::IsADirectory => {
             format!("{error}: name a file in it")
         }
-        FileError::Unreadable { .. } => format!("{error}: name the file with --config"),
+        FileError::Unreadable { error: kind, .. } if kind.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{error}: run it with sudo; the daemon, user ftpdirector, must be able to read it too")
+        }
+        FileError::Unreadable { .. } => format!("{error}: name the file: ftpdirector check FILE"),
         FileError::Wrong { .. } => error.to_string(),
     }
 }

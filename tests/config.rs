@@ -115,7 +115,10 @@ fn a_cluster_has_what_defaults_say_unless_it_says_otherwise() {
     assert_eq!(found("idle"), ["1h10m", "2h", "1h10m"]);
     assert_eq!(found("interval"), ["5s", "10s", "5s"]);
     assert_eq!(found("user"), ["probe", "probe", "anonymous"]);
-    assert_eq!(found("password_file"), ["/etc/ftpdirector/probe-password", "/etc/ftpdirector/probe-password", "null"]);
+    assert_eq!(
+        found("password_file"),
+        ["/etc/ftpdirector/passwords/probe", "/etc/ftpdirector/passwords/probe", "null"]
+    );
     assert!(found("defaults").is_empty() && found("include").is_empty(), "{printed}");
 }
 
@@ -164,6 +167,9 @@ fn a_file_that_is_not_there_has_a_cure() {
     let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
     let output = program.args(["check", "--config", "/nonexistent.yaml"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "/nonexistent.yaml: No such file or directory (os error 2): name the file with --config\n");
+    assert_eq!(
+        said,
+        "/nonexistent.yaml: No such file or directory (os error 2): name the file: ftpdirector check FILE\n"
+    );
     assert_eq!(output.status.code(), Some(78));
 }

@@ -205,16 +205,18 @@ impl<'r, 't> Section<'r, 't> {
             }
             let unspaced =
                 entry.key.split_once(':').and_then(|(key, _)| self.known.iter().find(|known| **known == key));
+            let cure = misplaced(&entry.key, &self.known);
             let guess = || (number < GUESSED).then(|| nearest(&entry.key, &self.known)).flatten();
-            let meant = unspaced.copied().or_else(guess);
+            let meant = unspaced.copied().or_else(guess).filter(|_| cure.is_none());
             self.missing.retain(|missing| Some(*missing) != meant);
             // What hangs on the key that was meant is not known.
             meant.iter().for_each(|known| self.report.unsound(&self.key_path(known)));
-            let cure = match meant {
+            let otherwise = || match meant {
                 Some(known) if unspaced.is_some() => format!("a space after `{known}:`"),
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
+            let cure = cure.map_or_else(otherwise, str::to_owned);
             let wrong = Wrong::new(format!("unknown key {}", quoted(&entry.key)), cure);
             self.report.error(entry.place, &path, wrong);
         }
@@ -223,6 +225,15 @@ impl<'r, 't> Section<'r, 't> {
             let wrong = Wrong::new("required, and missing", format!("add `{key}:` and its value"));
             self.report.error(self.place, &self.key_path(key), wrong);
         }
+    }
+}
+
+/// What to do with a key that no key of this mapping stands for, however near its letters are.
+fn misplaced(key: &str, known: &[&str]) -> Option<&'static str> {
+    match key {
+        "max_sessions" if known.contains(&"real_servers") => Some("it belongs into each of `real_servers`"),
+        "queues" if known.contains(&"queue") => Some("there is one queue, and no key for more yet: remove it"),
+        _ => None,
     }
 }
 

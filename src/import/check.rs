@@ -76,12 +76,11 @@ fn login(page: &mut Page, check: &Check) -> &'static str {
         6,
         &format!(
             "LEFT OUT: the login of the old checks: its password{password} is not copied. Put it into a file that the user ftpdirector can read, \
-             and write instead of `kind: banner`:"
+             take the comment signs off these lines, and write `kind: {kind}` instead of `kind: banner`:"
         ),
     );
-    page.entry_as_comment(6, "kind", &kind);
     page.entry_as_comment(6, "user", &user);
-    page.entry_as_comment(6, "password_file", &"/etc/ftpdirector/health-check.password");
+    page.entry_as_comment(6, "password_file", &"/etc/ftpdirector/passwords/probe");
     if let Some(path) = argument(check.path.as_deref()).filter(|_| kind == "transfer") {
         page.entry_as_comment(6, "path", &path);
     }

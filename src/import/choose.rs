@@ -30,6 +30,8 @@ pub(super) struct Front {
     /// The passive range that the marks tell.
     pub range: Option<PortRange>,
     pub service: Rc<Service>,
+    /// What to delete when this is written.
+    pub delete: Rc<Remarks>,
 }
 
 /// What is FTP, and what is not.
@@ -42,8 +44,10 @@ pub(super) struct Chosen {
     pub left: BTreeSet<String>,
     /// Their ports, by VIP.
     pub others: BTreeMap<IpAddr, BTreeSet<u16>>,
-    /// What to delete.
-    pub delete: Remarks,
+    /// Services for the data connections of these VIPs: what to delete when the VIP is written.
+    pub data: Vec<(IpAddr, String)>,
+    /// Lines of what could be deleted that services need which are not written.
+    pub keep: BTreeSet<String>,
 }
 
 /// What all services are judged by.
@@ -86,8 +90,9 @@ pub(super) fn choose(found: &Found) -> Chosen {
     let vips: BTreeSet<IpAddr> = chosen.fronts.iter().map(|front| front.vip).collect();
     for service in data {
         let (Key::Place(host, _), place, written) = (&service.key, &service.place, &service.written) else { continue };
-        if host.address().is_some_and(|vip| vips.contains(&vip)) {
-            chosen.delete.note(format!("{place}: {written}  (port 20: data connections are steered by ftpdirector)"));
+        if let Some(vip) = host.address().filter(|vip| vips.contains(vip)) {
+            let why = "port 20: data connections are steered by ftpdirector";
+            chosen.data.push((vip, format!("{place}: {written}  ({why})")));
         } else {
             chosen.left.insert(service.short());
         }
@@ -119,14 +124,19 @@ impl Judge<'_> {
                 if let Some(vip) = host.address() {
                     chosen.others.entry(vip).or_default().insert(port);
                 }
+                chosen.keep.extend(deleted(&service, &[]).lines());
                 chosen.left.insert(service.short());
                 return;
             }
         };
-        deleted(&service, &[], chosen);
+        let delete = deleted(&service, &[]);
         match host.address() {
-            Some(vip) => chosen.fronts.push(Front { vip, port, range: None, service: Rc::new(service) }),
+            Some(vip) => {
+                let (service, delete) = (Rc::new(service), Rc::new(delete));
+                chosen.fronts.push(Front { vip, port, range: None, service, delete });
+            }
             None => {
+                chosen.keep.extend(delete.lines());
                 let (place, written) = (&service.place, &service.written);
                 chosen.unplaced.note(format!(
                     "{place}: {written}: `{host}` is no address; names are not looked up (`ipvsadm -S -n` writes addresses)."
@@ -165,13 +175,16 @@ impl Judge<'_> {
                         .guess(format!("mark {mark} is FTP, since {place} loads ip_vs_ftp. Its ports are taken."));
                 }
                 _ => {
+                    chosen.keep.extend(deleted(&service, rules).lines());
                     chosen.left.insert(format!("{} (no rule of these files says that it is FTP)", service.short()));
                     return;
                 }
             }
             control.extend(found.helper.as_ref().map_or_else(|| BTreeSet::from([21]), |helper| helper.ports.clone()));
         }
+        let delete = deleted(&service, rules);
         if control.is_empty() {
+            chosen.keep.extend(delete.lines());
             chosen.left.insert(service.short());
             return;
         }
@@ -181,8 +194,8 @@ impl Judge<'_> {
         }
         shared_mark(mark, every_port, &others, &mut service);
         let range = passive(ranges, every_port, &control, &mut service);
-        deleted(&service, rules, chosen);
         if vips.is_empty() {
+            chosen.keep.extend(delete.lines());
             let (place, written) = (&service.place, &service.written);
             chosen.unplaced.note(format!(
                 "{place}: {written}: no file says which address has mark {mark}: give the rules that set it too, as \
@@ -190,10 +203,11 @@ impl Judge<'_> {
             ));
             return;
         }
-        let service = Rc::new(service);
+        let (service, delete) = (Rc::new(service), Rc::new(delete));
         for &vip in &vips {
             for &port in &control {
-                chosen.fronts.push(Front { vip, port, range, service: Rc::clone(&service) });
+                let (service, delete) = (Rc::clone(&service), Rc::clone(&delete));
+                chosen.fronts.push(Front { vip, port, range, service, delete });
             }
         }
     }
@@ -216,11 +230,14 @@ fn evidence(service: &Service) -> Option<String> {
     named.then(|| "its name says so".to_owned())
 }
 
-fn deleted(service: &Service, rules: &[&MarkRule], chosen: &mut Chosen) {
-    chosen.delete.note(format!("{}: {}", service.place, service.written));
+/// What to delete when the service is written.
+fn deleted(service: &Service, rules: &[&MarkRule]) -> Remarks {
+    let mut delete = Remarks::default();
+    delete.note(format!("{}: {}", service.place, service.written));
     for rule in rules {
-        chosen.delete.note(format!("{}: {}", rule.place, rule.written));
+        delete.note(format!("{}: {}", rule.place, rule.written));
     }
+    delete
 }
 
 /// What the rules of a mark say.

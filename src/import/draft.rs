@@ -34,6 +34,8 @@ pub(super) struct Draft {
     pub servers: Vec<DraftServer>,
     /// Where it comes from.
     pub sources: BTreeSet<(Place, String)>,
+    /// What to delete when it is written.
+    pub delete: Remarks,
     pub remarks: Remarks,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct DraftServer {
     /// NAT: its control port, if that is not the cluster's.
     pub port: Option<u16>,
     pub weight: u32,
+    /// Sessions with which it gets no new ones.
+    pub max_sessions: Option<u32>,
     pub name: Option<String>,
     pub remarks: Remarks,
     /// The first address of the same machine, as far as that is known.
@@ -67,6 +71,7 @@ impl Draft {
             check: service.check.clone(),
             servers: Vec::new(),
             sources: [(service.place.clone(), service.written.clone())].into(),
+            delete: (*front.delete).clone(),
             remarks: service.remarks.clone(),
         };
         draft.scheduler();
@@ -120,7 +125,15 @@ impl Draft {
         if weight == 0 {
             remarks.note("weight 0: it is drained, and gets no new sessions.");
         }
-        self.servers.push(DraftServer { address, port, weight, name: server.name.clone(), remarks, machine: address });
+        self.servers.push(DraftServer {
+            address,
+            port,
+            weight,
+            max_sessions: server.max_sessions.filter(|sessions| *sessions > 0),
+            name: server.name.clone(),
+            remarks,
+            machine: address,
+        });
     }
 
     /// Why a server cannot be in the cluster.

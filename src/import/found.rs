@@ -17,6 +17,8 @@ pub(super) const SERVICES: usize = 4096;
 const SERVERS: usize = 16_384;
 /// More rules that set marks than this are not read.
 const MARKS: usize = 4096;
+/// Why a lower threshold of connections is left out.
+pub(super) const NO_LOWER_THRESHOLD: &str = "a server takes sessions again as soon as it has fewer than max_sessions";
 /// More remarks than this about one thing are counted, not kept.
 const REMARKS: usize = 40;
 
@@ -229,6 +231,8 @@ pub(super) struct Server {
     /// `None`: that of the service.
     pub port: Option<u16>,
     pub weight: u32,
+    /// Connections with which it gets no new ones.
+    pub max_sessions: Option<u32>,
     pub forwarding: ForwardingMethod,
     pub remarks: Remarks,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::found::{Found, Host, Key, Place, Protocol, Remarks, Server, Service};
+use super::found::{Found, Host, Key, NO_LOWER_THRESHOLD, Place, Protocol, Remarks, Server, Service};
 use super::text::{host_and_port, number, port, shown};
 use crate::lvs::ForwardingMethod;
 
@@ -24,6 +24,8 @@ struct Line {
     server: Option<String>,
     forwarding: Option<ForwardingMethod>,
     weight: Option<u32>,
+    /// The upper threshold; 0: none.
+    sessions: Option<u32>,
     left_out: Vec<String>,
 }
 
@@ -95,6 +97,7 @@ fn server(index: usize, place: &Place, line: Line, found: &mut Found) {
     {
         known.weight = line.weight.unwrap_or(known.weight);
         known.forwarding = line.forwarding.unwrap_or(known.forwarding);
+        known.max_sessions = line.sessions.or(known.max_sessions);
         return;
     }
     if line.forwarding.is_none() {
@@ -109,6 +112,7 @@ fn server(index: usize, place: &Place, line: Line, found: &mut Found) {
         host,
         port: behind.and_then(port).filter(|port| *port != 0),
         weight: line.weight.unwrap_or(1),
+        max_sessions: line.sessions,
         forwarding: line.forwarding.unwrap_or(ForwardingMethod::Dr),
         remarks,
     };
@@ -170,13 +174,14 @@ fn options(words: &[String]) -> Line {
                 words.next();
                 line.left_out.push("flags of the scheduler are not set".to_owned());
             }
-            "-x" | "--u-threshold" | "-y" | "--l-threshold" if words.peek() == Some(&"0") => {
-                words.next();
-            }
-            "-x" | "--u-threshold" | "-y" | "--l-threshold" => {
-                words.next();
-                let what = "there is no limit of connections per server; the FTP server has one (vsftpd: max_clients)";
-                line.left_out.push(format!("`{word}`: {what}"));
+            "-x" | "--u-threshold" => match words.next().map(|word| (number(word), word)) {
+                Some((None, word)) => line.left_out.push(format!("`-x {}`: it is no number", shown(word))),
+                sessions => line.sessions = sessions.and_then(|(sessions, _)| sessions),
+            },
+            "-y" | "--l-threshold" => {
+                if words.next().is_some_and(|threshold| threshold != "0") {
+                    line.left_out.push(format!("`{word}`: {NO_LOWER_THRESHOLD}"));
+                }
             }
             "--pe" | "--tun-port" => {
                 words.next();

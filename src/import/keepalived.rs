@@ -7,7 +7,9 @@ use std::rc::Rc;
 use ipnet::IpNet;
 
 use super::blocks::{self, Statement};
-use super::found::{Found, Host, ImportError, Includes, Key, Protocol, Remarks, SERVICES, Server, Service};
+use super::found::{
+    Found, Host, ImportError, Includes, Key, NO_LOWER_THRESHOLD, Protocol, Remarks, SERVICES, Server, Service,
+};
 use super::keepalived_check::{Checks, is_check};
 use super::text::{number, port, shown};
 use crate::lvs::ForwardingMethod;
@@ -303,9 +305,8 @@ fn reason(keyword: &str) -> Option<&'static str> {
         "notify_up" | "notify_down" | "smtp_alert" => {
             "nobody is called or written to; Prometheus alerts tell (deploy/prometheus/alerts.yaml)"
         }
-        "uthreshold" | "lthreshold" => {
-            "there is no limit of connections per server; the FTP server has one (vsftpd: max_clients)"
-        }
+        "uthreshold" => "it is a key of one real server: `max_sessions`",
+        "lthreshold" => NO_LOWER_THRESHOLD,
         "virtualhost" | "snmp_name" => "it is not about FTP",
         "nat_mask" | "net_mask" => "keepalived itself ignores it",
         _ => return None,
@@ -324,6 +325,7 @@ fn real_server(
         host: Host::read(line.argument(0)),
         port: port(line.argument(1)).filter(|port| *port != 0),
         weight,
+        max_sessions: None,
         forwarding,
         remarks: Remarks::default(),
     };
@@ -340,6 +342,12 @@ fn real_server(
                 None => server
                     .remarks
                     .guess(format!("{place}: {} is no weight; {weight} is taken.", shown(inner.argument(0)))),
+            },
+            "uthreshold" => match number(inner.argument(0)) {
+                Some(sessions) => server.max_sessions = Some(sessions),
+                None => server
+                    .remarks
+                    .left_out(format!("{place}: `uthreshold`: {} is no number.", shown(inner.argument(0)))),
             },
             "lvs_method" | "lb_kind" => server.forwarding = method(inner, service).unwrap_or(forwarding),
             "delay_loop" | "connect_timeout" | "retry" | "nb_get_retry" => checked.pace.read(inner),

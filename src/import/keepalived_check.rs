@@ -6,6 +6,9 @@ use super::blocks::Statement;
 use super::found::{Check, CheckKind, Server, Service};
 use super::text::{number, port, seconds, shown};
 
+/// keepalived's default (keepalived.conf(5)).
+const DELAY_LOOP: Duration = Duration::from_secs(60);
+
 /// Whether a block of a real server is a health check.
 pub(super) fn is_check(keyword: &str) -> bool {
     keyword.ends_with("_CHECK") || matches!(keyword, "HTTP_GET" | "SSL_GET")
@@ -127,6 +130,10 @@ impl Checks {
             return;
         }
         let Pace { interval, timeout, fall } = pace;
+        if interval.is_none() {
+            service.remarks.note("delay_loop is not written: 60 s is keepalived's default.");
+        }
+        let interval = interval.or(Some(DELAY_LOOP));
         service.check = Check { kind: checked.kind, interval, timeout, fall, ..Check::default() };
     }
 }

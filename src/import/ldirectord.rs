@@ -227,7 +227,8 @@ fn real(service: &mut Service, place: &Place, value: &str) {
         return service.remarks.left_out(format!("{place}: more than {SERVERS} servers."));
     }
     for host in hosts {
-        service.servers.push(Server { name: None, host, port, weight, forwarding, remarks: Remarks::default() });
+        let (name, max_sessions, remarks) = (None, None, Remarks::default());
+        service.servers.push(Server { name, host, port, weight, max_sessions, forwarding, remarks });
     }
 }
 

@@ -43,6 +43,7 @@ fn joined(group: Vec<Draft>, join: impl Fn(&mut Draft, Draft)) -> Option<Draft> 
     for draft in drafts {
         first.sources.extend(draft.sources.iter().cloned());
         first.remarks.take(&draft.remarks);
+        first.delete.take(&draft.delete);
         first.name = first.name.take().or_else(|| draft.name.clone());
         join(&mut first, draft);
     }
@@ -95,8 +96,8 @@ fn leads_to(draft: &Draft) -> Option<u16> {
 }
 
 fn join_ports(first: &mut Draft, draft: Draft) {
-    let weights = |draft: &Draft| -> BTreeSet<(IpAddr, u32)> {
-        draft.servers.iter().map(|server| (server.address, server.weight)).collect()
+    let weights = |draft: &Draft| -> BTreeSet<(IpAddr, u32, Option<u32>)> {
+        draft.servers.iter().map(|server| (server.address, server.weight, server.max_sessions)).collect()
     };
     let alike = first.scheduler == draft.scheduler
         && first.persistence == draft.persistence
@@ -107,7 +108,7 @@ fn join_ports(first: &mut Draft, draft: Draft) {
     if !alike {
         let (kept, added) = (list(&first.ports), list(&draft.ports));
         first.remarks.guess(format!(
-            "scheduler, weights, persistence, sorry server or checks of port {added} were others than those of port {kept}, which are taken: one cluster has the same for all."
+            "scheduler, weights, max_sessions, persistence, sorry server or checks of port {added} were others than those of port {kept}, which are taken: one cluster has the same for all."
         ));
     }
     first.range = first.range.or(draft.range);
@@ -120,8 +121,8 @@ fn list(ports: &[u16]) -> String {
 
 /// The same servers and settings, other VIPs.
 fn vips(drafts: Vec<Draft>) -> Vec<Draft> {
-    let servers = |draft: &Draft| -> Vec<(IpAddr, Option<u16>, u32)> {
-        draft.servers.iter().map(|server| (server.address, server.port, server.weight)).collect()
+    let servers = |draft: &Draft| -> Vec<(IpAddr, Option<u16>, u32, Option<u32>)> {
+        draft.servers.iter().map(|server| (server.address, server.port, server.weight, server.max_sessions)).collect()
     };
     let groups = grouped(drafts, |draft| (settings(draft), servers(draft), draft.sorry, draft.interface.clone()));
     let join = |first: &mut Draft, draft: Draft| {

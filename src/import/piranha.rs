@@ -143,7 +143,7 @@ fn setting(line: &Statement, key: &str, service: &mut Service) {
             "{place}: `send_program`: here health checks speak FTP; `kind: transfer` goes furthest."
         )),
         "load_monitor" => service.remarks.left_out(format!("{place}: `load_monitor`: weights do not follow the load.")),
-        "quiesce_server" => service.remarks.left_out(format!("{place}: `quiesce_server`: a server that comes back gets its share at once.")),
+        "quiesce_server" => service.remarks.left_out(format!("{place}: `quiesce_server`: a server that comes back gets its share at once, unless `slow_start: 60s` is written (with weights like 100).")),
         _ => service.remarks.left_out(format!("{place}: `{}` is not understood.", shown(key))),
     }
 }
@@ -182,6 +182,7 @@ fn server(line: &Statement, forwarding: ForwardingMethod, service: &mut Service)
         host: Host::Name(String::new()),
         port: None,
         weight: 1,
+        max_sessions: None,
         forwarding,
         remarks: Remarks::default(),
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::{self, Chosen, Front};
 use super::draft::Draft;
-use super::found::{Found, ImportError};
+use super::found::{Found, ImportError, Remarks};
 use super::merge;
 use super::page::Page;
 use super::ranges::{self, Ranges};
@@ -35,7 +35,7 @@ pub struct Imported {
 
 /// Writes what was found in the files `names`.
 pub(super) fn of(found: &Found, names: &str) -> Result<Imported, ImportError> {
-    let chosen = choose::choose(found);
+    let mut chosen = choose::choose(found);
     if chosen.fronts.is_empty() {
         return Err(nothing(found, &chosen, names));
     }
@@ -46,24 +46,49 @@ pub(super) fn of(found: &Found, names: &str) -> Result<Imported, ImportError> {
     };
     let drafts: Vec<Draft> = chosen.fronts.iter().take_while(fits).map(Draft::of).collect();
     let cut = chosen.fronts.len() - drafts.len();
+    chosen.keep.extend(chosen.fronts.iter().skip(drafts.len()).flat_map(|front| front.delete.lines()));
     let drafts = merge::merge(drafts);
     let ranges = ranges::plan(&drafts, &chosen.others);
     let clusters = clusters(&drafts, &ranges, found);
-    let head = head(found, &chosen, &drafts, names);
-    let (text, held) = accepted(&head, &clusters)?;
-    let guesses = text.lines().filter(|line| line.trim_start().starts_with("# GUESS:")).count();
+    let head = |refused: &Refused| head(found, &chosen, &Written::of(&drafts, refused), names);
+    let (text, held) = accepted(head, &clusters)?;
     let written = clusters.len() - held;
     let mut said = vec![format!(
-        "{written} cluster(s) from {names}; {guesses} guess(es) in comments that begin with GUESS; look at each, then `ftpdirector check`"
+        "{} from {names}{}; then `ftpdirector check config.yaml` and `sudo ftpdirector plan config.yaml`",
+        counted(written, "cluster"),
+        comments(&text)
     )];
     said.extend(chosen.unplaced.lines());
     if held > 0 {
-        said.push(format!("{held} cluster(s) are in it as comments only: the reason stands above each"));
+        let (are, above) = if held == 1 { ("is", "it") } else { ("are", "each") };
+        said.push(format!(
+            "{} more {are} in it as a comment only: the reason stands above {above}",
+            counted(held, "cluster")
+        ));
     }
     if cut > 0 {
         said.push(format!("{cut} control ports of VIPs are left out: more than {SERVERS} real servers"));
     }
     Ok(Imported { text, said })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// How many comments of each sort are to be read.
+fn comments(text: &str) -> String {
+    let count = |begin: &str| text.lines().filter(|line| line.trim_start().starts_with(begin)).count();
+    let counts = [("GUESS", "# GUESS:"), ("LEFT OUT", "# LEFT OUT:"), ("NOT WRITTEN", "# NOT WRITTEN")];
+    let counts = counts.map(|(sort, begin)| (count(begin), sort));
+    let told: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, sort)| format!("{count} {sort}")).collect();
+    let Some((last, others)) = told.split_last() else { return String::new() };
+    let list = if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) };
+    match counts.iter().map(|(count, _)| count).sum() {
+        1 => format!("; {list} comment: read it"),
+        _ => format!("; {list} comments: read each"),
+    }
 }
 
 /// What was seen instead.
@@ -98,21 +123,63 @@ fn listed(items: &BTreeSet<String>) -> String {
     if more > 0 { format!("{}, and {more} more", list.join(", ")) } else { list.join(", ") }
 }
 
+/// The clusters that `check` would refuse, and why.
+type Refused = BTreeMap<usize, Vec<String>>;
+
+/// The drafts that are clusters of the result, and those that are comments only.
+struct Written<'d> {
+    drafts: Vec<&'d Draft>,
+    held: Vec<&'d Draft>,
+}
+
+impl<'d> Written<'d> {
+    fn of(drafts: &'d [Draft], refused: &Refused) -> Self {
+        let mut written = Self { drafts: Vec::new(), held: Vec::new() };
+        for (index, draft) in drafts.iter().enumerate() {
+            if refused.contains_key(&index) { written.held.push(draft) } else { written.drafts.push(draft) }
+        }
+        written
+    }
+
+    /// What is to be deleted: nothing that only a service has that is not written.
+    fn delete(&self, chosen: &Chosen) -> Remarks {
+        let mut keep = chosen.keep.clone();
+        keep.extend(self.held.iter().flat_map(|draft| draft.delete.lines()));
+        let mut delete = Remarks::default();
+        for line in self.drafts.iter().flat_map(|draft| draft.delete.lines()) {
+            if keep.contains(&line) {
+                delete.note(format!("{line}; but what of it is not written below is still needed: keep that part"));
+            } else {
+                delete.note(line);
+            }
+        }
+        let vips: BTreeSet<_> = self.drafts.iter().flat_map(|draft| &draft.vips).collect();
+        for (_, line) in chosen.data.iter().filter(|(vip, _)| vips.contains(vip)) {
+            delete.note(line);
+        }
+        delete
+    }
+}
+
 /// What stands above the clusters.
-fn head(found: &Found, chosen: &Chosen, drafts: &[Draft], names: &str) -> String {
+fn head(found: &Found, chosen: &Chosen, written: &Written<'_>, names: &str) -> String {
     let mut page = Page::default();
     page.comment(0, &format!("Made by `ftpdirector import` from {names}."));
     page.comment(
         0,
-        "GUESS begins what the files do not say, LEFT OUT what they say and is not done here. Look at each. Then `ftpdirector check` and \
-         `ftpdirector plan`, and the order of steps in MIGRATING.md.",
+        "GUESS begins what the files do not say, LEFT OUT what they say and is not done here, NOT WRITTEN an FTP service that is here as a \
+         comment only, with the reason. Read each. Then, with this file as config.yaml:",
     );
+    for step in STEPS {
+        page.verbatim(0, step);
+    }
+    page.comment(0, "Why in this order, and the way back: /usr/share/doc/ftpdirector/examples/MIGRATING.md.");
     page.verbatim(0, "");
     page.comment(0, "Delete, at the switch and not before:");
-    let mut lines: Vec<String> = chosen.delete.lines().chain(found.delete.lines()).collect();
+    let mut lines: Vec<String> = written.delete(chosen).lines().chain(found.delete.lines()).collect();
     match &found.helper {
         Some(helper) => lines.push(format!("{}: ip_vs_ftp is loaded. {MODULE}", helper.place)),
-        None if drafts.iter().any(|draft| draft.forwarding == ForwardingMethod::Nat) => {
+        None if written.drafts.iter().any(|draft| draft.forwarding == ForwardingMethod::Nat) => {
             lines.push(format!("if `lsmod` shows ip_vs_ftp: {MODULE}"));
         }
         None => {}
@@ -139,6 +206,13 @@ fn head(found: &Found, chosen: &Chosen, drafts: &[Draft], names: &str) -> String
     page.text
 }
 
+const STEPS: [&str; 5] = [
+    "  ftpdirector check config.yaml",
+    "  sudo ftpdirector plan config.yaml",
+    "  sudo install -m 644 config.yaml /etc/ftpdirector/config.yaml",
+    "  and at the switch: delete what is listed here, then",
+    "  sudo systemctl enable --now ftpdirector       (if it runs: sudo systemctl reload ftpdirector)",
+];
 const MODULE: &str =
     "`modprobe -r ip_vs_ftp`, and what loads it at boot; ftpdirector refuses to start while it is bound to its port";
 
@@ -192,11 +266,11 @@ fn name(wanted: Option<&str>, names: &mut BTreeSet<String>) -> String {
 }
 
 /// The file without the clusters that `check` would refuse, which become comments, and how many these are.
-fn accepted(head: &str, clusters: &[String]) -> Result<(String, usize), ImportError> {
-    let mut refused: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+fn accepted(head: impl Fn(&Refused) -> String, clusters: &[String]) -> Result<(String, usize), ImportError> {
+    let mut refused = Refused::new();
     for _ in 0..ROUNDS {
         let written: Vec<usize> = (0..clusters.len()).filter(|index| !refused.contains_key(index)).collect();
-        let text = assembled(head, clusters, &refused);
+        let text = assembled(&head(&refused), clusters, &refused);
         let problems = match config::parse(&text, "the result") {
             Ok(_) => return Ok((text, refused.len())),
             Err(problems) => problems,
@@ -225,7 +299,7 @@ fn at(problem: &Problem) -> Option<usize> {
     problem.path.strip_prefix("clusters[")?.split(']').next()?.parse().ok()
 }
 
-fn assembled(head: &str, clusters: &[String], refused: &BTreeMap<usize, Vec<String>>) -> String {
+fn assembled(head: &str, clusters: &[String], refused: &Refused) -> String {
     let mut text = format!("{head}clusters:\n");
     for (index, cluster) in clusters.iter().enumerate() {
         match refused.get(&index) {

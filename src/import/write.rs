@@ -49,6 +49,15 @@ pub(super) fn cluster(draft: &Draft, name: &str, ranges: &Ranges) -> String {
 
 fn real_server(page: &mut Page, server: &DraftServer, ranges: &Ranges) {
     page.remarks(6, &server.remarks);
+    let kept = server.max_sessions.filter(|_| ranges.persistence == 0);
+    if let Some(sessions) = server.max_sessions.filter(|_| kept.is_none()) {
+        page.comment(
+            6,
+            &format!(
+                "LEFT OUT: max_sessions: {sessions}: with persistence IPVS counts data connections too; `check` refuses both together."
+            ),
+        );
+    }
     match &server.name {
         Some(name) => {
             page.entry(6, "- ", "name", name);
@@ -60,6 +69,9 @@ fn real_server(page: &mut Page, server: &DraftServer, ranges: &Ranges) {
         page.entry(6, "  ", "port", &port);
     }
     page.entry(6, "  ", "weight", &server.weight);
+    if let Some(sessions) = kept {
+        page.entry(6, "  ", "max_sessions", &sessions);
+    }
     if let Some(range) = ranges.proposals.get(&server.machine) {
         match ranges.passive {
             Passive::Own => page.entry(6, "  ", "passive_ports", &range.to_string()),

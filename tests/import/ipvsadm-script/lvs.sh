@@ -14,7 +14,7 @@ start)
     $IPVSADM -at $VIP1:80 -r $RIP1:80 -m
     ipvsadm -A -f 1 -s sh \
         -b sh-port
-    for i in 1 2; do :; done
+    for _ in 1 2; do :; done
     ipvsadm -a -f 1 -r $RIP1:0 -m -w 3
     ipvsadm -a -f 1 -r ${RIP2}:0 --masquerading --weight=1
     ;;
