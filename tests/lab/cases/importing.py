@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from daemon import ftpdirector
+from daemon import config_file, ftpdirector
 from ftpload import load
 from hosts import poll
 from topology import RANGES, VIP, Topology
@@ -15,7 +15,7 @@ def imported(net, *files, text=None):
     """Imports files, or a text from standard input; returns the configuration, which `check` accepts."""
     done = ftpdirector(net.director, "import", *(files or ["-"]), input=text)
     assert done.returncode == 0, f"{done.returncode}: {done.stderr}"
-    checked = ftpdirector(net.director, "check", "--config", "/dev/stdin", input=done.stdout)
+    checked = ftpdirector(net.director, "check", "--config", config_file(done.stdout))
     assert checked.returncode == 0, f"{checked.stdout}{checked.stderr}\n{done.stdout}"
     return done.stdout
 
