@@ -179,7 +179,8 @@ fn options(words: &[String]) -> Line {
                 sessions => line.sessions = sessions.and_then(|(sessions, _)| sessions),
             },
             "-y" | "--l-threshold" => {
-                if words.next().is_some_and(|threshold| threshold != "0") {
+                let threshold = words.next();
+                if threshold.is_some_and(|threshold| threshold != "0") {
                     line.left_out.push(format!("`{word}`: {NO_LOWER_THRESHOLD}"));
                 }
             }
