@@ -9,6 +9,7 @@ mod error;
 mod examination;
 pub mod health;
 mod keepalive;
+mod meanwhile;
 mod messages;
 mod metrics;
 pub mod named_files;
@@ -67,7 +68,7 @@ pub fn run(
     config: Config,
     file: &Path,
     on_exit: OnExit,
-    reread: impl Fn() -> Result<Config, String>,
+    reread: impl Fn() -> Result<Config, String> + Sync,
 ) -> Result<(), RunError> {
     let kept = systemd::take();
     raise_descriptors();
@@ -81,6 +82,8 @@ pub fn run(
         notify(&[NotifyState::Ready]);
         let (mut next_look, mut next_beat) = (Instant::now() + LOOK, Instant::now() + BEAT);
         let mut next_glance = Instant::now() + GLANCE;
+        // However long a file makes it: the old configuration goes on meanwhile.
+        let reread = || meanwhile::beating(&reread, BEAT, &mut || notify(&[NotifyState::Watchdog]));
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
