@@ -9,7 +9,7 @@ use crate::time::Time;
 /// One line of what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When.
+    /// When it happened, of the daemon's clock.
     pub at: Time,
     /// What, printable.
     pub text: String,

@@ -78,14 +78,14 @@ pub enum Verdict {
     Bounce {
         /// The command.
         verb: Verb,
-        /// Why.
+        /// What of the command was refused.
         reason: RefuseReason,
     },
     /// A command could not be understood.
     NotUnderstood {
         /// The command.
         verb: Verb,
-        /// Why.
+        /// What of its argument is no address or port.
         reason: UnparsedReason,
     },
     /// The server did not call (active, NAT).
@@ -115,7 +115,7 @@ pub enum Verdict {
     },
     /// The server's health checks fail.
     ServerDown {
-        /// Why.
+        /// What the last check found, printable.
         why: String,
     },
     /// The data connection reached the server, and the server has none.
@@ -137,7 +137,7 @@ pub enum Verdict {
     },
     /// The control connection cannot be read.
     Unreadable {
-        /// Why.
+        /// What it was given up for.
         reason: BlindReason,
     },
 }
