@@ -204,7 +204,7 @@ impl World {
             let text = payload.escape_ascii();
             format!("{:?} {cause:?} seq {seq:#x} flags {flags:#x} \"{text}\"", self.now)
         });
-        let told = hook == Hook::Forward && flags & (FIN | RST) == 0 && self.calm.has(to, from);
+        let told = hook == Hook::Forward && flags & (FIN | RST) == 0 && self.calm.has(self.now, to, from);
         let decision = if told { self.tell(cause, payload, &mut buffer) } else { self.offer(cause, hook, &mut buffer) };
         self.buffer = buffer;
         Some(decision)
@@ -281,7 +281,7 @@ impl World {
             Side::Server => mark == Some(control),
         };
         if side == Side::Client {
-            self.calm.leaves(talk.client_end, talk.far_end, mark);
+            self.calm.leaves(self.now, talk.client_end, talk.far_end, mark);
         }
         if opens {
             let pinhole = oracle::pinhole(&self.ground, talk);

@@ -1,12 +1,14 @@
 //! Replies that are told of and not held: what the rules do by the marks that clients' packets leave with.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ftpdirector::facade::director::{Action, Decision};
 use ftpdirector::facade::state::Marks;
 use ftpdirector::facade::state::sets::Name;
 use ftpdirector::facade::steer::RowChange;
+use ftpdirector::facade::time::Time;
 
 use super::super::memory;
 use super::super::oracle::{Complaint, complain};
@@ -15,20 +17,23 @@ use super::{Cause, WORK, World};
 /// The bit in which a control mark differs from a tag and from none.
 const CONTROL: u32 = 0x2_0000;
 
-/// The set `calm4`: the ends of connections, the client's first.
+/// How long an element stands.
+const STANDS: Duration = Duration::from_secs(60);
+
+/// The set `calm4`: the ends of connections, the client's first, and until when.
 #[derive(Default)]
-pub(super) struct Calm(HashSet<(SocketAddr, SocketAddr)>);
+pub(super) struct Calm(HashMap<(SocketAddr, SocketAddr), Time>);
 
 impl Calm {
-    pub(super) fn has(&self, client: SocketAddr, server: SocketAddr) -> bool {
-        self.0.contains(&(client, server))
+    pub(super) fn has(&self, now: Time, client: SocketAddr, server: SocketAddr) -> bool {
+        self.0.get(&(client, server)).is_some_and(|until| *until > now)
     }
 
     /// A client's packet leaves.
-    pub(super) fn leaves(&mut self, client: SocketAddr, server: SocketAddr, mark: Option<u32>) {
+    pub(super) fn leaves(&mut self, now: Time, client: SocketAddr, server: SocketAddr, mark: Option<u32>) {
         match mark {
             Some(0) => {}
-            Some(mark) if mark & Marks::CALM != 0 => _ = self.0.insert((client, server)),
+            Some(mark) if mark & Marks::CALM != 0 => _ = self.0.insert((client, server), now + STANDS),
             _ => _ = self.0.remove(&(client, server)),
         }
     }
