@@ -166,21 +166,12 @@ impl Judge<'_> {
             }
         }
         if control.is_empty() && (every_port || rules.is_empty()) {
-            match (&why, &found.helper) {
-                (Some(why), _) => service.remarks.guess(format!("mark {mark} is FTP, for {why}. Port 21 is taken.")),
-                (None, Some(helper)) if every_port => {
-                    let place = &helper.place;
-                    service
-                        .remarks
-                        .guess(format!("mark {mark} is FTP, since {place} loads ip_vs_ftp. Its ports are taken."));
-                }
-                _ => {
-                    chosen.keep.extend(deleted(&service, rules).lines());
-                    chosen.left.insert(format!("{} (no rule of these files says that it is FTP)", service.short()));
-                    return;
-                }
-            }
-            control.extend(found.helper.as_ref().map_or_else(|| BTreeSet::from([21]), |helper| helper.ports.clone()));
+            let Some(ports) = self.guessed(mark, why.as_deref(), every_port, &mut service) else {
+                chosen.keep.extend(deleted(&service, rules).lines());
+                chosen.left.insert(format!("{} (no rule of these files says that it is FTP)", service.short()));
+                return;
+            };
+            control.extend(ports);
         }
         let delete = deleted(&service, rules);
         if control.is_empty() {
@@ -210,6 +201,20 @@ impl Judge<'_> {
                 chosen.fronts.push(Front { vip, port, range, service, delete });
             }
         }
+    }
+
+    /// The control ports of a mark that no rule gives a control port; `None`: nothing says that it is FTP.
+    fn guessed(&self, mark: u32, why: Option<&str>, every_port: bool, service: &mut Service) -> Option<BTreeSet<u16>> {
+        let helper = self.found.helper.as_ref();
+        match (why, helper) {
+            (Some(why), _) => service.remarks.guess(format!("mark {mark} is FTP, for {why}. Port 21 is taken.")),
+            (None, Some(helper)) if every_port => {
+                let place = &helper.place;
+                service.remarks.guess(format!("mark {mark} is FTP, since {place} loads ip_vs_ftp. Its ports are taken."));
+            }
+            _ => return None,
+        }
+        Some(helper.map_or_else(|| BTreeSet::from([21]), |helper| helper.ports.clone()))
     }
 }
 
