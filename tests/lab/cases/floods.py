@@ -252,6 +252,7 @@ def test_tun_options_make_no_new_bucket():
         poll(lambda: daemon.metrics().sum(LIMITED, limit="connection_packets") > 500, what=lambda: f"500 dropped: {daemon.metrics()}")
 
 
+@long
 def test_dr_full_buckets_stop_nobody():
     """Somebody has filled both sets of a client's buckets: who is not in them works on, and it shows."""
     with Topology("dr", servers=1) as net:

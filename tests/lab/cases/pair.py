@@ -67,6 +67,7 @@ def both(net, conntrackd=False):
     return directors
 
 
+@long
 def test_nat_failback():
     failback("nat")
 

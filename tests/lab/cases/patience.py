@@ -20,6 +20,7 @@ def test_nat_slow():
     slow("nat")
 
 
+@long
 def test_dr_slow():
     slow("dr")
 
@@ -86,6 +87,7 @@ def test_nat_one_port_for_several_transfers():
     one_port("nat")
 
 
+@long
 def test_dr_one_port_for_several_transfers():
     one_port("dr")
 

@@ -6,6 +6,7 @@ from daemon import ftpdirector
 from ftpload import Session
 from health import kill, reload, revive, wait_up, weights
 from hosts import poll
+from selection import long
 from topology import Topology
 
 CHECK = "health_check: {kind: banner, interval: 500ms, timeout: 3s}"
@@ -39,6 +40,7 @@ def test_a_server_that_comes_back_gets_its_weight_in_steps():
         assert daemon.metrics().sum(DRIFT) == 0, daemon.log()
 
 
+@long
 def test_a_drain_that_ends_and_a_server_that_is_added():
     with Topology("nat") as net:
         daemon = net.start_daemon(weighted(net)).wait_ready()
