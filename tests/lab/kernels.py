@@ -103,10 +103,10 @@ def summary(suites):
     for forwarding in FORWARDING:
         row(f"cells right, {forwarding.upper()}", (suite.right(forwarding) for suite in suites))
     row("tests", (suite.sum() for suite in suites))
-    print("\nServers and clients of the cells:\n")
+    print()
     for suite in suites:
         if suite.machine:
-            print(f"- {suite.suite}: " + "; ".join(f"{name} {suite.tool(name)}" for name in VERSIONS) + ".")
+            print(f"- Servers and clients, {suite.suite}: " + "; ".join(f"{name} {suite.tool(name)}" for name in VERSIONS) + ".")
 
 
 def features(suites):
@@ -122,6 +122,9 @@ def not_selected(suites):
     """The tests of the lab that are not for this page, by file."""
     selected = {name for tests in KERNELS.values() for name in tests}
     every = next((suite.machine["every"] for suite in reversed(suites) if suite.machine), [])
+    if not every:
+        print("Nothing was tried.")
+        return
     left = collections.Counter(name.split(".")[0] for name in every if name not in selected)
     print(f"Of the {len(every)} tests of the lab {sum(left.values())} were not selected; `tests/run` and `tests/run lab --all` run them on the kernel of")
     print("trixie, `tests/run lab --suite SUITE [--all]` on another. By file: " + ", ".join(f"{file} {count}" for file, count in left.items()) + ".")
