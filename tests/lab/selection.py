@@ -29,7 +29,10 @@ KERNELS = {
     ],
     "NFLOG": ["explain.test_a_session_is_explained_after_its_end"],
     "addresses that say who added them": ["addresses.test_vip_interface"],
-    "a kernel that lacks something": ["refusals.test_kernel_without_ipvs_is_69", "refusals.test_kernel_without_queue_is_69"],
+    "a kernel that lacks something": [
+        *("refusals.test_kernel_without_ipvs_is_69", "refusals.test_kernel_without_queue_is_69"),
+        "refusals.test_a_part_of_the_rules_that_the_kernel_lacks_is_named",
+    ],
     "the Debian package under systemd": ["package.test_package"],
 }
 
