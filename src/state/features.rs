@@ -19,7 +19,7 @@ pub struct Feature {
 }
 
 /// What every table of ours needs.
-const ALWAYS: [Feature; 12] = [
+static ALWAYS: [Feature; 12] = [
     Feature {
         name: "rules of the family inet",
         module: "nf_tables",
@@ -120,7 +120,7 @@ const ALWAYS: [Feature; 12] = [
 ];
 
 /// What a table with a NAT cluster needs beside that.
-const NAT: [Feature; 2] = [
+static NAT: [Feature; 2] = [
     Feature {
         name: "translation to what a map says (dnat, snat; Linux 5.6)",
         module: "nft_nat and nft_chain_nat",
