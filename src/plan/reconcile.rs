@@ -274,7 +274,7 @@ fn nameless(desired: &State, keeps_who_added: bool) -> Vec<Obstacle> {
     }
     let obstacle = |wanted: &LocalAddress| Obstacle {
         tried: Change::AddAddress(wanted.clone()).to_string(),
-        holder: "this kernel does not keep who added an address (IFA_PROTO, Linux 5.18), and nobody could tell ours from others".into(),
+        holder: "this kernel does not keep who added an address (IFA_PROTO, Linux 5.18)".into(),
         cure: "leave out `vip_interface`, and let keepalived or the configuration of the network add the VIP".into(),
     };
     desired.addresses.iter().map(obstacle).collect()
