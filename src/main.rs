@@ -134,7 +134,7 @@ fn run(path: &Path, flush_on_exit: bool) -> ExitCode {
 }
 
 fn plan(config: &Config) -> ExitCode {
-    let plan = Reconciler::connect().and_then(|mut kernel| kernel.plan(config));
+    let plan = Reconciler::connect(config).and_then(|mut kernel| kernel.plan(config));
     match plan {
         Ok(plan) => {
             let notes = plan.notes.harm.iter().chain(&plan.notes.quiescing).map(|note| format!("# {note}\n"));

@@ -93,7 +93,7 @@ impl Daemon {
         kept: Option<Netfilter>,
         commands: mpsc::Sender<DaemonCommand>,
     ) -> Result<Self, RunError> {
-        let mut kernel = Reconciler::connect().map_err(RunError::Kernel)?;
+        let mut kernel = Reconciler::connect(&config).map_err(RunError::Kernel)?;
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
         let listen = |address| endpoint::listen(address).map_err(|error| RunError::Listen { address, error });

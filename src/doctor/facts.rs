@@ -23,8 +23,10 @@ pub struct Facts {
     pub loaded: BTreeSet<String>,
     /// Of the modules that we need: what could be loaded. `None`: this machine has no modules to look at.
     pub loadable: Option<BTreeSet<String>>,
-    /// Kernel or nft too old, or no nft: what, cure.
+    /// nft too old, or no nft: what, cure.
     pub too_old: Vec<(String, String)>,
+    /// What the rules need and nf_tables does not take: what, cure. Empty where rules like them are in force.
+    pub refused: Vec<(String, String)>,
     /// Control ports that the kernel's helper `ip_vs_ftp` is bound to (`/proc/net/ip_vs_app`).
     pub helper_ports: Vec<u16>,
     /// Every nftables table but ours.
@@ -111,8 +113,10 @@ pub enum Need {
     Sysctls,
     /// IPVS's sysctls, `/proc/sys/net/ipv4/vs`, which come with ip_vs.
     IpvsSysctls,
-    /// The kernel's and nft's versions.
+    /// nft's version.
     Versions,
+    /// What nf_tables takes: a trial with `nft -c`.
+    Features,
     /// Which kernel modules there are.
     Modules,
     /// The kernel's helpers of IPVS: `/proc/net/ip_vs_app`.

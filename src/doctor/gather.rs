@@ -63,10 +63,12 @@ pub fn wanted_modules(config: Option<&Config>) -> BTreeSet<String> {
 pub fn gather(file: &Path) -> Facts {
     let mut facts = Facts::default();
     configuration(&mut facts, file);
-    machine(facts)
+    let mut facts = machine(facts);
+    features(&mut facts);
+    facts
 }
 
-/// Everything, for a configuration that is in force.
+/// Everything, for a configuration that is in force: the rules that stand have proved what the kernel takes.
 #[must_use]
 pub fn gather_for(config: &Config) -> Facts {
     machine(Facts { config: Some(config.clone()), ..Facts::default() })
@@ -89,9 +91,8 @@ fn machine(mut facts: Facts) -> Facts {
     facts.helper_ports = seen(&mut facts, Need::Helpers, "cat /proc/net/ip_vs_app", requirements::ip_vs_ftp_ports());
     facts.listening = seen(&mut facts, Need::Listening, "ss -ltn", listening::ports());
     if let Err(error) = requirements::net_admin() {
-        let lacking = |need, tried: &str| Unseen { need: Some(need), tried: tried.into(), why: error.to_string() };
-        facts.unseen.push(lacking(Need::Rules, "nft list ruleset"));
-        facts.unseen.push(lacking(Need::Services, "ipvsadm -L -n"));
+        facts.unseen.push(untried(Need::Rules, "nft list ruleset", &error));
+        facts.unseen.push(untried(Need::Services, "ipvsadm -L -n", &error));
     } else {
         rules(&mut facts);
         services(&mut facts);
@@ -152,16 +153,34 @@ fn modules(facts: &mut Facts) {
 }
 
 fn versions(facts: &mut Facts) {
-    let kernel = ("uname -r", nft_command::kernel_version().map(|_| ()));
-    let nft = ("nft --version", nft_command::nft_version().map(|_| ()));
-    for (tried, error) in [kernel, nft].into_iter().filter_map(|(tried, found)| Some((tried, found.err()?))) {
+    match nft_command::nft_version() {
+        Ok(_) => {}
+        Err(KernelError::Missing { what, cure }) => facts.too_old.push((what, cure)),
+        Err(other) => facts.unseen.push(untried(Need::Versions, "nft --version", &other)),
+    }
+}
+
+fn features(facts: &mut Facts) {
+    // Without nft nothing is refused, and nothing proved.
+    if let Err(error) = nft_command::nft_version() {
+        facts.unseen.push(untried(Need::Features, "nft -c -f -", &error));
+        return;
+    }
+    let methods: Vec<_> = facts.clusters().iter().map(|cluster| cluster.forwarding).collect();
+    let refused = match requirements::net_admin() {
+        Ok(()) => requirements::refused_features(&methods),
+        Err(error) => vec![error],
+    };
+    for error in refused {
         match error {
-            KernelError::Missing { what, cure } => facts.too_old.push((what, cure)),
-            other => {
-                facts.unseen.push(Unseen { need: Some(Need::Versions), tried: tried.into(), why: other.to_string() })
-            }
+            KernelError::Missing { what, cure } => facts.refused.push((what, cure)),
+            other => facts.unseen.push(untried(Need::Features, "nft -c -f -", &other)),
         }
     }
+}
+
+fn untried(need: Need, tried: &str, error: &KernelError) -> Unseen {
+    Unseen { need: Some(need), tried: tried.into(), why: error.to_string() }
 }
 
 fn links(facts: &mut Facts) {

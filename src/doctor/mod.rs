@@ -141,6 +141,7 @@ mod tests {
             Need::Network,
             Need::Sysctls,
             Need::Versions,
+            Need::Features,
             Need::Modules,
             Need::Helpers,
             Need::Listening,

@@ -1,11 +1,11 @@
 //! Addresses of interfaces, through rtnetlink.
 //!
 //! Each address says who added it (`IFA_PROTO`, Linux 5.18), so that ours are known after a restart and nobody else's is
-//! touched.
+//! touched. [`Addresses::keeps_who_added`] asks the kernel whether it does.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixDatagram;
 
 use netlink_packet_core::{Emitable as _, Parseable as _};
@@ -16,7 +16,7 @@ use netlink_packet_route::address::{
 use rustix::net::netdevice::{index_to_name, name_to_index};
 
 use super::abi::nfnetlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
-use super::abi::rtnetlink::{RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR};
+use super::abi::rtnetlink::{IFA_PROTO, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR};
 use super::netlink::{Acknowledgement, Dumped, Netfilter, Writer, messages};
 use super::{Errno, KernelError};
 use crate::state::{Change, LocalAddress, PROTOCOL};
@@ -113,6 +113,29 @@ impl Addresses {
         self.change(RTM_DELADDR, 0, &message, &tried, Errno(libc::EADDRNOTAVAIL))
     }
 
+    /// Whether the kernel keeps who added an address. It is asked for something that it must refuse: an address on no interface,
+    /// added by nobody. Only a kernel that overlooks the empty `IFA_PROTO` comes to look for the interface (ENODEV); one that knows
+    /// it finds it too short before that (ERANGE).
+    ///
+    /// # Errors
+    /// What the kernel said, if it could not be asked.
+    pub fn keeps_who_added(&mut self) -> Result<bool, KernelError> {
+        let tried = "asking the kernel for IFA_PROTO";
+        let mut message = AddressMessage::default();
+        let index = i32::MAX.unsigned_abs();
+        message.header =
+            AddressHeader { family: AddressFamily::Inet, prefix_len: 32, index, ..AddressHeader::default() };
+        message.attributes = vec![AddressAttribute::Local(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+        let (seq, request) =
+            self.request_with(RTM_NEWADDR, NLM_F_ACK, &message, |writer| writer.attribute(IFA_PROTO, &[]));
+        self.netlink.send(request.as_bytes()).map_err(|error| KernelError::io(tried, &error))?;
+        let Acknowledgement { errno, said } = self.answer(seq, tried)?;
+        match KernelError::refused(tried, errno, said) {
+            denied @ KernelError::Permission { .. } => Err(denied),
+            _ => Ok(errno != Errno(libc::ENODEV)),
+        }
+    }
+
     fn change(
         &mut self,
         kind: u16,
@@ -123,11 +146,17 @@ impl Addresses {
     ) -> Result<(), KernelError> {
         let refused = |answer: Acknowledgement| KernelError::refused(tried, answer.errno, answer.said);
         let seq = self.send(kind, flags | NLM_F_ACK, message).map_err(refused)?;
+        let answer = self.answer(seq, tried)?;
+        if answer.errno == Errno(0) || answer.errno == already { Ok(()) } else { Err(refused(answer)) }
+    }
+
+    fn answer(&mut self, seq: u32, tried: &str) -> Result<Acknowledgement, KernelError> {
         loop {
             let datagram = self.netlink.receive(0).map_err(|error| KernelError::io(tried, &error))?;
             let answers = messages(datagram).filter(|message| message.seq == seq);
-            let Some(answer) = answers.filter_map(|message| message.answer(datagram)).next() else { continue };
-            return if answer.errno == Errno(0) || answer.errno == already { Ok(()) } else { Err(refused(answer)) };
+            if let Some(answer) = answers.filter_map(|message| message.answer(datagram)).next() {
+                return Ok(answer);
+            }
         }
     }
 
@@ -140,12 +169,24 @@ impl Addresses {
 
     /// A request and its number.
     fn request(&mut self, kind: u16, flags: u16, message: &AddressMessage) -> (u32, Writer) {
+        self.request_with(kind, flags, message, |_| ())
+    }
+
+    /// A request with more attributes, and its number.
+    fn request_with(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        message: &AddressMessage,
+        more: impl FnOnce(&mut Writer),
+    ) -> (u32, Writer) {
         self.seq = self.seq.wrapping_add(1);
         let mut body = vec![0; message.buffer_len()];
         message.emit(&mut body);
         let mut writer = Writer::default();
         let open = writer.begin(kind, NLM_F_REQUEST | flags, self.seq);
         writer.raw(&body);
+        more(&mut writer);
         writer.end(open);
         (self.seq, writer)
     }
@@ -247,6 +288,13 @@ impl AddressChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Linux 5.18 and later; without privileges every request is refused before it is read (EPERM).
+    #[test]
+    fn a_kernel_is_asked_whether_it_keeps_who_added_an_address() {
+        let asked = Addresses::connect().expect("a socket").keeps_who_added();
+        assert!(matches!(asked, Ok(true) | Err(KernelError::Permission { .. })), "{asked:?}");
+    }
 
     #[test]
     fn an_interface_has_a_number_and_a_name() {

@@ -109,16 +109,20 @@ fn request(seq: u32, status: u32) -> Writer {
     out
 }
 
-/// The body of a message; `None` when it is not TCP, or neither open nor half open.
+/// The body of a message; `None` when it is not TCP, neither open nor half open, or not translated (older kernels list these too).
 fn parse(body: &[u8]) -> Option<Tracked> {
     let body = body.get(NFGENMSG_LEN..)?;
     let state = *at(body, &[CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE])?.first()?;
     if !matches!(state, TCP_CONNTRACK_ESTABLISHED | TCP_CONNTRACK_FIN_WAIT | TCP_CONNTRACK_CLOSE_WAIT) {
         return None;
     }
+    let (original, reply) = (way(at(body, &[CTA_TUPLE_ORIG])?)?, way(at(body, &[CTA_TUPLE_REPLY])?)?);
+    if (original.source, original.destination) == (reply.destination, reply.source) {
+        return None;
+    }
     Some(Tracked {
-        original: way(at(body, &[CTA_TUPLE_ORIG])?)?,
-        reply: way(at(body, &[CTA_TUPLE_REPLY])?)?,
+        original,
+        reply,
         established: state == TCP_CONNTRACK_ESTABLISHED,
         expires: Duration::from_secs(be32(at(body, &[CTA_TIMEOUT])?)?.into()),
     })
@@ -164,9 +168,16 @@ mod tests {
         out.end_nest(tuple);
     }
 
+    const SERVER: [u8; 4] = [10, 0, 0, 11];
+
     /// An active data connection, as `nf_conntrack_netlink.c` lists it.
     fn body(state: u8, expires: u32) -> Vec<u8> {
-        let (server, client, vip) = ([10, 0, 0, 11], [192, 0, 2, 7], [192, 0, 2, 10]);
+        answered_at([192, 0, 2, 10], state, expires)
+    }
+
+    /// The same with another address in its answers.
+    fn answered_at(vip: [u8; 4], state: u8, expires: u32) -> Vec<u8> {
+        let (server, client) = (SERVER, [192, 0, 2, 7]);
         let mut out = Writer::default();
         out.nfgenmsg(2, 0);
         tuple(&mut out, CTA_TUPLE_ORIG, [server, client], [20, 50000]);
@@ -187,6 +198,12 @@ mod tests {
         assert_eq!(tracked.original.destination, "192.0.2.7:50000".parse().unwrap());
         assert_eq!(tracked.reply.destination, "192.0.2.10:20".parse().unwrap());
         assert_eq!(parse(&body(7, 100)), None, "TIME_WAIT");
+    }
+
+    /// Before Linux 5.17 they are listed too, whatever was asked for.
+    #[test]
+    fn what_is_not_translated_is_left_out() {
+        assert_eq!(parse(&answered_at(SERVER, TCP_CONNTRACK_ESTABLISHED, 431_999)), None);
     }
 
     #[test]

@@ -12,31 +12,60 @@ use super::abi::nfnetlink_queue::NFQNL_MSG_CONFIG;
 use super::ipvs::Ipvs;
 use super::netlink::{Netfilter, bare, messages};
 use super::{Errno, KernelError, nft_command};
+use crate::lvs::ForwardingMethod;
+use crate::state::features::{self, Feature};
 
 const MODULES: [&str; 4] = ["ip_vs", "nfnetlink_queue", "nf_tables", "nft_queue"];
 
-/// A rule of the kind that nothing else proves: `nft -c` asks the kernel and leaves no trace.
-const QUEUE_RULE: &str = "table inet ftpdirector-probe {
-  chain probe { type filter hook postrouting priority 0; queue flags bypass to 2100; }
-}
-";
-
-/// Loads what we need if we may (errors are ignored), then tries each part for real; empty when nothing lacks. Without
-/// CAP_NET_ADMIN that is all it says: nothing else can be tried.
+/// Loads what we need if we may (errors are ignored), then tries each part for real; empty when nothing lacks that clusters of
+/// these methods need. Without CAP_NET_ADMIN that is all it says: nothing else can be tried.
 #[must_use]
-pub fn lacks() -> Vec<KernelError> {
+pub fn lacks(methods: &[ForwardingMethod]) -> Vec<KernelError> {
     if let Err(e) = net_admin() {
         return vec![e];
     }
     load();
-    let found = [
-        nft_command::kernel_version().map(|_| ()),
-        Ipvs::connect().map(|_| ()),
-        answers(NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN, "nf_tables"),
-        answers(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, "nfnetlink_queue"),
-        nft_command::nft_version().and_then(|_| queue_rule()),
-    ];
-    found.into_iter().filter_map(Result::err).collect()
+    let nf_tables = answers(NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN, "nf_tables");
+    let nft = nft_command::nft_version().map(|_| ());
+    let rules = if nf_tables.is_ok() && nft.is_ok() { refused_features(methods) } else { Vec::new() };
+    let found =
+        [Ipvs::connect().map(|_| ()), nf_tables, answers(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, "nfnetlink_queue"), nft];
+    found.into_iter().filter_map(Result::err).chain(rules).collect()
+}
+
+/// What the rules need for clusters of these methods, and this kernel or its nft(8) does not take. It is tried in a transaction
+/// that is checked and never committed.
+#[must_use]
+pub fn refused_features(methods: &[ForwardingMethod]) -> Vec<KernelError> {
+    let nat = methods.contains(&ForwardingMethod::Nat);
+    refused(&if nat { features::with_nat() } else { features::always() }, nft_command::check)
+}
+
+/// Most machines take all of it at once; where one does not, each feature is tried by itself.
+fn refused(wanted: &[&Feature], check: impl Fn(&str) -> Result<(), KernelError>) -> Vec<KernelError> {
+    let together = match check(&features::trial(wanted)) {
+        Ok(()) => return Vec::new(),
+        Err(error @ KernelError::Nft { .. }) => error,
+        // Nothing could be tried: no nft, no permission.
+        Err(other) => return vec![other],
+    };
+    let alone = |feature: &&Feature| match check(&features::trial(&[*feature])) {
+        Ok(()) => None,
+        Err(KernelError::Nft { said, .. }) => Some(lacking(feature, &said)),
+        Err(other) => Some(other),
+    };
+    let found: Vec<_> = wanted.iter().filter_map(alone).collect();
+    if found.is_empty() { vec![together] } else { found }
+}
+
+fn lacking(feature: &Feature, said: &str) -> KernelError {
+    let Feature { name, module, .. } = feature;
+    KernelError::Missing {
+        what: format!("nf_tables does not take {name}: {}", said.lines().next().unwrap_or_default()),
+        cure: format!(
+            "it is part of {module}: load that (modprobe), or install the kernel's full module package; every kernel from Linux 6.1 on has it"
+        ),
+    }
 }
 
 /// `modprobe` for what is not built in; in a container it may not be allowed, and then the host's doing counts.
@@ -80,15 +109,6 @@ fn answers(subsystem: u16, message: u16, module: &'static str) -> Result<(), Ker
     }
 }
 
-fn queue_rule() -> Result<(), KernelError> {
-    match nft_command::check(QUEUE_RULE) {
-        Err(KernelError::Nft { said, .. }) if said.contains("No such file or directory") => {
-            Err(KernelError::NoModule("nft_queue"))
-        }
-        other => other,
-    }
-}
-
 /// The TCP ports that the kernel's FTP helper `ip_vs_ftp` is bound to (`/proc/net/ip_vs_app`); none where IPVS is not loaded.
 ///
 /// # Errors
@@ -114,6 +134,64 @@ fn parse_apps(text: &str) -> Vec<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A kernel that refuses every transaction with one of these words in it, as nft 1.0.6 says it (Linux 6.18 without nft_queue).
+    fn kernel_without(words: &[&str]) -> impl Fn(&str) -> Result<(), KernelError> {
+        move |text: &str| {
+            if words.iter().all(|word| !text.contains(*word)) {
+                return Ok(());
+            }
+            let said =
+                "/dev/stdin:3:18-43: Error: Could not process rule: No such file or directory\n  chain …\n  ^^^^^";
+            Err(KernelError::Nft { tried: "nft -c -f -".into(), said: said.into() })
+        }
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_refused_by_name_and_nothing_else() {
+        let wanted = features::always();
+        assert!(refused(&wanted, kernel_without(&[])).is_empty());
+        let found = refused(&wanted, kernel_without(&["queue flags", "rt ip nexthop"]));
+        let words: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(words.len(), 2, "{words:?}");
+        assert!(
+            words[0].starts_with("nf_tables does not take the next hop (rt nexthop): /dev/stdin:3:18-43"),
+            "{words:?}"
+        );
+        assert!(
+            words[1].contains("NFQUEUE") && words[1].contains("part of nft_queue") && !words[1].contains('\n'),
+            "{words:?}"
+        );
+        assert!(found.iter().all(|error| error.exit_code() == 69));
+    }
+
+    #[test]
+    fn only_nat_needs_translation() {
+        let without = kernel_without(&["dnat"]);
+        assert!(refused(&features::always(), &without).is_empty());
+        let found = refused(&features::with_nat(), &without);
+        assert!(matches!(&found[..], [KernelError::Missing { what, .. }] if what.contains("translation")), "{found:?}");
+    }
+
+    #[test]
+    fn where_nothing_can_be_tried_nothing_is_called_lacking() {
+        let denied = |_: &str| Err(KernelError::Permission { tried: "nft -c -f -".into(), errno: Errno::EPERM });
+        let found = refused(&features::with_nat(), denied);
+        assert!(matches!(found[..], [KernelError::Permission { .. }]), "{found:?}");
+    }
+
+    /// Refused together and taken one by one: nft's words are all that is known.
+    #[test]
+    fn a_refusal_that_no_feature_explains_is_told() {
+        let only_all = |text: &str| {
+            if text.contains("queue flags") && text.contains("reject with") {
+                return Err(KernelError::Nft { tried: "nft -c -f -".into(), said: "too much".into() });
+            }
+            Ok(())
+        };
+        let found = refused(&features::always(), only_all);
+        assert!(matches!(&found[..], [KernelError::Nft { said, .. }] if said == "too much"), "{found:?}");
+    }
 
     /// Linux 6.12, `modprobe ip_vs_ftp ports=21,2121; cat /proc/net/ip_vs_app`.
     #[test]

@@ -29,6 +29,8 @@ pub struct Seen<'a> {
     pub timeouts: Timeouts,
     /// The interfaces of `vip_interface` that exist, with all their addresses, whoever added them.
     pub interfaces: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Whether the kernel keeps who added an address; it matters with `vip_interface` only.
+    pub keeps_who_added: bool,
 }
 
 /// Our nftables table, as far as it decides whether it is to be written.
@@ -151,6 +153,7 @@ impl Plan {
         let mut desired = desired::rows(config, &indexes, availability);
         let mut obstacles = foreign(&desired, seen.others);
         obstacles.extend(helper(config, &seen.helper));
+        obstacles.extend(nameless(&desired, seen.keeps_who_added));
         if !obstacles.is_empty() {
             return Err(Blocked::By(obstacles));
         }
@@ -262,6 +265,19 @@ fn helper(config: &Config, bound: &[u16]) -> Vec<Obstacle> {
     }
     };
     both.map(conflict).collect()
+}
+
+/// VIPs that we would add, and not know again.
+fn nameless(desired: &State, keeps_who_added: bool) -> Vec<Obstacle> {
+    if keeps_who_added {
+        return Vec::new();
+    }
+    let obstacle = |wanted: &LocalAddress| Obstacle {
+        tried: Change::AddAddress(wanted.clone()).to_string(),
+        holder: "this kernel does not keep who added an address (IFA_PROTO, Linux 5.18)".into(),
+        cure: "leave out `vip_interface`, and let keepalived or the configuration of the network add the VIP".into(),
+    };
+    desired.addresses.iter().map(obstacle).collect()
 }
 
 /// Real servers and sorry servers at one of this machine's `addresses`: IPVS leaves their packets to the local stack, where

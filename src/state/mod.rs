@@ -4,6 +4,7 @@ mod address;
 mod change;
 mod diff;
 mod exchange;
+pub mod features;
 pub mod fingerprint;
 mod pinhole_rules;
 mod rows;

@@ -1,17 +1,20 @@
-"""Runs the lab's tests, in the guest: guest.py [--all | NAME-SUBSTRING…]
+"""Runs the lab's tests, in the guest: guest.py [--all | --kernels | NAME-SUBSTRING…]
 
 A test is a function `test_…` in cases/*.py; its name for the selection is `file.test_…`. Without a name all but those marked `long`
-are selected.
+are selected; --kernels selects those of selection.KERNELS, and tells what kernels.py writes its page of.
 """
 
 import importlib
 import inspect
+import json
 import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
 
+from daemon import BINARY
+from selection import KERNELS
 from topology import leftovers
 
 # Loaded one by one, when a rule first needs them, they would cost the first test seconds under emulation.
@@ -71,16 +74,38 @@ def prepare_kernel():
     subprocess.run(["nft", "-f", "-"], input=f"table inet steady {{\n{chains}\n}}\n", text=True, check=True)
 
 
-def main(wanted):
-    every = list(tests())
+def select(every, wanted):
+    """The tests that are wanted, in their order."""
+    if wanted == ["--kernels"]:
+        names = {name for tests in KERNELS.values() for name in tests}
+        if unknown := names - {name for name, _ in every}:
+            sys.exit(f"selection.KERNELS names tests that there are not: {', '.join(sorted(unknown))}")
+        return [(name, test) for name, test in every if name in names]
     if wanted and wanted != ["--all"]:
-        selected = [(name, test) for name, test in every if any(part in name for part in wanted)]
-    else:
-        selected = [(name, test) for name, test in every if wanted or not hasattr(test, "long")]
-        if left := [name for name, test in every if not wanted and hasattr(test, "long")]:
-            print(f"lab: not selected, because they are long: {', '.join(left)}", flush=True)
+        return [(name, test) for name, test in every if any(part in name for part in wanted)]
+    if left := [name for name, test in every if not wanted and hasattr(test, "long")]:
+        print(f"lab: not selected, because they are long: {', '.join(left)}", flush=True)
+    return [(name, test) for name, test in every if wanted or not hasattr(test, "long")]
+
+
+def runs_here():
+    """Tries the daemon once: it is built on another machine."""
+    tried = subprocess.run([BINARY, "--version"], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        sys.exit(f"{BINARY} does not run here: {tried.stderr.strip()}\nLinked statically it does: LAB_TARGET=x86_64-unknown-linux-musl (tests/lab/prepare)")
+
+
+def main(wanted):
+    runs_here()
+    every = list(tests())
+    selected = select(every, wanted)
     if not selected:
         sys.exit(f"no test's name contains {' or '.join(wanted)}")
+    if wanted == ["--kernels"]:
+        # Only here: the page needs the servers and clients of the matrix.
+        from kernels import machine
+
+        print("kernels: " + json.dumps(machine([name for name, _ in every])), flush=True)
     earlier, bad = died(selected)
     prepare_kernel()
     bad += [name for name, test in selected if name not in earlier and not run(name, test)]

@@ -1,6 +1,7 @@
 """Hosts of the lab: each is a network namespace of the guest."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 
 NAMESPACES = Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def poll(condition, deadline=60.0, what="the condition"):
@@ -40,11 +43,11 @@ class Host:
     def enter(self):
         """Moves this thread into the host: sockets, processes and threads made inside belong to it."""
         with open("/proc/thread-self/ns/net") as home, open(self.path) as there:
-            os.setns(there.fileno(), os.CLONE_NEWNET)
+            setns(there)
             try:
                 yield self
             finally:
-                os.setns(home.fileno(), os.CLONE_NEWNET)
+                setns(home)
 
     def run(self, command, check=True, **options):
         """Runs a command to its end; returns it with its output as text."""
@@ -77,6 +80,12 @@ class Host:
         """Sets what a file of sysctl.d says."""
         lines = [line.split(" = ") for line in Path(path).read_text().splitlines() if line and not line.startswith("#")]
         self.sysctl(**{name.removeprefix("net.").replace(".", "__"): value for name, value in lines})
+
+
+def setns(namespace):
+    """Moves this thread into a network namespace, an open file: os.setns, which Python has since 3.12 and Debian 12 not yet."""
+    if LIBC.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace.name)
 
 
 def kill_everything_in(hosts):

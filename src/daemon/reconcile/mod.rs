@@ -50,6 +50,8 @@ pub struct Look {
     timeouts: Timeouts,
     /// All addresses of the machine, whichever program added them.
     addresses: Vec<ListedAddress>,
+    /// Whether the kernel keeps who added an address, where the configuration asks for that.
+    keeps_who_added: bool,
     /// Table `inet ftpdirector` as the kernel has it.
     table: TableDump,
     right: Option<Fingerprint>,
@@ -57,12 +59,13 @@ pub struct Look {
 }
 
 impl Reconciler {
-    /// Connects, after a look at whether the machine has all that is needed.
+    /// Connects, after a look at whether the machine has all that this configuration needs.
     ///
     /// # Errors
     /// Everything that is missing.
-    pub fn connect() -> Result<Self, Vec<KernelError>> {
-        let lacks = requirements::lacks();
+    pub fn connect(config: &Config) -> Result<Self, Vec<KernelError>> {
+        let methods: Vec<_> = config.clusters.iter().map(|cluster| cluster.forwarding).collect();
+        let lacks = requirements::lacks(&methods);
         if !lacks.is_empty() {
             return Err(lacks);
         }
@@ -85,6 +88,8 @@ impl Reconciler {
         let table = read_state::table(&mut self.elements, self.table.take())?;
         let (mut actual, others) = read_state::read(&mut self.ipvs, &table, mark_index::marks(config), &self.made)?;
         self.made.extend(actual.services.keys());
+        let adds = config.clusters.iter().any(|cluster| cluster.vip_interface.is_some());
+        let keeps_who_added = !adds || self.addresses.keeps_who_added()?;
         let addresses = self.addresses.list()?;
         actual.addresses = addresses::own(&addresses);
         let others = others.iter().filter_map(|other| match other.service.key {
@@ -94,7 +99,8 @@ impl Reconciler {
         let others = others.collect();
         self.table = Some(table.clone());
         let (right, unstamped) = (self.right.clone(), self.unstamped);
-        Ok(Look { actual, others, timeouts: self.ipvs.timeouts()?, addresses, table, right, unstamped })
+        let timeouts = self.ipvs.timeouts()?;
+        Ok(Look { actual, others, timeouts, addresses, keeps_who_added, table, right, unstamped })
     }
 
     /// Whether our table is gone: `nft flush ruleset`, mostly. What cannot be asked now is for the next look to say.
@@ -267,6 +273,7 @@ impl Look {
             helper: requirements::ip_vs_ftp_ports().unwrap_or_default(),
             timeouts: self.timeouts,
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
+            keeps_who_added: self.keeps_who_added,
         }
     }
 }

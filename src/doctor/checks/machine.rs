@@ -45,15 +45,21 @@ pub fn unseen(facts: &Facts) -> Vec<Finding> {
     facts.unseen.iter().map(finding).collect()
 }
 
-/// Linux and nft are at least the oldest that work (6.1, 1.0.6).
+/// nft is at least the oldest that works (1.0.6).
 pub fn versions(facts: &Facts) -> Vec<Finding> {
+    missing(&facts.too_old, "nft --version")
+}
+
+/// What the rules need of the kernel, tried part by part.
+pub fn features(facts: &Facts) -> Vec<Finding> {
+    missing(&facts.refused, "nft -c -f -, with each part of the rules alone")
+}
+
+fn missing(found: &[(String, String)], seen: &str) -> Vec<Finding> {
     let finding = |(what, cure): &(String, String)| {
-        Finding::fatal(what.clone())
-            .seen("uname -r; nft --version")
-            .means("`ftpdirector run` refuses to start (69)")
-            .cure(cure.clone())
+        Finding::fatal(what.clone()).seen(seen).means("`ftpdirector run` refuses to start (69)").cure(cure.clone())
     };
-    facts.too_old.iter().map(finding).collect()
+    found.iter().map(finding).collect()
 }
 
 /// Modules that are neither loaded nor loadable.

@@ -33,7 +33,13 @@ const SYNC: &[Need] = &[Need::Configuration, Need::Services, Need::Keepalived];
 pub const ALL: &[Check] = &[
     Check { name: "configuration", good: "the file can be used", needs: CONFIG, run: machine::configuration },
     Check { name: UNSEEN, good: "everything could be examined", needs: CONFIG, run: machine::unseen },
-    Check { name: "versions", good: "kernel and nft are new enough", needs: &[Need::Versions], run: machine::versions },
+    Check { name: "versions", good: "nft is new enough", needs: &[Need::Versions], run: machine::versions },
+    Check {
+        name: "features",
+        good: "the kernel takes every part of the rules",
+        needs: &[Need::Features],
+        run: machine::features,
+    },
     Check {
         name: "modules",
         good: "the kernel modules are there",

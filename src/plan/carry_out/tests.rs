@@ -71,7 +71,8 @@ fn plan() -> Plan {
     config.kernel.timeouts = Some(idle(1800));
     let (actual, interfaces) = (State::default(), [("vip0".to_owned(), BTreeSet::new())].into());
     let (table, listening, helper) = (SeenTable::default(), vec![], vec![]);
-    let seen = Seen { actual: &actual, table, others: &[], listening, helper, timeouts: idle(900), interfaces };
+    let (others, timeouts, keeps_who_added) = (&[][..], idle(900), true);
+    let seen = Seen { actual: &actual, table, others, listening, helper, timeouts, interfaces, keeps_who_added };
     Plan::new(&config, &Availability::default(), &seen).expect("nothing in the way")
 }
 

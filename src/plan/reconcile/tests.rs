@@ -11,7 +11,8 @@ const IDLE: Timeouts =
 /// A machine with nothing of ours.
 fn nothing(actual: &State) -> Seen<'_> {
     let table = SeenTable::default();
-    Seen { actual, table, others: &[], listening: vec![], helper: vec![], timeouts: IDLE, interfaces: BTreeMap::new() }
+    let (listening, helper, interfaces) = (vec![], vec![], BTreeMap::new());
+    Seen { actual, table, others: &[], listening, helper, timeouts: IDLE, interfaces, keeps_who_added: true }
 }
 
 /// A kernel in which the configuration is in force, and how our table stands in it.
@@ -110,6 +111,23 @@ fn a_vip_waits_for_its_interface_and_is_not_taken_from_others() {
     assert_eq!((absent.absent.as_slice(), adds(&absent)), (&[vip][..], false));
     assert!(fresh.absent.is_empty() && adds(&fresh));
     assert!(taken.absent.is_empty() && !adds(&taken), "someone else has added it, and may take it away");
+}
+
+#[test]
+fn a_vip_that_could_not_be_told_from_others_is_not_added() {
+    let mut config = sample::config(ForwardingMethod::Dr);
+    let actual = State::default();
+    let seen = Seen { keeps_who_added: false, ..nothing(&actual) };
+    // Who adds no VIP lacks nothing.
+    assert!(!plan(&config, &seen).is_empty());
+    config.clusters[0].vip_interface = Some("vip0".into());
+    let Err(Blocked::By(obstacles)) = Plan::new(&config, &Availability::default(), &seen) else {
+        panic!("nothing is in the way")
+    };
+    let vips = config.clusters[0].vips.len();
+    assert_eq!(obstacles.len(), vips);
+    assert!(obstacles[0].tried.starts_with("ip address add 192.0.2.10/32 dev vip0"), "{obstacles:?}");
+    assert!(obstacles[0].holder.contains("IFA_PROTO") && obstacles[0].cure.contains("vip_interface"), "{obstacles:?}");
 }
 
 #[test]

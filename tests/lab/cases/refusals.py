@@ -1,6 +1,7 @@
 """When it cannot work it says why, with an exit status that a script can tell apart."""
 
 import contextlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -59,6 +60,21 @@ def test_kernel_without_queue_is_69():
         done = ftpdirector(net.director, "run", "--config", config_file(net.config()))
         assert done.returncode == 69, f"{done.returncode}\n{done.stderr}"
         assert "nfnetlink_queue" in done.stderr, done.stderr
+
+
+def test_a_part_of_the_rules_that_the_kernel_lacks_is_named():
+    """Whatever the kernel's version: by `run`, which changes nothing, and by the doctor."""
+    with Topology(servers=1) as net, kernel_without("nft_queue"):
+        path = config_file(net.config())
+        done = ftpdirector(net.director, "run", "--config", path)
+        assert done.returncode == 69, f"{done.returncode}\n{done.stderr}"
+        assert "NFQUEUE" in done.stderr and "nft_queue" in done.stderr, done.stderr
+        assert done.stderr.count("does not take") == 1, done.stderr
+        done = ftpdirector(net.director, "doctor", "--json", "--config", path)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        lacking = [finding for finding in found if finding["check"] == "features"]
+        assert [finding["severity"] for finding in lacking] == ["fatal"] and "nft_queue" in lacking[0]["cure"], lacking
+        assert net.director.run(["nft", "list", "ruleset"]).stdout == ""
 
 
 def test_helper_on_our_port_is_refused():

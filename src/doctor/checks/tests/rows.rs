@@ -102,8 +102,16 @@ pub const ROWS: &[Row] = &[
         sample::nat,
         |f| f.too_old.push(("old".into(), "upgrade".into())),
         Severity::Fatal,
-        "uname",
+        "nft --version",
         "upgrade",
+    ),
+    (
+        "features",
+        sample::nat,
+        |f| f.refused.push(("nf_tables does not take it".into(), "modprobe it".into())),
+        Severity::Fatal,
+        "nft -c",
+        "modprobe it",
     ),
     (
         "configuration",
