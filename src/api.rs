@@ -59,6 +59,20 @@ pub struct ClusterStatus {
     pub advertise: Option<AdvertiseStatus>,
     /// The real servers, in the order of the file.
     pub servers: Vec<Server>,
+    /// The servers that are left out, since the names that they have in the file have no address.
+    #[serde(default)]
+    pub unresolved: Vec<UnresolvedServer>,
+}
+
+/// A server whose name has no address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnresolvedServer {
+    /// Name of the server, unique in its cluster.
+    pub name: String,
+    /// The name that is looked up.
+    pub host: String,
+    /// Why it has no address.
+    pub error: String,
 }
 
 /// An advertised address that follows its source.
@@ -118,6 +132,12 @@ pub struct Server {
     /// What the agent on it says; `null` where none is asked.
     #[serde(default)]
     pub agent: Option<AgentStatus>,
+    /// The name that the address was looked up from; `null`: the file has the address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Why the last look-up gave no address, so that the last one goes on; `null`: it gave this one.
+    #[serde(default)]
+    pub host_error: Option<String>,
 }
 
 /// Who keeps new sessions from a server.

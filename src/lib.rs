@@ -9,6 +9,9 @@
 //!                               State (actual) ◀─────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Real servers that stand in the file by name are in a `Config` once `resolver` knows their addresses: `config::ByName` makes it of
+//! file and answers, and another answer is put in force as another file is.
+//!
 //! `daemon::reconcile` reads, asks `plan::reconcile` and carries out: at a start, a reload, a drain, and once a second.
 //!
 //! Pinholes, which stand as long as a data connection is expected:
@@ -23,7 +26,7 @@
 //! `daemon::packets` is the thread that owns the director; all others talk to it by `daemon::messages`.
 //!
 //! The rooms, each using only what stands left of it; left of ‖ is pure (no clock, sockets, files, threads):
-//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → import → plan → health → page ‖ files → kernel →
+//! `time → lvs → api → wire → ftp → state → steer → keepalive → director → explain → config → import → plan → health → page ‖ files → kernel → resolver →
 //! replay → doctor → client | daemon → cli → main`. `client` runs in the command line and never in the daemon; neither uses the other.
 //! `tests/layering.rs` holds all of this, and that no two files need each other.
 //!
@@ -51,6 +54,7 @@ mod lvs;
 mod page;
 mod plan;
 mod replay;
+mod resolver;
 mod state;
 mod steer;
 mod time;
@@ -84,8 +88,8 @@ pub mod facade {
     /// The configuration file: YAML text in, a checked `Config` or every problem out.
     pub mod config {
         pub use crate::config::{
-            Cluster, Config, DEFAULT_SOCKET, IncludePattern, Included, Log, LogFormat, LogLevel, Parsed, Problem,
-            SCHEMA, Unread, effective, includes, parse, parse_bytes, parse_files,
+            ByName, Cluster, Config, DEFAULT_SOCKET, IncludePattern, Included, Log, LogFormat, LogLevel, Parsed,
+            Problem, SCHEMA, ServerByName, Unread, effective, includes, parse, parse_bytes, parse_files,
         };
     }
 
@@ -95,6 +99,7 @@ pub mod facade {
         pub use crate::daemon::named_files::unusable;
         pub use crate::daemon::{DaemonCommand, Flushed, METRICS, Metric, OnExit, Reconciler, RunError, flush, run};
         pub use crate::plan::availability::Availability;
+        pub use crate::plan::reconcile::Plan;
     }
 
     /// The pure core: packets in, verdicts and row changes out.
@@ -142,6 +147,11 @@ pub mod facade {
     /// The inspector on captures.
     pub mod replay {
         pub use crate::replay::{ReplayError, ReplayOptions, ReportFormat, run};
+    }
+
+    /// What the names in the configuration stand for.
+    pub mod resolver {
+        pub use crate::resolver::{all, resolve};
     }
 
     /// The rows in the kernel as values.

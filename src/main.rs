@@ -1,26 +1,31 @@
 //! argv → one subcommand → exit code.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use ftpdirector::facade::cli::{self, Cli, Command, Shown};
 use ftpdirector::facade::client::top::{self, TopOptions};
 use ftpdirector::facade::client::{self, Ask, ClientError, Format, Wanted};
-use ftpdirector::facade::config::{self, Config, DEFAULT_SOCKET, LogFormat, LogLevel, Parsed, Problem};
-use ftpdirector::facade::daemon::{self, OnExit, Reconciler, RunError};
+use ftpdirector::facade::config::{self, DEFAULT_SOCKET, LogFormat, LogLevel, Parsed, Problem, ServerByName};
+use ftpdirector::facade::daemon::{self, OnExit, Plan, Reconciler, RunError};
 use ftpdirector::facade::files::{self, FileError};
 use ftpdirector::facade::import::{self, ImportError};
 use ftpdirector::facade::lvs::ForwardingMethod;
-use ftpdirector::facade::{doctor, replay};
+use ftpdirector::facade::{doctor, replay, resolver};
 
 /// Exit codes, beside clap's 2 for usage: sysexits.h.
 const FOUND: u8 = 1;
 const INTERNAL: u8 = 70;
 const CONFIG: u8 = 78;
+
+/// How long a command waits for name servers.
+const NAMES: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -28,7 +33,7 @@ fn main() -> ExitCode {
         Command::Check(subject) => check(subject.path()),
         Command::Config { printed, .. } if printed.schema => print(config::SCHEMA, ExitCode::SUCCESS),
         Command::Config { subject, .. } => with_config(subject.path(), effective),
-        Command::Plan(subject) => with_config(subject.path(), plan),
+        Command::Plan(subject) => plan(subject.path()),
         Command::Flush(subject) => with_config(subject.path(), flush),
         Command::Doctor { subject, json } => examine(subject.path(), json),
         Command::Replay { capture, forwarding, ports, json } => replay_capture(&capture, forwarding, ports, json),
@@ -52,10 +57,10 @@ fn main() -> ExitCode {
 }
 
 /// Reads and checks a file and what it includes; says what is wrong.
-fn read(path: &Path) -> Result<Config, String> {
+fn read(path: &Path) -> Result<Parsed, String> {
     let parsed = parsed(path)?;
     warn(&parsed.warnings);
-    Ok(parsed.config)
+    Ok(parsed)
 }
 
 fn parsed(path: &Path) -> Result<Parsed, String> {
@@ -86,9 +91,9 @@ fn refused(error: &FileError) -> String {
     }
 }
 
-fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+fn with_config(path: &Path, then: impl FnOnce(&Parsed) -> ExitCode) -> ExitCode {
     match read(path) {
-        Ok(config) => then(&config),
+        Ok(parsed) => then(&parsed),
         Err(problems) => {
             complain(&problems);
             ExitCode::from(CONFIG)
@@ -97,23 +102,34 @@ fn with_config(path: &Path, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode 
 }
 
 fn check(path: &Path) -> ExitCode {
-    let Parsed { config, warnings, named } = match parsed(path) {
+    let parsed = match parsed(path) {
         Ok(parsed) => parsed,
         Err(problems) => {
             complain(&problems);
             return ExitCode::from(CONFIG);
         }
     };
-    warn(&warnings);
-    warn(&daemon::unusable(&named));
+    warn(&parsed.warnings);
+    warn(&daemon::unusable(&parsed.named));
+    let answers = resolver::all(&parsed.by_name.hosts(), NAMES);
+    let servers = resolver::resolve(&parsed, &answers, None, &BTreeSet::new()).servers;
+    unresolved(path, &servers, "until it has one, a daemon that starts leaves the server out");
+    let config = parsed.by_name.whole(&parsed.config);
     let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     let clusters = count(config.clusters.len(), "cluster");
     let servers = count(config.clusters.iter().map(|cluster| cluster.real_servers.len()).sum(), "real server");
     print(&format!("{}: good: {clusters}, {servers}\n", path.display()), ExitCode::SUCCESS)
 }
 
-fn effective(config: &Config) -> ExitCode {
-    match config::effective(config) {
+/// Names are no part of the file: what they stand for may be known tomorrow.
+fn unresolved(path: &Path, servers: &[ServerByName], meanwhile: &str) {
+    for complaint in servers.iter().filter_map(ServerByName::complaint) {
+        complain(&format!("{}: warning: {complaint}: {meanwhile}", path.display()));
+    }
+}
+
+fn effective(parsed: &Parsed) -> ExitCode {
+    match config::effective(&parsed.config, &parsed.by_name) {
         Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(error) => {
             complain(&format!("ftpdirector: {error}"));
@@ -124,30 +140,38 @@ fn effective(config: &Config) -> ExitCode {
 
 fn run(path: &Path, flush_on_exit: bool) -> ExitCode {
     let on_exit = if flush_on_exit { OnExit::Flush } else { OnExit::KeepRows };
-    with_config(path, |config| {
-        log(&config.log);
-        match daemon::run(config.clone(), path, on_exit, || read(path)) {
+    with_config(path, |parsed| {
+        log(&parsed.config.log);
+        match daemon::run(parsed.clone(), path, on_exit, || read(path)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         }
     })
 }
 
-fn plan(config: &Config) -> ExitCode {
-    let plan = Reconciler::connect(config).and_then(|mut kernel| kernel.plan(config));
-    match plan {
-        Ok(plan) => {
-            let notes = plan.notes.harm.iter().chain(&plan.notes.quiescing).map(|note| format!("# {note}\n"));
-            let rules = plan.rules.iter().map(|rules| format!("nft -f - <<'EOF'\n{rules}EOF\n"));
-            let text: String = notes.chain(rules).chain(plan.words().map(|words| words + "\n")).collect();
-            print(&text, if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+fn plan(path: &Path) -> ExitCode {
+    with_config(path, |parsed| {
+        let answers = resolver::all(&parsed.by_name.hosts(), NAMES);
+        match Reconciler::connect(&parsed.config).and_then(|mut kernel| kernel.plan(parsed, &answers)) {
+            Ok((plan, servers)) => {
+                let meanwhile = "left out here; a daemon that runs goes on with its last address";
+                unresolved(path, &servers, meanwhile);
+                print_plan(&plan)
+            }
+            Err(errors) => failed(&RunError::Kernel(errors)),
         }
-        Err(errors) => failed(&RunError::Kernel(errors)),
-    }
+    })
 }
 
-fn flush(config: &Config) -> ExitCode {
-    let flushed = daemon::flush(config);
+fn print_plan(plan: &Plan) -> ExitCode {
+    let notes = plan.notes.harm.iter().chain(&plan.notes.quiescing).map(|note| format!("# {note}\n"));
+    let rules = plan.rules.iter().map(|rules| format!("nft -f - <<'EOF'\n{rules}EOF\n"));
+    let text: String = notes.chain(rules).chain(plan.words().map(|words| words + "\n")).collect();
+    print(&text, if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn flush(parsed: &Parsed) -> ExitCode {
+    let flushed = daemon::flush(&parsed.config);
     if flushed.errors.is_empty() {
         print(&format!("{flushed}\n"), ExitCode::SUCCESS)
     } else {

@@ -92,14 +92,14 @@ fn every_example_is_printed_with_all_defaults() {
         let printed = printed(&["--effective", "--config", path.to_str().unwrap()]);
         let again = config::parse(&printed, "printed.yaml").unwrap_or_else(|problems| panic!("{printed}\n{problems}"));
         assert!(again.warnings.is_empty(), "{}: {:?}", path.display(), again.warnings);
-        assert_eq!(config::effective(&again.config).unwrap(), printed, "{}", path.display());
-        let given = files::read(&path).unwrap_or_else(|problems| panic!("{problems}")).config;
-        assert_eq!(config::effective(&given).unwrap(), printed, "{}", path.display());
-        let named = |config: &config::Config| {
+        assert_eq!(config::effective(&again.config, &again.by_name).unwrap(), printed, "{}", path.display());
+        let given = files::read(&path).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config::effective(&given.config, &given.by_name).unwrap(), printed, "{}", path.display());
+        let named = |parsed: &config::Parsed| {
             let names = |cluster: &config::Cluster| (cluster.name.clone(), cluster.real_servers.len());
-            config.clusters.iter().map(names).collect::<Vec<_>>()
+            parsed.by_name.whole(&parsed.config).clusters.iter().map(names).collect::<Vec<_>>()
         };
-        assert_eq!(named(&again.config), named(&given), "{}", path.display());
+        assert_eq!(named(&again), named(&given), "{}", path.display());
     }
 }
 

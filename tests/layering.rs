@@ -34,6 +34,7 @@ const ROOMS: &[&str] = &[
     "page",
     "files",
     "kernel",
+    "resolver",
     "replay",
     "doctor",
     "client",

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{
     AdvertiseStatus, ClusterStatus, Connections, Drained, DrainedBy, ExpectationStatus, Pinhole, PinholeList, Server,
-    ServerState, SessionStatus, Sessions, Status, Trace,
+    ServerState, SessionStatus, Sessions, Status, Trace, UnresolvedServer,
 };
 
 /// Prints `ftpdirector status`: one table for each cluster.
@@ -71,8 +71,9 @@ fn of_cluster(cluster: &ClusterStatus) -> String {
             known(server.misdirected),
         ]
     });
-    let notes: String =
-        cluster.servers.iter().flat_map(|server| [drain(server), failing(server), agent(server)]).flatten().collect();
+    let of_servers =
+        cluster.servers.iter().flat_map(|server| [host(server), drain(server), failing(server), agent(server)]);
+    let notes: String = of_servers.flatten().chain(cluster.unresolved.iter().map(left_out)).collect();
     let advertise = cluster.advertise.as_ref().map(advertises).unwrap_or_default();
     heading + &advertise + &table(&header, 3, rows) + &notes
 }
@@ -83,6 +84,21 @@ fn advertises(advertise: &AdvertiseStatus) -> String {
     let address = address.map_or_else(|| "the VIP".to_owned(), |address| address.to_string());
     let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     format!("advertises {address} ({source}{error})\n")
+}
+
+/// Where the address of a server comes from, unless its name says it; and what is wrong with that.
+fn host(server: &Server) -> Option<String> {
+    let (name, host) = (&server.name, server.host.as_ref()?);
+    match &server.host_error {
+        Some(error) => Some(format!("{name}: {host} has no usable address: {error}; the last one goes on\n")),
+        None if host.trim_end_matches('.') == name => None,
+        None => Some(format!("{name}: at the address of {host}\n")),
+    }
+}
+
+/// A server whose name has no address.
+fn left_out(UnresolvedServer { name, host, error }: &UnresolvedServer) -> String {
+    format!("{name}: left out: {host} has no usable address: {error}\n")
 }
 
 /// Who keeps new sessions from a server.

@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::by_name::ByName;
 use super::model::{
     Advertise, Bounce, ClientMatch, Cluster, Config, HealthCheck, HealthCheckKind, HealthCheckTls, LogFormat, LogLevel,
     NoServers, OnFailure, RealServer, UnexpectedData,
 };
 use crate::lvs::{ForwardingMethod, PortRange};
 
-/// The file that says the same as those that `config` was read from, with every default written out; also one that depends on
+/// The file that says the same as those that `config` and `by_name` were read from, with every default written out; also one that depends on
 /// other keys, where one value says it. A key that is `null` has no value in force, or several.
 ///
 /// # Errors
 ///
 /// None is known: what YAML cannot say is not in a configuration.
-pub fn effective(config: &Config) -> Result<String, serde_yaml::Error> {
-    serde_yaml::to_string(&file(&filled(config)))
+pub fn effective(config: &Config, by_name: &ByName) -> Result<String, serde_yaml::Error> {
+    serde_yaml::to_string(&file(&filled(&by_name.whole(config))))
 }
 
 /// The configuration with the defaults filled in that depend on other keys. It means the same.
@@ -158,7 +159,7 @@ fn real_server(server: &RealServer) -> Value {
     let range = |range: Option<PortRange>| range.map_or(Value::Null, text);
     map([
         ("name", text(&server.name)),
-        ("address", text(server.address)),
+        ("address", server.host.as_ref().map_or_else(|| text(server.address), text)),
         ("port", port(server.port)),
         ("weight", server.weight.into()),
         ("max_sessions", server.max_sessions.map_or(Value::Null, Value::from)),

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::by_name;
+use super::host::{self, ServerAddress};
 use super::include;
 use super::model::{
     Admin, Advertise, Bounce, ClientMatch, Cluster, Config, DEFAULT_SOCKET, HealthCheck, HealthCheckKind,
@@ -55,7 +57,9 @@ pub(super) fn read(mut root: Section<'_, '_>) -> Draft {
     // Both are in the clusters by now; here it is said what is wrong with them, once.
     let _ = root.list("include", include::pattern);
     let _ = cluster(root.section("defaults").partial(&OF_ONE_CLUSTER));
-    let (clusters, origins) = root.sections("clusters").into_iter().map(|(_, section)| cluster(section)).unzip();
+    let clusters = root.sections("clusters").into_iter().map(|(_, section)| cluster(section));
+    let (mut clusters, origins): (Vec<Cluster>, Vec<Origin>) = clusters.unzip();
+    by_name::stand_in(&mut clusters);
     let config = Config {
         clusters,
         limits: limits(root.section("limits")),
@@ -138,7 +142,7 @@ fn slow_start(node: &Node) -> Read<Duration> {
 /// `None` when its address cannot be read.
 fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Option<RealServer> {
     let name = s.optional("name", name_of_server);
-    let address = s.required("address", |n| value::host(n, "the address of the real server"));
+    let address = s.required("address", host::server);
     let port = s.optional("port", value::port);
     let weight = s.or("weight", 1, |n| value::small(n, "a weight", 0..=65535));
     let max_sessions = s.optional("max_sessions", value::count);
@@ -147,10 +151,15 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
     let active_ports = s.optional("active_ports", value::unprivileged_range);
     let mark = s.optional("mark", |n| value::small(n, "an index", 0..=0x3fff));
     s.finish();
-    let address = address?;
+    let (address, host) = match address? {
+        ServerAddress::Ip(address) => (address, None),
+        ServerAddress::Name(name) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(name)),
+    };
+    let written = host.as_ref().map_or_else(|| address.to_string(), |host| host.trim_end_matches('.').to_owned());
     Some(RealServer {
-        name: name.unwrap_or_else(|| address.to_string()),
+        name: name.unwrap_or(written),
         address,
+        host,
         port,
         weight: u32::from(weight),
         max_sessions,

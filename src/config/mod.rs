@@ -2,6 +2,7 @@
 //!
 //! A [`Config`] that exists is valid: nothing downstream checks it again.
 
+mod by_name;
 mod calling;
 mod check;
 mod defaults;
@@ -9,6 +10,7 @@ mod effective;
 mod file;
 mod foreign;
 mod format;
+mod host;
 mod include;
 mod model;
 mod problem;
@@ -24,6 +26,7 @@ mod text;
 mod tree;
 mod value;
 
+pub use by_name::{Answers, ByName, Ground, Host, ResolvedFile, ServerByName};
 pub use effective::effective;
 pub use format::{Format, by_sight};
 pub use include::{IncludePattern, Included, Unread};
@@ -48,8 +51,10 @@ pub const LARGEST: usize = tree::SIZE;
 /// A file that can be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// The configuration of the file.
+    /// The configuration of the file, without the servers that stand in it by name.
     pub config: Config,
+    /// Those servers: their names are to be looked up.
+    pub by_name: ByName,
     /// What a human should look at; warnings only.
     pub warnings: Vec<Problem>,
     /// The files that it names, to be looked at by who can.
@@ -114,10 +119,11 @@ pub fn parse_files(bytes: &[u8], file: &str, included: &[Included]) -> Result<Pa
         let mut draft = file::read(section::Section::new(String::new(), &root, &report));
         let checker = check::Checker::new(&root, &report);
         check::check(&mut draft, &checker);
-        read = Some((check::named_files(&draft, &checker), draft.config));
+        let named = check::named_files(&draft, &checker);
+        read = Some((named, by_name::take(&mut draft.config), draft.config));
     }
     let warnings = report.finish()?;
-    let parsed = read.map(|(named, config)| Parsed { config, warnings, named });
+    let parsed = read.map(|(named, by_name, config)| Parsed { config, by_name, warnings, named });
     parsed.ok_or(Problems { list: Vec::new(), more: 1 })
 }
 

@@ -69,7 +69,7 @@ pub struct Cluster {
     pub health_check: HealthCheck,
     /// How long a server that comes back takes to its whole weight, at most an hour; `None`: it has it at once.
     pub slow_start: Option<Duration>,
-    /// At least one; names and addresses are unique in the cluster.
+    /// At least one, unless those by name have no address; names and addresses are unique in the cluster.
     pub real_servers: Vec<RealServer>,
 }
 
@@ -80,6 +80,8 @@ pub struct RealServer {
     pub name: String,
     /// IPv4 serves the cluster's IPv4 VIPs, IPv6 the IPv6 ones.
     pub address: IpAddr,
+    /// The name of the host that has the address, as the file has it; `None`: the file has the address.
+    pub host: Option<String>,
     /// NAT: the server's control port; `None`: the port that the client used. Always `None` in DR and TUN.
     pub port: Option<u16>,
     /// `0..=65535`; 0 means drained.

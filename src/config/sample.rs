@@ -10,6 +10,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
     let server = |number: u16| RealServer {
         name: format!("rs{number}"),
         address: format!("10.0.0.{}", 10 + number).parse().expect("an address"),
+        host: None,
         port: None,
         weight: 1,
         max_sessions: None,

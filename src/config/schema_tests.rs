@@ -119,7 +119,8 @@ fn the_schema_has_the_keys_of_the_parser_and_no_other() {
 #[test]
 fn the_printed_configuration_has_all_keys() {
     let (asked, _) = read(SMALL);
-    let printed = effective(&parsed(&serde_json::from_str(SMALL).expect("JSON")).config).expect("YAML");
+    let small = parsed(&serde_json::from_str(SMALL).expect("JSON"));
+    let printed = effective(&small.config, &small.by_name).expect("YAML");
     let printed: Value = serde_yaml::from_str(&printed).expect("YAML");
     fn paths(node: &Value, path: &str, found: &mut BTreeSet<String>) {
         for (key, value) in node.as_object().into_iter().flatten() {

@@ -7,35 +7,34 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use prometheus::Histogram;
-use sd_notify::NotifyState;
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
 use super::account;
 use super::admin::{self, AdminState, Kernels};
 use super::advertise::Follower;
+use super::by_name;
 use super::command::{DaemonCommand, OnExit};
 use super::error::{RunError, kernel_error, lines, system};
 use super::examination;
 use super::health::Health;
 use super::keepalive::KeepaliveThread;
 use super::messages::{Message, Packets};
-use super::metrics::endpoint::{self, Answers, maker};
+use super::metrics::endpoint;
 use super::metrics::observe::Observer;
-use super::metrics::scrape::{ready, scrape};
 use super::metrics::verdict_histogram;
+use super::metrics_listener;
+use super::names::{NameFollower, PATIENCE};
 use super::packets::Thread;
-use super::page::Page;
 use super::reconcile::{Reconciler, missing};
 use super::row_writer;
-use super::systemd::{self, notify};
+use super::systemd;
 use super::transfer_log::TransferLog;
-use super::view::{History, View, hash};
-use crate::config::Config;
+use super::view::{History, View, hash, now};
+use crate::config::{Config, Parsed, ResolvedFile};
 use crate::director::Director;
 use crate::kernel::KernelError;
 use crate::kernel::log::{HEADERS, PacketLog, SHORT};
@@ -46,9 +45,10 @@ use crate::kernel::raw::is_local;
 use crate::kernel::read_state;
 use crate::lvs::ServiceKey;
 use crate::plan::availability::{Availability, ServerName};
+use crate::plan::director_config;
 use crate::plan::drift::{self, Foreseen, Repair};
 use crate::plan::reconcile::Plan;
-use crate::plan::{director_config, restart};
+use crate::resolver;
 use crate::state::{LocalAddress, reply_group};
 use crate::time::Time;
 
@@ -61,17 +61,34 @@ const COPY: u32 = 65531;
 /// How long a start waits for the list of IPVS's connections: those that begin later are not taken over.
 const FIRST_LIST: Duration = Duration::from_secs(1);
 
-/// How long a start waits for the first answers of name servers.
+/// How long a start waits for the first answers of name servers to what 227s say.
 const FIRST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Why what is in force changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A file was read: it may be refused.
+    File,
+    /// Names have other addresses.
+    Names,
+    /// Servers were drained, or failed, or come back.
+    Availability,
+}
 
 /// The running daemon: its threads, and what they share.
 pub struct Daemon {
     kernel: Reconciler,
     packets: Packets,
-    health: Health,
+    pub(super) health: Health,
     follower: Follower,
+    /// What is known of the names of real servers.
+    pub(super) names: NameFollower,
+    /// The file as it was read, whatever its names stand for.
+    pub(super) written: Parsed,
+    /// What the names stand for by now is not in force yet: it is tried again at the next look.
+    pub(super) behind: bool,
     thread: std::thread::JoinHandle<()>,
-    view: Arc<Mutex<View>>,
+    pub(super) view: Arc<Mutex<View>>,
     /// What is deleted when its last connection is gone; that is no drift.
     quiescing: BTreeSet<(ServiceKey, SocketAddr)>,
     /// VIPs whose interface did not exist at the last look; that they are added when it comes is no drift.
@@ -89,20 +106,25 @@ pub struct Daemon {
 impl Daemon {
     /// Writes the rows, takes the queue (goes on with the former daemon's, if its socket was `kept`), starts the threads.
     pub async fn start(
-        (config, file): (Config, &Path),
+        (written, file): (Parsed, &Path),
         kept: Option<Netfilter>,
         commands: mpsc::Sender<DaemonCommand>,
     ) -> Result<Self, RunError> {
-        let mut kernel = Reconciler::connect(&config).map_err(RunError::Kernel)?;
+        let Parsed { config, by_name, .. } = &written;
+        let mut kernel = Reconciler::connect(config).map_err(RunError::Kernel)?;
         // Before anything is changed: a second daemon ends here.
         let admin = admin::bind(&config.admin.socket)?;
         let listen = |address| endpoint::listen(address).map_err(|error| RunError::Listen { address, error });
         let listener = config.metrics.listen.map(listen).transpose()?;
         // Names are asked before packets can wait for the answers.
         let mut follower = Follower::start(commands.clone()).map_err(kernel_error)?;
-        follower.configure(&config);
-        follower.first_answers(FIRST_ANSWERS).await;
-        let look = kernel.look(&config).map_err(kernel_error)?;
+        follower.configure(config);
+        let names = NameFollower::start();
+        names.configure(&[by_name]);
+        tokio::join!(follower.first_answers(FIRST_ANSWERS), names.answered(PATIENCE));
+        let look = kernel.look(config).map_err(kernel_error)?;
+        let ResolvedFile { config, servers } = resolver::resolve(&written, &names.answers(), None, &look.served());
+        by_name::say(&[], &servers);
         look.other_machines(&config).map_err(RunError::Kernel)?;
         let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(kernel_error)?;
@@ -149,7 +171,7 @@ impl Daemon {
 
         let mut health = Health::start(commands.clone()).map_err(system("health check thread"))?;
         health.resume(&config, &availability);
-        let history = History { reload_good: true, reloaded_at: now(), hash: hash(&config), ..History::default() };
+        let history = History { reload_good: true, reloaded_at: now(), hash: hash(&written), ..History::default() };
         let Plan { config: inforce, indexes, quiescing, absent, services, .. } = plan;
         let config = Arc::new(config);
         let view = Arc::new(Mutex::new(View {
@@ -160,6 +182,8 @@ impl Daemon {
             health: health.view(),
             agents: health.agents(),
             followed,
+            looked_up: names.looked_up(),
+            by_name: servers,
             services,
             history,
         }));
@@ -167,7 +191,7 @@ impl Daemon {
             KeepaliveThread::start(Arc::clone(&view), packets.clone()).map_err(system("keepalive thread"))?;
         let observer = Arc::new(Mutex::new(Observer::connect().map_err(kernel_error)?));
         match listener {
-            Some(listener) => serve_metrics(listener, &view, &observer, &packets, verdicts)?,
+            Some(listener) => metrics_listener::serve(listener, &view, &observer, &packets, verdicts)?,
             None => info!("metrics.listen is null: neither metrics nor the page for people are served"),
         }
         let said = examination::at_start(&view.lock().unwrap_or_else(PoisonError::into_inner).file);
@@ -190,6 +214,9 @@ impl Daemon {
             packets,
             health,
             follower,
+            names,
+            written,
+            behind: false,
             thread,
             view,
             quiescing,
@@ -207,11 +234,17 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// What wakes whoever waits for other addresses of real servers.
+    #[must_use]
+    pub fn news_of_names(&self) -> Arc<Notify> {
+        self.names.news()
+    }
+
     /// Does what it is told.
-    pub fn command(&mut self, command: DaemonCommand, reread: &impl Fn() -> Result<Config, String>) {
+    pub async fn command(&mut self, command: DaemonCommand, reread: &impl Fn() -> Result<Parsed, String>) {
         match command {
             // Whoever asked may have gone.
-            DaemonCommand::Reload(answer) => drop(answer.send(self.reload(reread))),
+            DaemonCommand::Reload(answer) => drop(answer.send(self.reload(reread).await)),
             DaemonCommand::Drain { server, drained, answer } => drop(answer.send(self.drain(server, drained))),
             // A command that waited may be out of date.
             DaemonCommand::Down { .. } => self.follow_health(),
@@ -221,38 +254,8 @@ impl Daemon {
         }
     }
 
-    /// Another configuration: read and checked first, then one step. On an error the old one goes on.
-    pub fn reload(&mut self, reread: &impl Fn() -> Result<Config, String>) -> Result<(), String> {
-        notify(&[NotifyState::Reloading]);
-        let result = reread().and_then(|config| {
-            let (before, mut availability) = self.standing();
-            if let Some(fixed) = restart::needed(&before, &config) {
-                return Err(format!("{fixed} can only be changed by a restart"));
-            }
-            availability.retain(&config);
-            let config = Arc::new(config);
-            self.apply(&config, availability)?;
-            self.health.configure(&config);
-            self.follow_health();
-            Ok(())
-        });
-        let mut view = self.lock();
-        view.history.reload_good = result.is_ok();
-        match &result {
-            Ok(()) => {
-                view.history.reloaded_at = now();
-                view.history.hash = hash(&view.file);
-                info!("reloaded");
-            }
-            Err(error) => error!("reload: {error}; the old configuration goes on"),
-        }
-        drop(view);
-        notify(&[NotifyState::Ready]);
-        result
-    }
-
     /// Makes the weights what health checks, agents and slow starts say. What fails is tried again at the next look.
-    fn follow_health(&mut self) {
+    pub(super) fn follow_health(&mut self) {
         let (file, before) = self.standing();
         let mut availability = before.clone();
         availability.down = self.health.view().down();
@@ -260,7 +263,7 @@ impl Daemon {
         availability.asked = self.health.agents().asks();
         availability.start_slowly(&file, (&file, &before), self.now());
         if availability != before
-            && let Err(error) = self.apply(&file, availability)
+            && let Err(error) = self.apply(&file, availability, Cause::Availability)
         {
             self.complain(error);
         }
@@ -272,7 +275,7 @@ impl Daemon {
     }
 
     /// Said once, until it is over.
-    fn complain(&self, complaint: String) {
+    pub(super) fn complain(&self, complaint: String) {
         let mut view = self.lock();
         if view.history.complaint.as_ref() != Some(&complaint) {
             error!("{complaint}");
@@ -285,8 +288,9 @@ impl Daemon {
         let cluster = file.clusters.iter().find(|cluster| cluster.name == server.0);
         let known = cluster.is_some_and(|cluster| cluster.real_servers.iter().any(|known| known.name == server.1));
         if !known {
-            let why = "it is no longer in the configuration, and gets no new sessions";
-            return Err(format!("{}/{}: {why}", server.0, server.1));
+            let named = self.lock().by_name.iter().any(|of| of.cluster == server.0 && of.server == server.1);
+            let why = if named { "its name has no address" } else { "it is no longer in the configuration" };
+            return Err(format!("{}/{}: {why}, and it gets no new sessions", server.0, server.1));
         }
         info!(cluster = server.0, server = server.1, drained, "drain");
         if drained {
@@ -294,29 +298,36 @@ impl Daemon {
         } else {
             availability.drained.remove(&server)
         };
-        self.apply(&file, availability)
+        self.apply(&file, availability, Cause::Availability)
     }
 
     /// What the file says, and which servers get no new sessions.
-    fn standing(&self) -> (Arc<Config>, Availability) {
+    pub(super) fn standing(&self) -> (Arc<Config>, Availability) {
         let view = self.lock();
         (Arc::clone(&view.file), view.availability.clone())
     }
 
     /// Makes the kernel what these say, in one step, and remembers them.
-    fn apply(&mut self, file: &Arc<Config>, mut availability: Availability) -> Result<(), String> {
+    pub(super) fn apply(
+        &mut self,
+        file: &Arc<Config>,
+        mut availability: Availability,
+        cause: Cause,
+    ) -> Result<(), String> {
         let look = self.kernel.look(file).map_err(|error| error.to_string())?;
         let (before, served) = self.standing();
         let standing = Arc::clone(&self.lock().config);
         availability.start_slowly(file, (&before, &served), self.now());
         let inforce = View::share(file, look.inforce(file, Some(&standing)));
         let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
-        if *file != before {
-            // A configuration that was good goes on when its interface vanishes: the looks complain.
+        // A configuration that was good goes on when its interface vanishes: the looks complain.
+        if cause == Cause::File {
             if !plan.absent.is_empty() {
                 return Err(lines(&missing(&plan.absent)));
             }
             look.other_machines(file).map_err(|errors| lines(&errors))?;
+        }
+        if *file != before {
             let notes = look.notes(file, &plan);
             notes.harm.iter().for_each(|note| warn!("{note}"));
             notes.quiescing.iter().for_each(|note| info!("{note}"));
@@ -408,7 +419,7 @@ impl Daemon {
                 // Someone flushed what the indexes were remembered by: the packet thread must speak of the new ones.
                 let renumbered = view.indexes != plan.indexes || view.services != plan.services;
                 (view.indexes, view.services) = (plan.indexes, plan.services);
-                if wrong.is_empty() {
+                if wrong.is_empty() && !self.behind {
                     view.history.complaint = None;
                 }
                 drop(view);
@@ -419,13 +430,16 @@ impl Daemon {
                     self.complain(lines(&wrong));
                 }
                 self.absent = plan.absent;
-                if !stays && let Err(error) = self.apply(&file, availability) {
+                if !stays && let Err(error) = self.apply(&file, availability, Cause::Availability) {
                     self.complain(error);
                 }
             }
             Err(error) => self.complain(format!("the rows in the kernel cannot be put right: {error}")),
         }
         // Last: what others changed has been told from what we change now, and was counted.
+        if self.behind {
+            self.follow_names();
+        }
         self.follow_health();
         took
     }
@@ -459,29 +473,9 @@ impl Daemon {
         info!("stopped");
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Answers at `metrics.listen` until the runtime ends, and remembers the hour that the page shows.
-fn serve_metrics(
-    listener: TcpListener,
-    view: &Arc<Mutex<View>>,
-    observer: &Arc<Mutex<Observer>>,
-    packets: &Packets,
-    verdicts: Histogram,
-) -> Result<(), RunError> {
-    let (seen, counting, line) = (Arc::clone(view), Arc::clone(observer), packets.clone());
-    let metrics = maker(move || scrape(line.clone(), Arc::clone(&seen), Arc::clone(&counting), verdicts.clone()));
-    let (seen, line) = (Arc::clone(view), packets.clone());
-    let ready = maker(move || ready(line.clone(), Arc::clone(&seen)));
-    let facts = Kernels::new(Arc::clone(view), Arc::clone(observer)).map_err(kernel_error)?;
-    let page = Arc::new(Page::new(facts, packets.clone()));
-    tokio::spawn(Arc::clone(&page).watch());
-    let page = maker(move || Arc::clone(&page).html());
-    tokio::spawn(endpoint::serve(listener, endpoint::LIMITS, Answers { page, metrics, ready }));
-    Ok(())
 }
 
 fn take_queue(number: u16, kept: Option<Netfilter>) -> Result<Queue, KernelError> {
@@ -492,8 +486,4 @@ fn take_queue(number: u16, kept: Option<Netfilter>) -> Result<Queue, KernelError
         return Ok(queue);
     }
     Queue::open(number, QUEUE_LENGTH, COPY)
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -3,6 +3,7 @@
 mod account;
 pub mod admin;
 mod advertise;
+mod by_name;
 mod command;
 mod control;
 mod error;
@@ -12,11 +13,14 @@ mod keepalive;
 mod meanwhile;
 mod messages;
 mod metrics;
+mod metrics_listener;
 pub mod named_files;
+mod names;
 mod packets;
 mod page;
 mod places;
 mod reconcile;
+mod reload;
 mod repeated;
 mod row_writer;
 mod serving;
@@ -41,7 +45,7 @@ pub use error::RunError;
 pub use metrics::families::{METRICS, Metric};
 pub use reconcile::{Flushed, Reconciler, flush};
 
-use crate::config::Config;
+use crate::config::Parsed;
 use control::Daemon;
 use error::system;
 use systemd::notify;
@@ -65,10 +69,10 @@ const BEAT: Duration = Duration::from_secs(2);
 /// # Errors
 /// Why the daemon could not start.
 pub fn run(
-    config: Config,
+    written: Parsed,
     file: &Path,
     on_exit: OnExit,
-    reread: impl Fn() -> Result<Config, String> + Sync,
+    reread: impl Fn() -> Result<Parsed, String> + Sync,
 ) -> Result<(), RunError> {
     let kept = systemd::take();
     raise_descriptors();
@@ -76,7 +80,8 @@ pub fn run(
     runtime.block_on(async {
         // The far ends are held by the health checks and the admin socket, which send the commands.
         let (commands, mut inbox) = mpsc::channel(64);
-        let mut daemon = Daemon::start((config, file), kept, commands).await?;
+        let mut daemon = Daemon::start((written, file), kept, commands).await?;
+        let names = daemon.news_of_names();
         let mut signals = DaemonSignals::watch().map_err(system("signal handler"))?;
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
         notify(&[NotifyState::Ready]);
@@ -89,9 +94,10 @@ pub fn run(
                 signal = signals.next() => match signal {
                     SignalAsked::Stop => break,
                     // What went wrong is in the log.
-                    SignalAsked::Reload => drop(daemon.reload(&reread)),
+                    SignalAsked::Reload => drop(daemon.reload(&reread).await),
                 },
-                Some(command) = inbox.recv() => daemon.command(command, &reread),
+                Some(command) = inbox.recv() => daemon.command(command, &reread).await,
+                () = names.notified() => daemon.follow_names(),
                 () = sleep_until(next_look) => {
                     let took = daemon.look();
                     next_look = Instant::now() + LOOK.max(took * SHARE);

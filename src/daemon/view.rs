@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::advertise::Followed;
 use super::health::{AgentView, HealthView};
-use crate::config::Config;
+use super::names::LookedUp;
+use crate::config::{Config, Parsed, ServerByName};
 use crate::plan::availability::Availability;
 use crate::plan::mark_index::Indexes;
 use crate::state::fingerprint::{START, fnv};
@@ -27,6 +29,10 @@ pub struct View {
     pub agents: AgentView,
     /// What `passive.advertise` stands for.
     pub followed: Followed,
+    /// What is known of the names of real servers.
+    pub looked_up: LookedUp,
+    /// What became of the servers that the file has by name.
+    pub by_name: Vec<ServerByName>,
     /// Services of others at our VIPs.
     pub services: Vec<SocketAddr>,
     /// What happened to this daemon.
@@ -43,8 +49,16 @@ impl View {
 
 /// A hash of the clusters of a file, so that files of two directors can be compared; those of one version of ftpdirector.
 #[must_use]
-pub fn hash(file: &Config) -> String {
-    format!("{:08x}", fnv(START, format!("{:?}", file.clusters).as_bytes()))
+pub fn hash(file: &Parsed) -> String {
+    // Not of the addresses that names have: the directors of a pair may hear of a new one at different times.
+    let clusters = file.by_name.whole(&file.config).clusters;
+    format!("{:08x}", fnv(START, format!("{clusters:?}").as_bytes()))
+}
+
+/// Seconds since the epoch.
+#[must_use]
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// What happened to this daemon.

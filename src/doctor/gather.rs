@@ -20,9 +20,10 @@ use crate::kernel::nftables::Elements;
 use crate::kernel::{KernelError, directors as running, listening, nft_command, queue, read_state, requirements};
 use crate::lvs::ForwardingMethod;
 use crate::plan::mark_index;
+use crate::resolver;
 use crate::state::TABLE;
 
-/// nft starts its listing over whenever someone commits meanwhile.
+/// For name servers, and for a command: nft starts its listing over whenever someone commits meanwhile.
 const LIMIT: Duration = Duration::from_secs(10);
 const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
 const SYSCTLS: &[&str] = &[
@@ -126,7 +127,11 @@ fn seen<T: Default>(facts: &mut Facts, need: Need, tried: &str, read: std::io::R
 
 fn configuration(facts: &mut Facts, file: &Path) {
     match files::read(file) {
-        Ok(parsed) => (facts.config, facts.problems) = (Some(parsed.config), parsed.warnings),
+        Ok(parsed) => {
+            let answers = resolver::all(&parsed.by_name.hosts(), LIMIT);
+            let resolved = resolver::resolve(&parsed, &answers, None, &BTreeSet::new());
+            (facts.config, facts.problems) = (Some(resolved.config), parsed.warnings);
+        }
         Err(FileError::Wrong { problems, .. }) => facts.problems = problems.list,
         Err(unreadable) => facts.unreadable = Some(unreadable.to_string()),
     }

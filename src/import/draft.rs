@@ -98,7 +98,9 @@ impl Draft {
         let address = match host {
             Host::Address(address) => *address,
             Host::Name(name) => {
-                self.remarks.left_out(format!("the real server {name}: it is no address; names are not looked up."));
+                let what =
+                    format!("the real server {name}: import looks no names up; add it by hand: `address: {name}`.");
+                self.remarks.left_out(what);
                 return;
             }
         };

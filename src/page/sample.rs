@@ -42,6 +42,8 @@ pub fn server(cluster: &str, name: &str) -> Server {
         max_sessions: None,
         full: false,
         agent: None,
+        host: None,
+        host_error: None,
     }
 }
 
@@ -72,6 +74,7 @@ pub fn cluster(name: &str, servers: Vec<Server>) -> ClusterStatus {
         scheduler: "wlc".into(),
         advertise: None,
         servers,
+        unresolved: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 use super::seen::SERVERS;
 use super::*;
-use crate::api::{HealthStatus, Status};
+use crate::api::{HealthStatus, Server, Status, UnresolvedServer};
 
 fn page(status: &Status, hour: &Hour) -> String {
     render(&Seen { status, findings: None, hour, at: sample::at(), now: sample::NOW, host: "lb1" })
@@ -66,6 +66,24 @@ fn a_director_that_is_well_says_so() {
     assert_well_formed(&page);
     assert!(page.contains("All is well.") && page.contains("<title>ftpdirector on lb1</title>"), "{page}");
     assert!(page.contains("No history is kept"), "{page}");
+}
+
+#[test]
+fn a_name_without_an_address_is_said_and_no_address() {
+    let (host, error) = (Some("ftp1.example.net".into()), Some("10.0.0.99 is a VIP".into()));
+    let server = Server { host, host_error: error, ..sample::server("downloads", "ftp1") };
+    let unresolved =
+        UnresolvedServer { name: "ftp2".into(), host: "ftp2.example.net".into(), error: "10.0.0.98".into() };
+    let cluster = ClusterStatus { unresolved: vec![unresolved], ..sample::cluster("downloads", vec![server]) };
+    let page = page(&sample::status(vec![cluster]), &Hour::default());
+    assert_well_formed(&page);
+    for part in [
+        "<b>downloads/ftp1</b> Its name has no address any more, and the last one goes on.",
+        "<b>downloads/ftp2</b> Left out: its name has no address.",
+    ] {
+        assert!(page.contains(part), "no {part} in\n{page}");
+    }
+    assert!(!page.contains("10.0.0.9") && !page.contains("example.net"), "{page}");
 }
 
 /// Everything that is not written in this room, with markup in it.

@@ -110,7 +110,22 @@ fn of_cluster(seen: &Seen<'_>, cluster: &ClusterStatus) -> Vec<Trouble> {
         }
     }
     found.extend(cluster.servers.iter().filter_map(|server| of_server(seen, server)));
+    found.extend(cluster.servers.iter().filter_map(of_name));
+    // What the look-up gave may be an address behind the director: that stays inside.
+    let left_out = cluster.unresolved.iter().map(|server| Trouble {
+        grade: Grade::Alarm,
+        whose: format!("{}/{}", cluster.name, server.name),
+        what: "Left out: its name has no address. ftpdirector status says why.".into(),
+    });
+    found.extend(left_out);
     found
+}
+
+/// A server whose name has no address any more.
+fn of_name(server: &Server) -> Option<Trouble> {
+    server.host_error.as_ref()?;
+    let what = "Its name has no address any more, and the last one goes on. ftpdirector status says why.".into();
+    Some(Trouble { grade: Grade::Warning, whose: format!("{}/{}", server.cluster, server.name), what })
 }
 
 fn of_server(seen: &Seen<'_>, server: &Server) -> Option<Trouble> {

@@ -83,6 +83,25 @@ impl Availability {
         self.starting.retain(|name, _| known(name));
     }
 
+    /// A server keeps its drain when its name becomes known: as long as a start knows none, it stands by its address.
+    pub fn follow(&mut self, before: &Config, now: &Config) {
+        if self.drained.is_empty() {
+            return;
+        }
+        for cluster in &now.clusters {
+            let old = before.clusters.iter().filter(|old| old.name == cluster.name);
+            let nameless = old.flat_map(|old| old.real_servers.iter().map(move |server| (old, server)));
+            let nameless = nameless.filter(|(_, server)| server.name == server.address.to_string());
+            let drained: BTreeSet<IpAddr> = nameless
+                .filter(|(old, server)| self.is_drained(old, server))
+                .map(|(_, server)| server.address)
+                .collect();
+            let named = cluster.real_servers.iter().filter(|server| server.host.is_some());
+            let named = named.filter(|server| drained.contains(&server.address));
+            self.drained.extend(named.map(|server| (cluster.name.clone(), server.name.clone())));
+        }
+    }
+
     /// Whether an operator drains this server.
     #[must_use]
     pub fn is_drained(&self, cluster: &Cluster, server: &RealServer) -> bool {

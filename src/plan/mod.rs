@@ -10,6 +10,7 @@ pub mod director_config;
 pub mod drift;
 pub mod exchange;
 pub mod mark_index;
+pub mod names;
 pub mod quiescing;
 pub mod reconcile;
 pub mod restart;

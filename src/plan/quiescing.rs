@@ -84,8 +84,12 @@ pub fn notes(file: &Config, inforce: &Config, indexes: &Indexes, actual: &State)
         let name = format!("{}/{} ({})", cluster.name, server.name, placement.address);
         let named = file.clusters.iter().filter(|named| named.vips.contains(&placement.vip));
         if !named.flat_map(|named| &named.real_servers).any(|named| named.address == server.address) {
+            // What a name stood for may be no longer in the file, or no longer the name's.
+            let at_vip = file.clusters.iter().filter(|of| of.vips.contains(&placement.vip));
+            let by_name = at_vip.flat_map(|of| &of.real_servers).any(|server| server.host.is_some());
+            let where_from = if by_name { "in the file, nor the address of a name in it" } else { "in the file" };
             notes.quiescing.insert(format!(
-                "{name} is no longer in the file: it is removed when its last connection ends ({left} now)"
+                "{name} is no longer {where_from}: it is removed when its last connection ends ({left} now)"
             ));
         }
         let standing_range = range_of(actual, marks, placement.index);
@@ -145,7 +149,7 @@ fn keep(result: &mut Config, at: usize, used: &[&RealServer]) {
         if cluster.real_servers.iter().any(|other| other.address == server.address) {
             continue;
         }
-        let mut quiescing = RealServer { weight: 0, mark: None, ..(*server).clone() };
+        let mut quiescing = RealServer { weight: 0, mark: None, host: None, ..(*server).clone() };
         if cluster.real_servers.iter().any(|other| other.name == quiescing.name) {
             // As a restart would call it: a name is one server's, for labels, drains and health.
             quiescing.name = quiescing.address.to_string();
@@ -194,6 +198,7 @@ fn server_of(actual: &State, marks: Marks, (vip, port, address): (IpAddr, u16, I
     RealServer {
         name: address.to_string(),
         address,
+        host: None,
         port: own.filter(|_| nat),
         weight: 0,
         max_sessions: to.map(|to| to.destination.thresholds.upper).filter(|&upper| upper > 0),

@@ -1,7 +1,8 @@
 //! `slow_start`: a server that comes back gets its weight in steps, so that a scheduler that counts connections does not send it
 //! every new session at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::availability::{Availability, ServerName};
 use super::start::Start;
@@ -17,7 +18,7 @@ impl Availability {
         }
         let (serving, served) = (self.serving(config), before.1.serving(before.0));
         let known: BTreeSet<&str> = before.0.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-        self.starting.retain(|name, _| serving.contains(name));
+        self.starting.retain(|name, _| serving.contains_key(name));
         for cluster in &config.clusters {
             let Some(over) = cluster.slow_start else {
                 self.starting.retain(|(of, _), _| *of != cluster.name);
@@ -25,7 +26,13 @@ impl Availability {
             };
             for server in &cluster.real_servers {
                 let name = (cluster.name.clone(), server.name.clone());
-                if serving.contains(&name) && !served.contains(&name) && known.contains(cluster.name.as_str()) {
+                // At another address it is another machine.
+                let was = served.get(&name);
+                if was.is_some_and(|was| *was != server.address) {
+                    self.starting.remove(&name);
+                }
+                let new = was != Some(&server.address) && serving.contains_key(&name);
+                if new && known.contains(cluster.name.as_str()) {
                     self.starting.entry(name.clone()).or_insert_with(|| Start::at(now));
                 }
                 if let Some(start) = self.starting.remove(&name).and_then(|start| start.later(over, now)) {
@@ -35,12 +42,13 @@ impl Availability {
         }
     }
 
-    /// The servers that take new sessions.
-    fn serving(&self, config: &Config) -> BTreeSet<ServerName> {
+    /// The servers that take new sessions, and where.
+    fn serving(&self, config: &Config) -> BTreeMap<ServerName, IpAddr> {
         let of_clusters = config.clusters.iter().flat_map(|cluster| {
             let serving =
                 |server: &&RealServer| self.drained_by(cluster, server).is_none() && !self.is_down(cluster, server);
-            cluster.real_servers.iter().filter(serving).map(|server| (cluster.name.clone(), server.name.clone()))
+            let named = |server: &RealServer| ((cluster.name.clone(), server.name.clone()), server.address);
+            cluster.real_servers.iter().filter(serving).map(named)
         });
         of_clusters.collect()
     }
@@ -119,6 +127,9 @@ mod tests {
             weights(after, &availability)
         };
         assert_eq!(reloaded(&less, &config), [1, 100, 1]);
+        let mut moved = config.clone();
+        moved.clusters[0].real_servers[1].address = [10, 0, 0, 99].into();
+        assert_eq!(reloaded(&config, &moved), [100, 1, 100], "another machine");
         let mut other = less.clone();
         other.clusters[0].name = "uploads".into();
         assert_eq!(reloaded(&other, &config), [100, 100, 100], "the whole cluster is new");

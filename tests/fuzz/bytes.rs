@@ -85,7 +85,7 @@ pub fn run_file(input: &[u8]) -> Vec<u64> {
     let _ = config::includes(files[0]);
     match config::parse_files(files[0], "fuzz.yaml", &included) {
         Ok(parsed) => {
-            let printed = config::effective(&parsed.config).expect("YAML");
+            let printed = config::effective(&parsed.config, &parsed.by_name).expect("YAML");
             config::parse(&printed, "printed.yaml").unwrap_or_else(|problems| panic!("{printed}\n{problems}"));
             vec![0, parsed.warnings.len() as u64, parsed.config.clusters.len() as u64]
         }

@@ -30,6 +30,8 @@ fn server(name: &str) -> Server {
         max_sessions: None,
         full: false,
         agent: None,
+        host: None,
+        host_error: None,
     }
 }
 
@@ -78,7 +80,15 @@ fn status_is_a_table() {
                 }),
                 ..server("a-longer-name")
             },
+            Server { host: Some("ftp3.".into()), ..server("ftp3") },
+            Server { host: Some("rs4.example.net".into()), ..server("ftp4") },
+            Server {
+                host: Some("ftp5".into()),
+                host_error: Some("127.0.0.1 is a loopback address".into()),
+                ..server("ftp5")
+            },
         ],
+        unresolved: vec![UnresolvedServer { name: "ftp6".into(), host: "ftp6.".into(), error: "NXDOMAIN".into() }],
     };
     let status_now = Status {
         version: "1.2.3".into(),
@@ -102,9 +112,15 @@ advertises 203.0.113.7 (dns ftp.example.net: SERVFAIL)
 SERVER         ADDRESS    STATE     WEIGHT  SESSIONS  CONTROL  CLOSING  DATA  CLOSING  LANDED  MISDIRECTED
 ftp1           10.0.0.11  full          10        12       11        3     1       40      99            0
 a-longer-name  10.0.0.11  drained  0 of 10        12        ?        ?     ?        ?       ?            ?
+ftp3           10.0.0.11  up            10        12       11        3     1       40      99            0
+ftp4           10.0.0.11  up            10        12       11        3     1       40      99            0
+ftp5           10.0.0.11  up            10        12       11        3     1       40      99            0
 a-longer-name: drained by its agent
 a-longer-name: health check: banner: the server said \"421 Busy\"
 a-longer-name: agent: says \"drain,50%#backup\" (drain 50%)
+ftp4: at the address of rs4.example.net
+ftp5: ftp5 has no usable address: 127.0.0.1 is a loopback address; the last one goes on
+ftp6: left out: ftp6. has no usable address: NXDOMAIN
 ";
     assert_eq!(status(&status_now), expected);
 }

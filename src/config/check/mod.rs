@@ -1,6 +1,7 @@
 //! What must hold between keys. Values that could not be read are left alone: one mistake, one problem.
 
 mod active;
+mod by_name;
 mod checker;
 mod clients;
 mod failing;
@@ -49,6 +50,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         patience::within(&one);
         scheduler::within(&one);
         narrow::within(&one);
+        by_name::within(&one);
     }
     limits::check(&config.limits, checker);
     log::check(&config.log, checker);
@@ -83,7 +85,10 @@ impl One<'_, '_, '_> {
         }
         let addresses: Vec<IpAddr> = real_servers.iter().map(|server| server.address).collect();
         for index in repeated(&addresses) {
-            let what = format!("the address {} is that of another server of this cluster", addresses[index]);
+            let what = match &real_servers[index].host {
+                Some(host) => format!("the name {host} is that of another server of this cluster"),
+                None => format!("the address {} is that of another server of this cluster", addresses[index]),
+            };
             self.error(
                 &self.server_path(index, "address"),
                 what,
@@ -99,7 +104,7 @@ impl One<'_, '_, '_> {
 
     /// Every VIP needs a server of its family, and every server a VIP.
     fn families(&self) {
-        if !self.sound("vips") || !self.servers_sound("address") {
+        if !self.sound("vips") || !self.servers_sound("address") || by_name::ambiguous(self) {
             return;
         }
         let Cluster { vips, real_servers, .. } = self.cluster;

@@ -63,13 +63,13 @@ fn defaults_are_for_the_clusters_of_all_files() {
 #[test]
 fn a_problem_stands_in_its_file_under_its_path_there() {
     let main = format!("include: [a.yaml, b.yaml]\nclusters: [{}, {}]\n", cluster("a", 1), cluster("b", 2));
-    let first = "# …\nclusters:\n  - {name: c, vips: [192.0.2.3], vips: [192.0.2.4], forwarding: nat, real_servers: [{address: x}]}\n";
+    let first = "# …\nclusters:\n  - {name: c, vips: [192.0.2.3], vips: [192.0.2.4], forwarding: nat, real_servers: [{address: x.7}]}\n";
     let second = format!("clusters: [\n  {},\n  {}\n  ]\n", cluster("d", 5), cluster("D", 6));
     assert_eq!(
         wrong(&main, &[first, &second]),
         [
             "0.yaml:3: clusters[0].vips: the key stands here twice; first on line 3",
-            "0.yaml:3: clusters[0].real_servers[0].address: \"x\" is no IP address (names are not looked up)",
+            "0.yaml:3: clusters[0].real_servers[0].address: \"x.7\" is no IP address, and no name of a host",
             "1.yaml:3: clusters[1].name: \"D\" is not a cluster name",
         ]
     );

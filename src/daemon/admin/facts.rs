@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::Config;
+use crate::config::{Config, ServerByName};
 use crate::daemon::health::{ServerAgent, ServerHealth};
 use crate::daemon::metrics::observe::{Observed, Observer};
 use crate::daemon::view::{History, View};
@@ -28,6 +28,8 @@ pub struct Belief {
     pub agents: Vec<ServerAgent>,
     /// What `passive.advertise` stands for.
     pub advertised: Advertised,
+    /// What became of the servers that the file has by name.
+    pub by_name: Vec<ServerByName>,
     /// What happened to this daemon.
     pub history: History,
 }
@@ -80,6 +82,7 @@ impl DaemonFacts for Kernels {
             health: view.health.snapshot(),
             agents: view.agents.snapshot(),
             advertised: view.followed.known(),
+            by_name: view.by_name.clone(),
             history: view.history.clone(),
         }
     }

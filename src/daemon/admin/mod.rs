@@ -373,6 +373,9 @@ fn gone() -> Refusal {
 }
 
 fn unknown((cluster, server): &(String, String), belief: &Belief) -> String {
+    if let Some(named) = belief.by_name.iter().find(|of| of.cluster == *cluster && of.server == *server) {
+        return format!("{cluster}/{server} is left out: {} has no address", named.host.name);
+    }
     let servers = belief
         .config
         .clusters

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::facts::Belief;
 use crate::api::{
     self, AdvertiseStatus, AgentStatus, ClusterStatus, ConfigState, Connections, HealthStatus, Server, ServerState,
-    Status,
+    Status, UnresolvedServer,
 };
-use crate::config::{self, RealServer};
+use crate::config::{self, RealServer, ServerByName};
 use crate::daemon::advertise::named;
 use crate::daemon::health::{ServerAgent, ServerHealth};
 use crate::daemon::metrics::ServerCounters;
@@ -79,7 +79,30 @@ impl<'a> Sources<'a> {
                 error: source.trouble.clone(),
             }),
             servers: cluster.real_servers.iter().map(|server| self.server(cluster, server)).collect(),
+            unresolved: self.unresolved(cluster),
         }
+    }
+
+    /// The servers that are left out of a cluster of the file; one that quiesces under its name has none.
+    fn unresolved(&self, cluster: &config::Cluster) -> Vec<UnresolvedServer> {
+        let first = self.belief.config.clusters.iter().find(|first| first.name == cluster.name);
+        if first.is_none_or(|first| !std::ptr::eq(first, cluster)) {
+            return Vec::new();
+        }
+        let of_it = self.belief.by_name.iter().filter(|of| of.cluster == cluster.name && of.address.is_none());
+        let told = of_it.map(|ServerByName { server, host, trouble, .. }| UnresolvedServer {
+            name: server.clone(),
+            host: host.name.clone(),
+            error: trouble.clone().unwrap_or_default(),
+        });
+        told.collect()
+    }
+
+    /// Why the last look-up of a server's name gave no address that can be used.
+    fn host_error(&self, cluster: &config::Cluster, server: &RealServer) -> Option<String> {
+        server.host.as_ref()?;
+        let mut named = self.belief.by_name.iter().filter(|of| of.cluster == cluster.name);
+        named.find(|of| of.server == server.name)?.trouble.clone()
     }
 
     /// One server of `GET /status`, with IPVS's and the director's counts.
@@ -119,6 +142,8 @@ impl<'a> Sources<'a> {
             max_sessions: server.max_sessions,
             full,
             agent: belief.agents.iter().find(|of| of.cluster == names.0 && of.server == names.1).map(agent),
+            host: server.host.clone(),
+            host_error: self.host_error(cluster, server),
         }
     }
 

@@ -15,7 +15,7 @@ use super::facts::Dump;
 use super::*;
 use crate::client::request::{Ask, ClientError, Wanted};
 use crate::client::{self, Format};
-use crate::config::sample;
+use crate::config::{Host, ServerByName, sample};
 use crate::daemon::RunError;
 use crate::daemon::view::History;
 use crate::director::{ControlPacket, Director, Hook};
@@ -27,6 +27,13 @@ use crate::plan::availability::Availability;
 use crate::plan::{director_config, mark_index};
 use crate::state::sets::{Name, Set};
 use crate::time::Time;
+
+/// A server whose name has no address.
+fn left_out() -> ServerByName {
+    let host = Host { name: "rs4.example.net".into(), ipv6: false };
+    let (cluster, server, trouble) = ("downloads".into(), "rs4".into(), Some("NXDOMAIN".into()));
+    ServerByName { cluster, server, host, address: None, usable: 0, trouble }
+}
 
 /// What the commands change.
 #[derive(Clone)]
@@ -47,6 +54,7 @@ impl DaemonFacts for Fake {
             health: Vec::new(),
             agents: Vec::new(),
             advertised: Advertised::default(),
+            by_name: vec![left_out()],
             history,
         }
     }
@@ -225,6 +233,8 @@ fn status_joins_belief_and_kernel() {
         assert_eq!((servers[0].control, servers[0].data), (connections(7, 1), connections(2, 1)));
         assert_eq!((servers[1].control, servers[0].sessions), (connections(0, 0), 1));
         assert_eq!((servers[0].full, servers[1].full), (true, false), "8 of 8 connections");
+        let [left_out] = &status.clusters[0].unresolved[..] else { panic!("{json}") };
+        assert_eq!((left_out.name.as_str(), left_out.error.as_str()), ("rs4", "NXDOMAIN"));
         assert!(asked(socket, &Ask::Status, Format::Text).expect("a table").contains("rs1"));
     });
 }

@@ -2,8 +2,6 @@
 //!
 //! What is known stands in [`Followed`]; [`DaemonCommand::Advertise`] says that there is something new in it.
 
-mod dns;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,12 +15,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::config::{Advertise, Config};
-use crate::daemon::advertise::dns::Resolver;
 use crate::daemon::command::DaemonCommand;
 use crate::daemon::repeated::Repeated;
 use crate::kernel::KernelError;
 use crate::kernel::addresses::{self, AddressChanges, Addresses};
 use crate::plan::advertised::Advertised;
+use crate::resolver::{Resolved, Resolver};
 
 /// Pause after a question to the name servers that had no answer.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -209,10 +207,14 @@ fn follow_interfaces(
 
 async fn follow_name(name: String, followed: Followed, heard: Arc<Notify>, tell: mpsc::Sender<DaemonCommand>) {
     let source = Advertise::Dns(name.clone());
-    let mut resolver = Resolver::new();
+    let resolver = Resolver::default();
     loop {
-        let (changed, pause) = match resolver.look_up(&name).await {
-            Ok(found) => (followed.learn(&source, Ok(&found.addresses)), found.ttl.clamp(SHORTEST, LONGEST)),
+        let (changed, pause) = match resolver.look_up(&name, false).await {
+            Ok(Resolved { addresses, ttl }) => {
+                let ipv4 = |address| if let IpAddr::V4(address) = address { Some(address) } else { None };
+                let addresses: Vec<Ipv4Addr> = addresses.into_iter().filter_map(ipv4).collect();
+                (followed.learn(&source, Ok(&addresses)), ttl.clamp(SHORTEST, LONGEST))
+            }
             Err(why) => (followed.learn(&source, Err(why)), AGAIN),
         };
         heard.notify_one();

@@ -88,6 +88,10 @@ metrics! {
         "When the certificate that the server showed to the health checks last ends, seconds since the epoch. Absent without TLS.";
     FILE_UNREADABLE = "ftpdirector_health_check_file_unreadable" ["cluster", "server"]
         "1 while health_check.password_file or ca_file cannot be read: the server is greeted, and no more.";
+    NAME_RESOLVED = "ftpdirector_server_name_resolved" ["cluster", "server"]
+        "1, or 0 if the last look-up of the server's name gave no address that can be used: the last address goes on; without one the server is left out. Absent where the file has the address.";
+    NAME_FAILURES = "ftpdirector_server_name_failures_total" ["cluster", "server"]
+        "Look-ups of the server's name that gave no address. Absent where the file has the address.";
     IPVS_CONNECTIONS = "ftpdirector_ipvs_connections_total" ["cluster", "server", "connection"]
         "Connections that IPVS scheduled.";
     IPVS_BYTES = "ftpdirector_ipvs_bytes_total" ["cluster", "server", "connection", "direction"]

@@ -48,17 +48,18 @@ pub async fn scrape(
 ) -> Result<String, String> {
     let snapshot = packets.snapshot().await.ok_or("the packet thread is gone")?;
     let read = move || {
-        let (config, indexes, availability, health, agents, history) = {
+        let (config, indexes, availability, health, agents, history, by_name) = {
             let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-            let View { config, indexes, availability, health, agents, history, .. } = &*view;
+            let View { config, indexes, availability, health, agents, history, by_name, looked_up, .. } = &*view;
             let (health, agents) = (health.snapshot(), agents.snapshot());
-            (Arc::clone(config), indexes.clone(), availability.clone(), health, agents, history.clone())
+            let by_name: Vec<_> = by_name.iter().map(|of| (of.clone(), looked_up.failures(&of.host))).collect();
+            (Arc::clone(config), indexes.clone(), availability.clone(), health, agents, history.clone(), by_name)
         };
         // A long listing holds up only other listings.
         let observed = observer.lock().unwrap_or_else(PoisonError::into_inner).look(&config, &indexes);
         let kernel = observed.map_err(|error| error.to_string())?.counters;
-        let servers = Servers { config: &config, availability: &availability, health: &health, agents: &agents };
-        let (queue, history) = (config.kernel.queue, &history);
+        let (queue, history, availability) = (config.kernel.queue, &history, &availability);
+        let servers = Servers { config: &config, availability, health: &health, agents: &agents, by_name: &by_name };
         let scrape = Scrape { snapshot: &snapshot, kernel: &kernel, verdicts: &verdicts, queue, history, servers };
         scrape.text().map_err(|error| error.to_string())
     };

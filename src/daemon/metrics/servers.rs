@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use prometheus::{IntGaugeVec, Registry};
 
 use super::families as metric;
-use crate::config::Config;
+use crate::config::{Config, ServerByName};
 use crate::daemon::health::{ServerAgent, ServerHealth};
 use crate::health::HealthState;
 use crate::plan::availability::Availability;
@@ -20,6 +20,8 @@ pub struct Servers<'a> {
     pub health: &'a [ServerHealth],
     /// What the agents said.
     pub agents: &'a [ServerAgent],
+    /// What became of the servers that the file has by name, and how often a look-up gave no address.
+    pub by_name: &'a [(ServerByName, u64)],
 }
 
 impl Servers<'_> {
@@ -46,6 +48,7 @@ impl Servers<'_> {
         }
         let up = metric::SERVER_UP.gauges(registry)?;
         self.agents(registry, &up)?;
+        self.names(registry)?;
         let asked: BTreeSet<(&str, &str)> =
             self.agents.iter().map(|of| (of.cluster.as_str(), of.server.as_str())).collect();
         // Of the last probe, as blackbox_exporter does: a histogram per step and server would be thousands of series.
@@ -70,6 +73,16 @@ impl Servers<'_> {
         Ok(())
     }
 
+    fn names(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let resolved = metric::NAME_RESOLVED.gauges(registry)?;
+        let failures = metric::NAME_FAILURES.counters(registry)?;
+        for (ServerByName { cluster, server, trouble, .. }, failed) in self.by_name {
+            resolved.with_label_values(&[cluster, server]).set(i64::from(trouble.is_none()));
+            failures.with_label_values(&[cluster, server]).inc_by(*failed);
+        }
+        Ok(())
+    }
+
     /// Where there are health checks too, both must find the server up.
     fn agents(&self, registry: &Registry, up: &IntGaugeVec) -> Result<(), prometheus::Error> {
         let answers = metric::AGENT_ANSWERS.gauges(registry)?;
@@ -89,7 +102,7 @@ mod tests {
     use prometheus::{Encoder, TextEncoder};
 
     use super::*;
-    use crate::config;
+    use crate::config::{self, Host};
     use crate::health::{AgentLine, AgentStanding, Step};
 
     #[test]
@@ -120,9 +133,19 @@ mod tests {
         let mut agent = ServerAgent::sample("lab", "rs2");
         (agent.standing, agent.error, agent.unknown) = (standing, Some("Connection refused".into()), 5);
         let registry = Registry::new();
-        Servers { config: &config, availability: &availability, health: &[health], agents: &[agent] }
-            .register(&registry)
-            .expect("good names");
+        let host = Host { name: "ftp2.example.net".into(), ipv6: false };
+        let trouble = Some("SERVFAIL".to_owned());
+        let named =
+            ServerByName { cluster: "lab".into(), server: "rs2".into(), host, address: None, usable: 0, trouble };
+        Servers {
+            config: &config,
+            availability: &availability,
+            health: &[health],
+            agents: &[agent],
+            by_name: &[(named, 3)],
+        }
+        .register(&registry)
+        .expect("good names");
         let mut text = Vec::new();
         TextEncoder::new().encode(&registry.gather(), &mut text).expect("text");
         let text = String::from_utf8(text).expect("UTF-8");
@@ -136,6 +159,8 @@ mod tests {
             r#"ftpdirector_server_up{cluster="lab",server="rs2"} 0"#,
             r#"ftpdirector_agent_answers{cluster="lab",server="rs2"} 0"#,
             r#"ftpdirector_agent_unknown_words_total{cluster="lab",server="rs2"} 5"#,
+            r#"ftpdirector_server_name_resolved{cluster="lab",server="rs2"} 0"#,
+            r#"ftpdirector_server_name_failures_total{cluster="lab",server="rs2"} 3"#,
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }

@@ -296,7 +296,12 @@ mod tests {
         }];
         let agents = [ServerAgent::sample("lab", "rs1")];
         let availability = Availability::default();
-        let servers = Servers { config: &config, availability: &availability, health: &health, agents: &agents };
+        let host = config::Host { name: "rs1".into(), ipv6: false };
+        let (address, usable) = (Some([10, 0, 0, 1].into()), 1);
+        let by_name =
+            [(config::ServerByName { cluster: lab(), server: rs1(), host, address, usable, trouble: None }, 2)];
+        let availability = &availability;
+        let servers = Servers { config: &config, availability, health: &health, agents: &agents, by_name: &by_name };
         let findings = Some(BTreeMap::from([("fatal", 1)]));
         let (verdicts, history) = (verdict_histogram(), History { findings, ..History::default() });
         let scrape = Scrape {

@@ -32,6 +32,7 @@ impl DaemonFacts for Fake {
             health: Vec::new(),
             agents: Vec::new(),
             advertised: Advertised::default(),
+            by_name: Vec::new(),
             history: History { reload_good: true, ..History::default() },
         }
     }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use flush::take_away;
 pub use flush::{Flushed, flush};
 
-use crate::config::Config;
+use crate::config::{Answers, Config, Parsed, ResolvedFile, ServerByName};
 use crate::kernel::addresses::{self, Addresses, ListedAddress};
 use crate::kernel::fingerprint::{self, Fingerprint};
 use crate::kernel::ipvs::Ipvs;
@@ -25,7 +25,8 @@ use crate::plan::exchange::Exchanged;
 use crate::plan::mark_index::{self, TooMany};
 use crate::plan::quiescing::{self, Notes};
 use crate::plan::reconcile::{self, Blocked, Obstacle, Plan, Seen, SeenTable, TableState};
-use crate::state::{Change, LocalAddress, State};
+use crate::resolver;
+use crate::state::{Change, LocalAddress, Service, State};
 
 /// Connections to IPVS and nf_tables.
 pub struct Reconciler {
@@ -108,21 +109,22 @@ impl Reconciler {
         self.elements.table_exists().is_ok_and(|there| !there)
     }
 
-    /// What would change at a start; changes nothing.
+    /// What would change at a start, and what became of the servers that the file has by name; changes nothing.
     ///
     /// # Errors
     /// What is in the way: someone else's service at our VIP and port, ip_vs_ftp on our port, no interface for the VIP, a real
     /// server that is this machine.
-    pub fn plan(&mut self, config: &Config) -> Result<Plan, Vec<KernelError>> {
-        let look = self.look(config).map_err(|error| vec![error])?;
-        look.other_machines(config)?;
-        let inforce = look.inforce(config, None);
+    pub fn plan(&mut self, file: &Parsed, answers: &Answers) -> Result<(Plan, Vec<ServerByName>), Vec<KernelError>> {
+        let look = self.look(&file.config).map_err(|error| vec![error])?;
+        let ResolvedFile { config, servers } = resolver::resolve(file, answers, None, &look.served());
+        look.other_machines(&config)?;
+        let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(|error| vec![error])?;
         let mut plan = look.plan(&inforce, &availability)?;
         if !plan.absent.is_empty() {
             return Err(missing(&plan.absent));
         }
-        plan.notes = look.notes(config, &plan);
+        plan.notes = look.notes(&config, &plan);
         // What is refused altogether is shown as it would be tried.
         if let Ok(Some((rules, exchanged))) =
             exchange::write(&mut self.elements, self.table.as_ref(), &plan, nft_command::check)
@@ -131,7 +133,7 @@ impl Reconciler {
             plan.changes.retain(|change| !exchanged.fills(change));
             plan.rules = Some(rules);
         }
-        Ok(plan)
+        Ok((plan, servers))
     }
 
     /// Carries a plan out.
@@ -208,6 +210,18 @@ impl Look {
     pub fn inforce(&self, config: &Config, before: Option<&Config>) -> Config {
         let remembered = before.is_none().then(|| quiescing::remembered(config, &self.actual));
         quiescing::with(config, before.or(remembered.as_ref()).unwrap_or(config), &self.actual)
+    }
+
+    /// The real servers that get new sessions.
+    #[must_use]
+    pub fn served(&self) -> BTreeSet<IpAddr> {
+        // The services of data connections have those that drain too.
+        let control = |(key, service): &(&ServiceKey, &Service)| {
+            matches!(key, ServiceKey::Tcp(_)) || service.service.persistence.is_some()
+        };
+        let of_control = self.actual.services.iter().filter(control);
+        let destinations = of_control.flat_map(|(_, service)| service.destinations.values()).map(|of| &of.destination);
+        destinations.filter(|to| to.weight > 0).map(|to| to.address.ip()).collect()
     }
 
     /// Drains and failures that the kernel remembers.

@@ -132,3 +132,25 @@ fn who_drains_a_server() {
     let more = Availability { asked: [(name("rs2"), 80), (name("rs3"), 0)].into(), ..availability.clone() };
     assert!(more.serves_as(&half));
 }
+
+/// A start that could not look its name up knew it by its address.
+#[test]
+fn a_drain_follows_from_the_address_to_the_name() {
+    let mut before = sample::config(ForwardingMethod::Nat);
+    before.clusters[0].real_servers[1].name = "10.0.0.12".into();
+    let mut now = before.clone();
+    now.clusters[0].real_servers[1].name = "rs2".into();
+    let name = |server: &str| ("downloads".to_owned(), server.to_owned());
+    let drained = |now: &Config, drained: &str| {
+        let mut availability = Availability { drained: [name(drained)].into(), ..Availability::default() };
+        availability.follow(&before, now);
+        availability.retain(now);
+        availability.drained.into_iter().map(|(_, server)| server).collect::<Vec<_>>()
+    };
+    assert_eq!(drained(&now, "10.0.0.12"), [""; 0], "a server of the file's is another one");
+    now.clusters[0].real_servers[1].host = Some("ftp2.example.net".into());
+    assert_eq!(drained(&now, "10.0.0.12"), ["rs2"]);
+    assert_eq!(drained(&now, "rs1"), ["rs1"]);
+    now.clusters[0].real_servers[1].address = "10.0.0.22".parse().expect("an address");
+    assert_eq!(drained(&now, "10.0.0.12"), [""; 0], "the name stands for another machine");
+}

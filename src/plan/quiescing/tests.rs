@@ -66,6 +66,36 @@ fn a_server_that_moves_leaves_its_name_to_the_new_one() {
     assert_eq!(with(&new, &inforce, &actual), inforce, "and keeps its own");
 }
 
+/// An index is an address's: what is marked for the old one goes on to it.
+#[test]
+fn another_address_of_a_name_leaves_sessions_their_index() {
+    let mut old = sample::config(ForwardingMethod::Nat);
+    old.clusters[0].real_servers[1].host = Some("ftp2.example.net".into());
+    let mut new = old.clone();
+    new.clusters[0].real_servers[1].address = "10.0.0.22".parse().expect("an address");
+    let actual = kernel(&old, 1);
+    let inforce = with(&new, &old, &actual);
+    let quiescing = &inforce.clusters[0].real_servers[3];
+    let address = old.clusters[0].real_servers[1].address;
+    assert_eq!((quiescing.name.as_str(), quiescing.weight, quiescing.address), ("10.0.0.12", 0, address));
+    assert_eq!(quiescing.host, None, "the name is the other one's");
+    let indexes = mark_index::assign(&inforce, mark_index::marks(&inforce), &actual).expect("room");
+    let of: Vec<_> =
+        indexes.placements.iter().map(|placement| (placement.address.to_string(), placement.index)).collect();
+    let expected = [("10.0.0.11", 0), ("10.0.0.22", 3), ("10.0.0.13", 2), ("10.0.0.12", 1)];
+    assert_eq!(of, expected.map(|(address, index)| (address.to_owned(), index)));
+    let said = notes(&new, &inforce, &indexes, &actual).quiescing;
+    let said: Vec<_> = said.iter().map(String::as_str).collect();
+    assert_eq!(
+        said,
+        [
+            "downloads/10.0.0.12 (10.0.0.12) is no longer in the file, nor the address of a name in it: it is removed when \
+          its last connection ends (1 now)"
+        ]
+    );
+    assert_eq!(with(&new, &inforce, &kernel(&old, 0)), new, "and it goes with its last connection");
+}
+
 #[test]
 fn a_restart_reads_it_back_from_the_rows() {
     for forwarding in [ForwardingMethod::Nat, ForwardingMethod::Dr] {

@@ -1,16 +1,13 @@
 """Addresses: VIPs on an interface, what a 227 says, whose data connections are let in."""
 
-import contextlib
 import ftplib
 import json
 import socket
-import struct
-import threading
-from pathlib import Path
 
 from daemon import ftpdirector
 from ftpload import Session, load
 from hosts import poll
+from nameserver import name_server
 from realserver import TLS, make_certificate
 from topology import VIP, VIP6, Topology
 
@@ -151,50 +148,6 @@ def test_vip_interface():
         assert ours(net) == [] and f"{VIP6}/128" in director.run(["ip", "-o", "address"]).stdout
         director.ip("link delete vips0")
         assert director.run(["ip", "-o", "address"]).stdout == before
-
-
-class NameServer:
-    """Answers every question for an IPv4 address with one record of one second, or with a failure."""
-
-    def __init__(self, director):
-        self.address = None
-        with director.enter():
-            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.socket.bind(("127.0.0.1", 53))
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        while True:
-            try:
-                query, client = self.socket.recvfrom(4096)
-            except OSError:
-                return
-            self.socket.sendto(self._answer(query), client)
-
-    def _answer(self, query):
-        """RFC 1035 §4: the header, the question as it came, the answer (its name points at the question's)."""
-        question = query[12 : query.index(0, 12) + 5]
-        if self.address is None:
-            return query[:2] + struct.pack("!HHHHH", 0x8182, 1, 0, 0, 0) + question
-        record = struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + socket.inet_aton(self.address)
-        return query[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + question + record
-
-
-@contextlib.contextmanager
-def name_server(director):
-    """A name server that the director's /etc/resolv.conf names."""
-    path = Path("/etc/resolv.conf")
-    before = path.read_bytes() if path.exists() else None
-    server = NameServer(director)
-    path.unlink(missing_ok=True)
-    path.write_text("nameserver 127.0.0.1\n")
-    try:
-        yield server
-    finally:
-        server.socket.close()
-        path.unlink()
-        if before is not None:
-            path.write_bytes(before)
 
 
 def test_advertised_addresses_follow_their_sources():
