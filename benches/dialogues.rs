@@ -89,6 +89,7 @@ fn placement(road: Road, index: u16) -> (Placement, Policies) {
         own_active_port: false,
         client_prefix: 32,
         passive_ports: range,
+        public_ports: None,
     };
     let explicit = Policy {
         replies: if nat { Replies::Seen } else { Replies::Unseen },
@@ -97,6 +98,7 @@ fn placement(road: Road, index: u16) -> (Placement, Policies) {
         line_limit: 4096,
         implicit_tls: false,
         names: false,
+        public_ports: false,
     };
     (placement, Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit })
 }

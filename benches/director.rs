@@ -62,6 +62,7 @@ fn director() -> Director {
         own_active_port: false,
         client_prefix: 32,
         passive_ports: PortRange::UNPRIVILEGED,
+        public_ports: None,
     };
     let explicit = Policy {
         replies: Replies::Unseen,
@@ -70,6 +71,7 @@ fn director() -> Director {
         line_limit: 4096,
         implicit_tls: false,
         names: false,
+        public_ports: false,
     };
     let policies = Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit };
     Director::new(Setup {

@@ -24,6 +24,7 @@ const POLICY: Policy = Policy {
     line_limit: 4096,
     implicit_tls: false,
     names: false,
+    public_ports: false,
 };
 
 fn offer(session: &mut Session, side: &Side, payload: &mut [u8], events: &mut Vec<Event>) -> Verdict {

@@ -192,7 +192,8 @@ impl Sight {
             (None, Some(port)) => port == vip.port(),
             (None, None) => below_control,
         };
-        places.is_some_and(|places| places.iter().any(|place| place.passive_ports.contains(vip.port()) || calls(place)))
+        places
+            .is_some_and(|places| places.iter().any(|place| place.ports_at_vip().contains(vip.port()) || calls(place)))
     }
 
     /// A data connection that lives and that IPVS does not know, between a client, what it takes for the other end, and the

@@ -283,11 +283,13 @@ proptest! {
     fn dialogues_come_out_the_same_however_cut(
         turns in dialogue(),
         advertise in proptest::option::of(any::<[u8; 4]>()),
-        shift in proptest::option::of(any::<u16>()),
+        shift in proptest::option::of(prop_oneof![Just(9), any::<u16>()]),
+        public in any::<bool>(),
         choices in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut setting = Setting::default();
         setting.policy.advertise = advertise.map(Into::into);
+        setting.policy.public_ports = public;
         for port in [31002, 1033, 1286, 39445, 50000, 9447, 1234] {
             setting.tell.extend(shift.map(|to| (port, to)));
         }

@@ -28,7 +28,7 @@ impl Config {
                 let others = others.entry(vip).or_default();
                 others.extend(cluster.ports.iter().filter_map(|&port| PortRange::new(port, port)));
                 for (_, server) in cluster.servers(vip) {
-                    others.extend(std::iter::once(server.passive_ports).chain(server.active_ports));
+                    others.extend(std::iter::once(cluster.ports_at_vip(server)).chain(server.active_ports));
                     let calls: BTreeSet<u16> = cluster.ports.iter().map(|&port| server.calls_from(port)).collect();
                     for port in calls {
                         *callers.entry((vip, port)).or_default() += 1;

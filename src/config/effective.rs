@@ -94,8 +94,11 @@ fn file(config: &Config) -> Value {
 }
 
 fn cluster(cluster: &Cluster) -> Value {
-    let passive =
-        map([("ports", cluster.passive_ports.map_or(Value::Null, text)), ("advertise", advertise(&cluster.advertise))]);
+    let passive = map([
+        ("ports", cluster.passive_ports.map_or(Value::Null, text)),
+        ("public_ports", cluster.public_ports.map_or(Value::Null, text)),
+        ("advertise", advertise(&cluster.advertise)),
+    ]);
     map([
         ("name", text(&cluster.name)),
         ("vips", cluster.vips.iter().map(text).collect()),

@@ -80,7 +80,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
     let forwarding = s.required("forwarding", forwarding).unwrap_or(ForwardingMethod::Nat);
     let scheduler = s.or("scheduler", "wlc".to_owned(), scheduler);
     let persistence = s.or("persistence", Duration::ZERO, value::seconds);
-    let (passive_ports, advertise) = passive(s.section("passive"));
+    let (passive_ports, public_ports, advertise) = passive(s.section("passive"));
     let pinhole_timeout = s.or("pinhole_timeout", PINHOLE_TIMEOUT, value::positive);
     let idle_control = s.optional("idle", idle);
     let unexpected_data = s.or("unexpected_data", UnexpectedData::Drop, unexpected_data);
@@ -114,6 +114,7 @@ fn cluster(mut s: Section<'_, '_>) -> (Cluster, Origin) {
         scheduler,
         persistence: Some(persistence).filter(|timeout| !timeout.is_zero()),
         passive_ports,
+        public_ports,
         advertise,
         pinhole_timeout,
         idle_control,
@@ -171,11 +172,12 @@ fn real_server(mut s: Section<'_, '_>, cluster_range: Option<PortRange>) -> Opti
     })
 }
 
-fn passive(mut s: Section<'_, '_>) -> (Option<PortRange>, Advertise) {
+fn passive(mut s: Section<'_, '_>) -> (Option<PortRange>, Option<PortRange>, Advertise) {
     let ports = s.optional("ports", value::unprivileged_range);
+    let public = s.optional("public_ports", value::public_range);
     let advertise = s.or("advertise", Advertise::Vip, advertise);
     s.finish();
-    (ports, advertise)
+    (ports, public, advertise)
 }
 
 fn health_check(mut s: Section<'_, '_>) -> HealthCheck {

@@ -46,6 +46,9 @@ pub struct Cluster {
     pub persistence: Option<Duration>,
     /// `passive.ports`: the range of the servers that name none; `None`: any unprivileged port.
     pub passive_ports: Option<PortRange>,
+    /// `passive.public_ports`: the ports of the VIPs that clients are told, and no others; `None`: the servers' own. Only in NAT,
+    /// without `persistence`. Holds no control port and no privileged one.
+    pub public_ports: Option<PortRange>,
     /// `passive.advertise`: what goes into a 227. Anything but the VIP only in NAT.
     pub advertise: Advertise,
     /// How long an expectation waits for its data connection; > 0.
@@ -121,6 +124,12 @@ impl Cluster {
     /// The real servers that serve `vip`, with their positions: those of its family.
     pub fn servers(&self, vip: IpAddr) -> impl Iterator<Item = (usize, &RealServer)> {
         self.real_servers.iter().enumerate().filter(move |(_, server)| server.address.is_ipv4() == vip.is_ipv4())
+    }
+
+    /// The ports of the VIPs that passive data connections of `server`, one of this cluster, come to.
+    #[must_use]
+    pub fn ports_at_vip(&self, server: &RealServer) -> PortRange {
+        self.public_ports.unwrap_or(server.passive_ports)
     }
 
     /// How the health checks of `server`, one of this cluster, begin TLS: as the file says, else at once if 990 is the

@@ -30,6 +30,7 @@ pub fn config(forwarding: ForwardingMethod) -> Config {
         scheduler: "wlc".into(),
         persistence: None,
         passive_ports: None,
+        public_ports: None,
         advertise: Advertise::Vip,
         pinhole_timeout: Duration::from_secs(10),
         idle_control: None,

@@ -30,6 +30,7 @@ clusters:
     persistence: 0s
     passive:
       ports: null
+      public_ports: null
       advertise: vip
     pinhole_timeout: 30s
     idle: null

@@ -284,12 +284,21 @@ fn ends(text: &str) -> Option<(u16, u16)> {
 
 /// A range of ports that may be opened to clients: none is privileged.
 pub(super) fn unprivileged_range(node: &Node) -> Read<PortRange> {
+    from_1024(node, ", the same as in the FTP server")
+}
+
+/// As [`unprivileged_range`], of ports that no FTP server has.
+pub(super) fn public_range(node: &Node) -> Read<PortRange> {
+    from_1024(node, "")
+}
+
+fn from_1024(node: &Node, like: &str) -> Read<PortRange> {
     let (range, allowed) = (range(node)?, PortRange::UNPRIVILEGED);
     if range.first() >= allowed.first() {
         return Ok(range);
     }
     let what = format!("{range} begins below {}: no privileged port is ever opened", allowed.first());
-    Err(Wrong::new(what, format!("a range from {} on, the same as in the FTP server", allowed.first())))
+    Err(Wrong::new(what, format!("a range from {} on{like}", allowed.first())))
 }
 
 /// A host's own address: no multicast, loopback, unspecified or broadcast one.

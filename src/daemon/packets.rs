@@ -17,7 +17,7 @@ use super::repeated::Repeated;
 use super::row_writer::Job;
 use super::trace_subscribers::Listeners;
 use super::transfer_log::TransferLog;
-use crate::director::{self, Action, Decision, Director, Hook, OutOfRange, Snapshot};
+use crate::director::{self, Action, Crowded, Decision, Director, Hook, OutOfRange, Snapshot};
 use crate::kernel::abi::nfnetlink_queue::NF_INET_FORWARD;
 use crate::kernel::log::PacketLog;
 use crate::kernel::queue::{PacketId, Queue, Taken, Verdicts};
@@ -380,6 +380,7 @@ impl Core {
                     }
                 }
                 Action::OutOfRange(what) => warn!("{}", Misconfigured(&what)),
+                Action::Crowded(what) => warn!("{}", NoPortFree(&what)),
             }
         }
     }
@@ -398,6 +399,20 @@ impl fmt::Display for Misconfigured<'_> {
              pasv_max_port={}); further ones are only counted",
             declared.first(),
             declared.last()
+        )
+    }
+}
+
+/// Whom no port was left for, and the cure.
+struct NoPortFree<'a>(&'a Crowded);
+
+impl fmt::Display for NoPortFree<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Crowded { cluster, client, vip, ports } = self.0;
+        write!(
+            f,
+            "{cluster}: no port is free at {vip} for {client}: as many of its data connections are awaited as there are ports in \
+             {ports}, so its PASV or EPSV failed; a larger range holds more at a time; further ones are only counted for a minute"
         )
     }
 }

@@ -225,6 +225,7 @@ mod tests {
             own_active_port: false,
             client_prefix: 32,
             passive_ports: PortRange::UNPRIVILEGED,
+            public_ports: None,
         };
         counting.connection(&placement);
         counting.transfer(&placement, (Verb::Retr, Mode::Passive, TransferOutcome::Complete));

@@ -1,10 +1,12 @@
 //! What the inspector read, turned into expectations, rows and counters.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Director;
 use super::effects::Effects;
 use super::expectation::{Awaited, Expectation, Mode, Outcome, Phase, Target};
+use super::pinholes::PortChoice;
 use super::results::name_of;
 use super::table::{Slot, TlsRows};
 use super::trace::What;
@@ -135,6 +137,9 @@ impl Director {
         let mut rows = match target {
             Target::Passive { port: 0, .. } => Vec::new(),
             Target::Passive { .. } if range::steers(placement) => Vec::new(),
+            Target::Passive { port, vip_port } if placement.public_ports.is_some() => {
+                self.public_rows(now, placement, client.ip(), (port, vip_port))
+            }
             Target::Passive { port, vip_port } => {
                 let exact = exact::row(marks, placement, client.ip(), vip_port);
                 let translated = exact::translated(placement, client.ip(), vip_port, port);
@@ -158,6 +163,18 @@ impl Director {
                 self.await_data(slot, (index, Mode::Active, client.ip(), client.port()));
             }
         }
+    }
+
+    /// The rows of a public port; none where no public port was told, or it is taken meanwhile.
+    fn public_rows(&mut self, now: Time, placement: &Placement, client: IpAddr, ports: (u16, u16)) -> Vec<Row> {
+        let choice = PortChoice { marks: self.setup.marks, placement, reserved: &self.reserved };
+        if !self.pinholes.is_free(&choice, client, ports, now) {
+            if let Some(counters) = self.counting.cluster(placement.cluster) {
+                counters.unparsed(UnparsedReason::PortTaken);
+            }
+            return Vec::new();
+        }
+        exact::public(self.setup.marks, placement, client, ports).into()
     }
 
     /// No port was free, the reply had no room for another, or another session has named the same: this data connection fails

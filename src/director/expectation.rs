@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use crate::ftp::Mode;
+use crate::state::sets::Name;
 use crate::steer::Row;
 use crate::time::Time;
 
@@ -125,6 +126,12 @@ impl Expectation {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.phase != Phase::Closed
+    }
+
+    /// Whether its data connection, once it has come, is connection tracking's: a repeated SYN needs no row.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        self.rows.iter().any(|row| row.set.name == Name::Translated)
     }
 
     /// The data connection came at `now`.

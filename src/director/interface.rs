@@ -1,6 +1,6 @@
 //! What goes into the core and what comes out of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::ftp::{Direction, Policy};
@@ -87,6 +87,8 @@ pub enum Action {
     },
     /// A person should look: a server names passive ports that its configuration does not declare. Said once a server.
     OutOfRange(OutOfRange),
+    /// A person should look: no port was free for a client's data connection. Said once a minute for each cluster.
+    Crowded(Crowded),
 }
 
 /// A server whose passive range in the configuration is not the one that it uses.
@@ -100,6 +102,19 @@ pub struct OutOfRange {
     pub port: u16,
     /// The server's `passive_ports` in the configuration.
     pub declared: PortRange,
+}
+
+/// A client for which no port was free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// Name of the cluster that its server belongs to.
+    pub cluster: String,
+    /// The client's address: each has all ports for itself.
+    pub client: IpAddr,
+    /// The VIP that it connected to.
+    pub vip: IpAddr,
+    /// The ports there that it could have been told.
+    pub ports: PortRange,
 }
 
 /// What the director knows of one cluster.

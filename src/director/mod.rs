@@ -41,13 +41,15 @@ mod under_way;
 mod unfinished;
 mod waiting;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use counters::{Durations, Snapshot};
 pub use expectation::{Mode, Outcome};
 pub use filter::Filter;
 pub use history::Happening;
-pub use interface::{Action, ClusterSetup, ControlPacket, Decision, Hook, OutOfRange, Policies, SessionLimits, Setup};
+pub use interface::{
+    Action, ClusterSetup, ControlPacket, Crowded, Decision, Hook, OutOfRange, Policies, SessionLimits, Setup,
+};
 pub use listing::{Expected, Holder, Listed, Page};
 #[cfg(test)]
 pub use moment::Words;
@@ -95,6 +97,8 @@ pub struct Director {
     doubted: BTreeSet<Slot>,
     /// Servers whose passive range was complained of, by index.
     complained: BTreeSet<u16>,
+    /// Clusters that had no free port for a client, by position, and when that was said last.
+    crowds: BTreeMap<usize, Time>,
     /// What is counted of clusters and servers; the rest is in `snapshot`.
     counting: Counting,
     snapshot: Snapshot,
@@ -132,6 +136,7 @@ impl Director {
             busy: BTreeSet::new(),
             doubted: BTreeSet::new(),
             complained: BTreeSet::new(),
+            crowds: BTreeMap::new(),
             counting: Counting::default(),
             snapshot: Snapshot::default(),
             events: Vec::new(),
@@ -155,6 +160,7 @@ impl Director {
         self.reserved = Reserved::of(&setup);
         self.greetings.configure(&setup);
         self.advertised = Advertised::of(&setup);
+        self.crowds.clear();
         self.setup = setup;
     }
 

@@ -61,6 +61,8 @@ pub enum Moment {
     Unread(Verb, UnparsedReason),
     /// The server named a port outside of its declared range.
     Undeclared(u16),
+    /// Every port that the client could have been told was taken.
+    Crowded,
     /// A reply that could not be rewritten, or not wholly.
     NoRoom(u16),
     /// The control connection can no longer be read.
@@ -92,7 +94,7 @@ impl Moment {
             Self::Reply { verb: Some(Verb::Auth | Verb::Epsv | Verb::Eprt | Verb::Lprt), code: 500 } => false,
             Self::Reply { verb, .. } => verb.is_some_and(|verb| concerns_data(verb) && verb != Verb::Auth),
             Self::Over(code) => code >= 400,
-            Self::Refused(..) | Self::Undeclared(_) | Self::NoRoom(_) | Self::Limited(_) => true,
+            Self::Refused(..) | Self::Undeclared(_) | Self::Crowded | Self::NoRoom(_) | Self::Limited(_) => true,
             _ => false,
         }
     }

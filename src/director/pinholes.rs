@@ -6,15 +6,12 @@ use std::time::Duration;
 use indexmap::{Equivalent, IndexMap};
 
 use super::reserved::Reserved;
+use crate::ftp::NO_PORT;
 use crate::lvs::PortRange;
 use crate::state::Marks;
 use crate::state::sets::{Key, Name, Set, Value};
 use crate::steer::{Placement, Row, RowChange, exact};
 use crate::time::Time;
-
-/// What goes into a reply when no port is free: discard (RFC 863). A data connection that fails is better than one that
-/// lands on another session's server.
-const NO_PORT: u16 = 9;
 
 /// How many ports of a range are tried: with half of them open for one client, 32 in a row are taken once in 2³².
 const TRIES: u32 = 32;
@@ -22,6 +19,9 @@ const TRIES: u32 = 32;
 /// From one try to the next, so that neighbours that are taken together are left at once; a prime, and no divisor of a range
 /// that people write.
 const STRIDE: u32 = 7_919;
+
+/// How many public ports are looked at: all of a range that a partner's firewall names port by port.
+const MOST_PUBLIC: u32 = 256;
 
 /// The dynamic ports (RFC 6335 §6): services are not offered there.
 const DYNAMIC: PortRange = match PortRange::new(49152, 65535) {
@@ -124,7 +124,9 @@ impl Pinholes {
         let fresh =
             || PinholeState { value: row.value.clone(), holders: 0, waiting: 0, until: now, origin: RowOrigin::Ours };
         let standing = self.rows.entry((row.set, row.key.clone())).or_insert_with(fresh);
-        if standing.value != row.value {
+        // What was found and has ended is nobody's.
+        let over = standing.origin == RowOrigin::Found && standing.holders == 0 && standing.until <= now;
+        if standing.value != row.value || over {
             *standing = fresh();
         }
         let stands = standing.until > now;
@@ -198,7 +200,13 @@ impl Pinholes {
         let PortChoice { marks, placement, reserved } = *what;
         let row = exact::row(marks, placement, client, candidate);
         let translated = exact::translated(placement, client, candidate, port);
-        if reserved.keeps(placement, candidate) || self.rows.contains_key(&Place::of(&translated)) {
+        if reserved.keeps(placement, candidate) {
+            return false;
+        }
+        if let Some(public) = placement.public_ports {
+            return public.contains(candidate) && self.are_vacant(&[row, translated], now);
+        }
+        if self.rows.contains_key(&Place::of(&translated)) {
             return false;
         }
         let standing = self.rows.get(&Place::of(&row));
@@ -220,6 +228,9 @@ impl Pinholes {
     #[must_use]
     pub fn place(&mut self, what: &PortChoice<'_>, client: IpAddr, port: u16, now: Time) -> u16 {
         let placement = what.placement;
+        if let Some(public) = placement.public_ports {
+            return self.place_public(what, public, (client, port), now);
+        }
         let free = |candidate: u16| self.is_free(what, client, (port, candidate), now);
         if free(port) {
             return port;
@@ -228,6 +239,38 @@ impl Pinholes {
         let found = nearby.chain(tries(DYNAMIC, port, self.cursor)).find(|&candidate| free(candidate));
         self.cursor = self.cursor.wrapping_add(1);
         found.unwrap_or(NO_PORT)
+    }
+
+    /// The public port to name for `port` of this server: the same if it is one, else one that leads nowhere for this client. Rows are
+    /// each address's own: nobody takes another's ports.
+    fn place_public(
+        &mut self,
+        what: &PortChoice<'_>,
+        public: PortRange,
+        (client, port): (IpAddr, u16),
+        now: Time,
+    ) -> u16 {
+        let mut rows = exact::public(what.marks, what.placement, client, (port, port));
+        self.cursor = self.cursor.wrapping_add(1);
+        let mut candidates = public_tries(public, port, self.cursor);
+        let found = candidates.find(|&candidate| {
+            rows.iter_mut().for_each(|row| rename(row, candidate));
+            !what.reserved.keeps(what.placement, candidate) && self.are_vacant(&rows, now)
+        });
+        found.unwrap_or(NO_PORT)
+    }
+
+    /// Whether nothing stands in the places of these rows, nor is held there. What was found may be awaited until it ends.
+    fn are_vacant(&self, rows: &[Row], now: Time) -> bool {
+        let over = |standing: &PinholeState| standing.holders == 0 && standing.until <= now;
+        rows.iter().all(|row| self.rows.get(&Place::of(row)).is_none_or(over))
+    }
+}
+
+/// The row for another port of the VIP.
+fn rename(row: &mut Row, port: u16) {
+    if let Some(named) = row.key.last_mut() {
+        *named = Value::Port(port);
     }
 }
 
@@ -240,6 +283,14 @@ pub struct PortChoice<'a> {
     pub placement: &'a Placement,
     /// The ranges and services at the VIPs that are not the session's to use.
     pub reserved: &'a Reserved,
+}
+
+/// Public ports: `port` first if it is one, else from anywhere on, each once.
+fn public_tries(public: PortRange, port: u16, cursor: u32) -> impl Iterator<Item = u16> {
+    let size = u32::from(public.last()) - u32::from(public.first()) + 1;
+    let start = if public.contains(port) { u32::from(port - public.first()) } else { cursor.wrapping_mul(STRIDE) };
+    let offsets = (0..size.min(MOST_PUBLIC)).map(move |step| (start % size + step) % size);
+    offsets.filter_map(move |offset| u16::try_from(u32::from(public.first()) + offset).ok())
 }
 
 /// Some ports of `range`: the ones after `port`, then others all over it, from `cursor` on.

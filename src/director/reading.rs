@@ -1,19 +1,23 @@
 //! How a packet is read: offered to its session, in one go or several, held, and let go when its rows stand.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::effects::Effects;
 use super::held::{self, SoFar};
-use super::interface::{Action, ControlPacket, Decision, Hook, OutOfRange};
+use super::interface::{Action, ControlPacket, Crowded, Decision, Hook, OutOfRange};
 use super::key::client_of;
 use super::pinholes::PortChoice;
 use super::shares::Share;
 use super::table::Slot;
 use super::{Director, unread};
-use crate::ftp::{Context, Direction, Segment, Syn, Told, UnparsedReason, Verdict};
+use crate::ftp::{Context, Direction, NO_PORT, Segment, Syn, Told, UnparsedReason, Verdict};
 use crate::steer::{Placement, RowChange, range};
 use crate::time::Time;
 use crate::wire;
+
+/// How often it is said that a cluster has no free port for a client.
+const CROWDED_EVERY: Duration = Duration::from_secs(60);
 
 impl Director {
     /// Hands a packet to its session, unless it must wait for its turn or come again.
@@ -153,7 +157,8 @@ impl Director {
     ) -> Option<Verdict> {
         let entry = self.table.entry_mut(slot)?;
         let (placement, policies) = self.placements.get(&self.setup, entry.index)?;
-        let (client, pinholes, mut undeclared) = (entry.key.client(), &mut self.pinholes, None);
+        let (client, pinholes) = (entry.key.client(), &mut self.pinholes);
+        let (mut undeclared, mut crowded) = (None, false);
         let place = PortChoice { marks: self.setup.marks, placement, reserved: &self.reserved };
         let mut ports = |port: u16| {
             if hook == Hook::Overheard {
@@ -166,7 +171,9 @@ impl Director {
             if range::steers(placement) {
                 return Told::Port(port);
             }
-            Told::Port(pinholes.place(&place, client.ip(), port, now))
+            let told = pinholes.place(&place, client.ip(), port, now);
+            crowded |= told == NO_PORT;
+            Told::Port(told)
         };
         let context = Context { now, policy: policies.of(entry.key.server().port()), client, syn };
         self.events.clear();
@@ -180,8 +187,24 @@ impl Director {
             let placement = *placement;
             self.remember_undeclared(slot, port);
             actions.extend(self.complain(&placement, port));
+        } else if crowded {
+            let placement = *placement;
+            self.remember_crowded(slot);
+            actions.extend(self.crowded(now, &placement, client.ip()));
         }
         Some(verdict)
+    }
+
+    /// Reports that no port was free for a client, once a minute for each cluster.
+    fn crowded(&mut self, now: Time, placement: &Placement, client: IpAddr) -> Option<Action> {
+        let (cluster, _) = self.names(placement)?;
+        let last = self.crowds.get(&placement.cluster);
+        if last.is_some_and(|last| now.since(*last) < CROWDED_EVERY) {
+            return None;
+        }
+        self.crowds.insert(placement.cluster, now);
+        let ports = placement.ports_at_vip();
+        Some(Action::Crowded(Crowded { cluster, client, vip: placement.vip, ports }))
     }
 
     /// Reports a port outside the declared range, once for each server.

@@ -136,6 +136,11 @@ impl Director {
         self.remember(slot, Moment::Undeclared(port));
     }
 
+    /// No port was free for what the server named.
+    pub(super) fn remember_crowded(&mut self, slot: Slot) {
+        self.remember(slot, Moment::Crowded);
+    }
+
     /// A session is not read wholly because of a limit.
     pub(super) fn remember_limit(&mut self, slot: Slot, limit: &'static str) {
         let Some(entry) = self.table.entry(slot) else { return };
@@ -217,9 +222,7 @@ fn moment_of(event: Event) -> Option<Moment> {
         Event::TransferOver { code } => Moment::Over(code),
         Event::Refuse { verb, reason } => Moment::Refused(verb, reason),
         Event::UnparsedCommand { verb, reason } => Moment::Unread(verb, reason),
-        Event::UnparsedReply { code, reason: UnparsedReason::PortTaken } | Event::NoRoom { code } => {
-            Moment::NoRoom(code)
-        }
+        Event::NoRoom { code } => Moment::NoRoom(code),
         Event::Blind { reason } => Moment::Blind(reason),
         Event::Sighted => Moment::Sighted,
         _ => return None,

@@ -12,7 +12,7 @@ use crate::steer::Placement;
 pub struct Reserved {
     /// Other services: of IPVS, and sockets that listen. A wildcard address stands for every VIP of its family.
     services: HashSet<SocketAddr>,
-    /// The declared passive ranges at each VIP, in order, none touching another.
+    /// The declared passive ranges at each VIP, public ones in place of the servers', in order, none touching another.
     ranges: BTreeMap<IpAddr, Vec<PortRange>>,
 }
 
@@ -24,7 +24,7 @@ impl Reserved {
         let declared =
             setup.placements.iter().map(|(placement, _)| placement).filter(|placement| is_declared(placement));
         for placement in declared {
-            ranges.entry(placement.vip).or_default().push(placement.passive_ports);
+            ranges.entry(placement.vip).or_default().push(placement.ports_at_vip());
         }
         ranges.values_mut().for_each(merge);
         Self { services: setup.services.iter().copied().collect(), ranges }
@@ -39,7 +39,7 @@ impl Reserved {
         if at.iter().take(wildcards).any(|&address| self.services.contains(&SocketAddr::new(address, port))) {
             return true;
         }
-        let own = is_declared(placement) && placement.passive_ports.contains(port);
+        let own = is_declared(placement) && placement.ports_at_vip().contains(port);
         !own && self.ranges.get(&placement.vip).is_some_and(|ranges| holds(ranges, port))
     }
 }
@@ -62,5 +62,5 @@ fn holds(ranges: &[PortRange], port: u16) -> bool {
 
 /// Without a range of its own a server may name any unprivileged port.
 fn is_declared(placement: &Placement) -> bool {
-    placement.passive_ports != PortRange::UNPRIVILEGED
+    placement.ports_at_vip() != PortRange::UNPRIVILEGED
 }

@@ -16,6 +16,7 @@ mod hostile;
 mod in_parts;
 mod late;
 mod patience;
+mod public;
 mod results;
 mod shares;
 mod silent;
@@ -46,6 +47,7 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             own_active_port: false,
             client_prefix: 32,
             passive_ports: range,
+            public_ports: None,
         };
         let policy = Policy {
             replies: if nat { Replies::Seen } else { Replies::Unseen },
@@ -54,6 +56,7 @@ fn director(forwarding: ForwardingMethod, shared: bool) -> Director {
             line_limit: 4096,
             implicit_tls: false,
             names: false,
+            public_ports: false,
         };
         (placement, Policies { implicit: Policy { implicit_tls: true, ..policy.clone() }, explicit: policy })
     };

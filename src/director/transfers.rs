@@ -64,6 +64,10 @@ impl Director {
     /// The server's final reply to the transfer verb. One that was refused has no data connection any more.
     pub(super) fn transfer_over(&mut self, now: Time, slot: Slot, code: u16, effects: &mut Effects) {
         let Some(expectation) = self.table.entry_mut(slot).and_then(|entry| entry.expectation.as_mut()) else { return };
+        if expectation.used && expectation.is_translated() {
+            // Public ports are few.
+            return self.end_expectation(now, slot, Outcome::Used, effects);
+        }
         if !matches!(expectation.phase, Phase::Transferring { .. }) || expectation.used {
             return;
         }

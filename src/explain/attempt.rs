@@ -64,6 +64,8 @@ pub struct Attempt {
     pub undeclared: Option<u16>,
     /// Whether the reply could not be rewritten.
     pub no_room: bool,
+    /// Whether every port that the client could have been told was taken.
+    pub crowded: bool,
     /// The transfer verb.
     pub began: Option<(Time, Verb)>,
     /// When the data connection came.
@@ -86,6 +88,7 @@ impl Attempt {
             named: None,
             undeclared: None,
             no_room: false,
+            crowded: false,
             began: None,
             landed: None,
             ended: None,
@@ -173,6 +176,7 @@ impl Story {
             }
             Moment::Undeclared(port) => self.current(at).undeclared = Some(port),
             Moment::NoRoom(_) => self.current(at).no_room = true,
+            Moment::Crowded => self.current(at).crowded = true,
             Moment::Began(verb) => self.begin(at, verb),
             Moment::Reply { verb, code } => self.refuse(Refusal { at, verb, code, words: String::new() }),
             Moment::Words(words) => {

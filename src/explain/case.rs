@@ -59,6 +59,19 @@ impl Case<'_> {
         self.place.map(|place| place.passive_ports.to_string()).unwrap_or_default()
     }
 
+    pub(super) fn ports_at_vip(&self) -> String {
+        self.place.map(|place| place.ports_at_vip().to_string()).unwrap_or_default()
+    }
+
+    pub(super) fn has_public_ports(&self) -> bool {
+        self.place.is_some_and(|place| place.public_ports.is_some())
+    }
+
+    /// The key that says which ports those are.
+    pub(super) fn ranges_key(&self) -> &'static str {
+        if self.has_public_ports() { "passive.public_ports" } else { "passive_ports" }
+    }
+
     pub(super) fn timeout(&self) -> String {
         self.place.map(|place| seconds(place.timeout)).unwrap_or_default()
     }
@@ -83,9 +96,9 @@ impl Case<'_> {
             );
         }
         let port = self.story.attempts.iter().rev().find_map(|attempt| attempt.named).map(|named| named.port);
-        let range = port.map_or_else(|| self.declared(), |port| port.to_string());
+        let ports = self.ports_at_vip();
+        let range = port.map_or_else(|| ports.clone(), |port| port.to_string());
         let look = format!("look for it on this machine: tcpdump -ni any 'host {} and tcp port {range}'", self.address);
-        let ports = self.declared();
         match self.place.is_some_and(Place::sees_replies) {
             true => {
                 format!("a firewall on the way, at the client or before the VIP, must let ports {ports} pass; {look}")

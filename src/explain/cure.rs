@@ -47,6 +47,14 @@ pub fn of(verdict: &Verdict, case: &Case<'_>) -> Option<String> {
              from the server to the client"
         }
         Verdict::NotRewritten => "pad the text of the server's 227, so that there is room; or let the client use EPSV",
+        Verdict::PortsTaken => {
+            return Some(format!(
+                "a client that tries again gets the first port that is free; a larger range holds more of one address at a time \
+                 ({} of cluster {})",
+                case.ranges_key(),
+                case.cluster()
+            ));
+        }
         Verdict::NoReply { .. } => "look at the server: its log, and whether it still answers others",
         Verdict::WrongPort { .. } => {
             "something on the way rewrites FTP (a NAT router's FTP helper, a firewall): turn that off, or let the client use TLS"
@@ -75,6 +83,10 @@ pub fn of(verdict: &Verdict, case: &Case<'_>) -> Option<String> {
         Verdict::BrokeOff { .. } => {
             "the client or the server ended it, or nothing passed for too long: look at the server's log and time limits \
              (vsftpd: data_connection_timeout), and at the MTU of the way"
+        }
+        Verdict::Encrypted { .. } if case.has_public_ports() => {
+            "passive transfers fail: a client under TLS cannot be told one of the public ports. Let TLS clients come to a cluster without \
+             passive.public_ports, at another control port or VIP"
         }
         Verdict::Encrypted { .. } => {
             "if the client hangs after PASV: the server must name the VIP itself (vsftpd: pasv_address), since nobody can \

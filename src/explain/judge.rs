@@ -62,6 +62,9 @@ impl Case<'_> {
         if let Some(port) = attempt.undeclared {
             return Some(Verdict::OutOfRange { port });
         }
+        if attempt.crowded && attempt.landed.is_none() {
+            return Some(Verdict::PortsTaken);
+        }
         // Not implemented: the client tries another command. 425: pyftpdlib calls before it answers PORT.
         match (&attempt.refusal, attempt.began) {
             (Some(refusal), None) if refusal.code == 502 || (refusal.code == 500 && !self.is_last(attempt)) => {
@@ -127,7 +130,7 @@ impl Case<'_> {
         match attempt.asking {
             Asking::Passive(_) => {
                 let named = attempt.named.map(|named| named.port);
-                let meant = |port| named.map_or_else(|| place.passive_ports.contains(port), |named| named == port);
+                let meant = |port| named.map_or_else(|| place.ports_at_vip().contains(port), |named| named == port);
                 let syns = near.filter(|one| one.kind == StrangerKind::Syn && one.destination.ip() == place.vip);
                 let mut syns: Vec<&Stranger> = syns.collect();
                 syns.sort_by_key(|one| (!meant(one.destination.port()), one.source.ip() != self.address));
@@ -173,7 +176,7 @@ impl Case<'_> {
         let (landed, last) = self.story.landed.map_or((0, began), |(landed, last)| (landed, last.max(began)));
         let other = self.strangers.iter().rev().find(|one| {
             let port = one.destination.port();
-            let passive = one.kind == StrangerKind::Syn && place.passive_ports.contains(port);
+            let passive = one.kind == StrangerKind::Syn && place.ports_at_vip().contains(port);
             passive && one.destination.ip() == place.vip && one.at >= last && self.may_be_ours(one, false)
         });
         if let Some(one) = other.filter(|one| one.source.ip() != self.address) {

@@ -20,6 +20,8 @@ pub struct Place {
     pub forwarding: ForwardingMethod,
     /// The passive ports that it may name.
     pub passive_ports: PortRange,
+    /// The ports of the VIP that clients are told in place of these.
+    pub public_ports: Option<PortRange>,
     /// The port that it calls from.
     pub active_port: u16,
     /// More ports that it may call from.
@@ -31,6 +33,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// The ports of the VIP that passive data connections come to.
+    #[must_use]
+    pub fn ports_at_vip(&self) -> PortRange {
+        self.public_ports.unwrap_or(self.passive_ports)
+    }
+
     /// Whether the director sees what the server answers.
     #[must_use]
     pub fn sees_replies(&self) -> bool {

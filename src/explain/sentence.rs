@@ -47,6 +47,10 @@ pub fn of(verdict: &Verdict, case: &Case<'_>) -> String {
         Verdict::NotRewritten => {
             "the server's reply had no room for the address or port that the client must be told".into()
         }
+        Verdict::PortsTaken => format!(
+            "no port of {} was free for {client}: as many of its data connections were awaited as there are ports",
+            case.ports_at_vip()
+        ),
         Verdict::NoReply { waited } => format!("{server} has not named a port within {}", seconds(*waited)),
         Verdict::TooLate { after } => format!(
             "the data connection came {} after it could first come, when it was not expected any more",

@@ -23,6 +23,7 @@ fn place(forwarding: ForwardingMethod) -> Place {
         address: [10, 0, 0, 11].into(),
         forwarding,
         passive_ports: PortRange::new(31000, 31999).expect("a range"),
+        public_ports: None,
         active_port: 20,
         active_ports: None,
         timeout: Duration::from_secs(30),
@@ -91,6 +92,27 @@ fn a_server_that_is_down() {
         let told = told(&down, &moments, vec![]);
         assert_eq!(told.sentence, "downloads/ftp1 is down: connect: timed out", "{moments:?}");
         assert!(told.verdict.is_failure() && told.cure.is_some());
+    }
+}
+
+#[test]
+fn where_clients_are_told_public_ports() {
+    let place = Place { public_ports: PortRange::new(8192, 8200), ..place(ForwardingMethod::Nat) };
+    let named = Moment::Named { code: 229, said: 31005, port: 8193, address: None, told: None };
+    for (moments, verdict, sentence, cure) in [
+        (
+            vec![(0, ASKED), (10, Moment::Crowded)],
+            "ports_taken",
+            "no port of 8192-8200 was free",
+            "passive.public_ports",
+        ),
+        (vec![(0, ASKED), (10, named), (30_010, EXPIRED)], "no_syn", "no SYN", "must let ports 8192-8200 pass"),
+        (vec![(0, Moment::Blind(BlindReason::Tls))], "encrypted", "under TLS", "without passive.public_ports"),
+    ] {
+        let told = told(&place, &moments, vec![]);
+        let texts = (told.sentence.as_str(), told.cure.unwrap_or_default());
+        assert_eq!(told.verdict.name(), verdict, "{texts:?}");
+        assert!(texts.0.contains(sentence) && texts.1.contains(cure), "{texts:?}");
     }
 }
 

@@ -72,6 +72,7 @@ fn line(moment: Moment) -> Option<String> {
         Moment::Refused(verb, reason) => format!("{verb} opens nothing: {reason}"),
         Moment::Unread(verb, reason) => format!("{verb} was not understood: {reason}"),
         Moment::Undeclared(port) => format!("the server named port {port}, which is not declared"),
+        Moment::Crowded => "every port that the client could be told is taken".into(),
         Moment::NoRoom(code) => format!("{code}: no room for the address or port that the client must be told"),
         Moment::Blind(reason) => format!("can no longer be read: {reason}"),
         Moment::Sighted => "can be read again".into(),

@@ -47,6 +47,8 @@ pub enum Verdict {
     },
     /// No SYN came, and the reply had no room for the address.
     NotRewritten,
+    /// As many data connections of the client are awaited as there are ports for them.
+    PortsTaken,
     /// The server has not answered PASV or EPSV.
     NoReply {
         /// For so long.
@@ -158,6 +160,7 @@ impl Verdict {
             Self::OtherAddress { .. } => "other_address",
             Self::NoSyn { .. } => "no_syn",
             Self::NotRewritten => "not_rewritten",
+            Self::PortsTaken => "ports_taken",
             Self::NoReply { .. } => "no_reply",
             Self::TooLate { .. } => "too_late",
             Self::WrongPort { .. } => "wrong_port",

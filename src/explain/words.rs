@@ -18,7 +18,7 @@ pub fn expected(case: &Case<'_>, attempt: &Attempt) -> Option<String> {
             format!("a SYN from {} to {to}, within {at_most}", case.address)
         }
         (Asking::Passive(_), None) if !place.sees_replies() => {
-            let (vip, ports) = (place.vip, place.passive_ports);
+            let (vip, ports) = (place.vip, place.ports_at_vip());
             format!("a SYN from {} to {vip}, a port of {ports}, within {at_most}", case.address)
         }
         (Asking::Active(_, port, _), _) => {

@@ -45,6 +45,7 @@ mod tests {
             line_limit: 4096,
             implicit_tls: false,
             names: false,
+            public_ports: false,
         };
         let mut bytes = payload.as_bytes().to_vec();
         let event = readdress(&policy, &mut bytes, |port| port == 31002);

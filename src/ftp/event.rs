@@ -78,7 +78,8 @@ pub enum Event {
         /// What the client is told.
         to: Endpoint,
     },
-    /// A reply's text leaves no room for all that it should say: it passes with the server's own port, or as it was.
+    /// A reply's text leaves no room for all that it should say: it passes with the server's own port, or as it was. With public
+    /// ports it becomes a refusal, if it still can.
     NoRoom {
         /// The three-digit reply code.
         code: u16,
@@ -259,7 +260,7 @@ reasons! {
         Gap "gap",
         /// A port outside the server's declared passive range.
         OutOfRange "out_of_range",
-        /// No free port for it at the VIP, or no room in the reply for one.
+        /// No free port for it at the VIP, or no room in the reply for one. With public ports it becomes a refusal, if it still can.
         PortTaken "port_taken",
     }
 }

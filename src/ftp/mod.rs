@@ -122,6 +122,9 @@ pub struct Policy {
     pub replies: Replies,
     /// The address that a 227 shall carry; `None` leaves the server's.
     pub advertise: Option<Ipv4Addr>,
+    /// Whether the client may be told other ports than the server's alone: a reply that cannot say one becomes a refusal. Only
+    /// where replies are seen.
+    pub public_ports: bool,
     /// What becomes of a PORT to a third party.
     pub bounce: Bounce,
     /// The longest command line, in bytes (`limits.line`).
@@ -154,6 +157,10 @@ pub enum Syn {
     /// A SYN did; it may be that of the connection that is followed.
     Seen,
 }
+
+/// What goes into a reply when no port is free: discard (RFC 863). A data connection that fails is better than one that
+/// lands on another session's server.
+pub const NO_PORT: u16 = 9;
 
 /// What the client shall be told of a port that a reply names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

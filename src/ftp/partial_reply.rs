@@ -142,14 +142,18 @@ impl Session {
         self.to_client.mode = LineMode::Keep;
         let class = self.classify(&line.raw);
         if line.raw.len() < CODE {
-            // the code itself never changes
-            line.decided = if is_passive(self.dialogue.open_reply()) { 0 } else { line.raw.len() };
+            // the code itself never changes, but for a refusal
+            let refusable = turn.context.policy.public_ports && (227..=229).any(|code| self.dialogue.awaits_port(code));
+            let undecided = refusable || is_passive(self.dialogue.open_reply());
+            line.decided = if undecided { 0 } else { line.raw.len() };
         } else if !self.is_awaited(class) {
             self.to_client.mode = LineMode::Skip;
         } else if line.raw.len() > turn.context.policy.line_limit {
             self.give_up(&mut line, UnparsedReason::Overlong);
         } else {
-            line.decided = line.decided.max(class.text_from());
+            if !turn.context.policy.public_ports {
+                line.decided = line.decided.max(class.text_from());
+            }
             self.decide_early(turn, class, &mut line);
         }
         if self.to_client.mode == LineMode::Skip {
@@ -172,6 +176,8 @@ impl Session {
         match parse(class.code(), &line.raw, class.text_from(), More::Maybe) {
             LineProgress::Done(spelling) => self.name_early(turn, class, line, spelling),
             LineProgress::Failed(reason) => self.give_up(line, reason),
+            // It may become a refusal, from its first byte on.
+            _ if policy.public_ports => {}
             LineProgress::PortOnly => line.decided = whole,
             LineProgress::Text | LineProgress::Address { .. } if policy.advertise.is_none() => line.decided = whole,
             LineProgress::Port { port_from, .. } if policy.advertise.is_none() && port_from == whole => {
@@ -197,6 +203,10 @@ impl Session {
             self.to_client.mode = LineMode::Skip;
             return;
         };
+        if turn.context.policy.public_ports {
+            line.named = Some(named);
+            return;
+        }
         let naming = Naming { code: class.code(), named: &named, policy: turn.context.policy };
         let out = self.write(&naming, &line.raw, class.text_from(), &line.released);
         let tail = line.raw.get(named.spelling.port_at.end..).unwrap_or(&[]);

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::passive::{Spelling, Style};
-use super::same_length::{Released, Wanted, finish, fit, port_text};
+use super::same_length::{Released, Wanted, finish, fit, fit_by_words, port_text};
 use super::{Endpoint, Policy};
 
 /// A port that a reply names.
@@ -28,6 +28,8 @@ pub(super) enum Written {
     Address(Vec<u8>),
     /// The line has no room.
     Nothing,
+    /// The line refuses what the client asked for.
+    Refusal(Vec<u8>),
 }
 
 /// How a port is told to the client.
@@ -64,11 +66,23 @@ impl Naming<'_> {
             [] => fit(line, from, spelling, wanted),
             _ => finish(line, released, spelling, wanted),
         };
-        match write(wanted) {
+        let by_words = || {
+            let whole = self.policy.public_ports && released.bytes.is_empty();
+            whole.then(|| fit_by_words(line, from, spelling, wanted)).flatten()
+        };
+        match write(wanted).or_else(by_words) {
             Some(out) => Written::Whole(out),
             None => write(Wanted { port: None, ..wanted }).map_or(Written::Nothing, Written::Address),
         }
     }
+}
+
+/// What the client gets for a line that can name no port for it, in as many bytes: 425 is the refusal that clients take for one of
+/// the moment (RFC 959 §4.2.1).
+pub(super) fn refusal(line: &[u8]) -> Vec<u8> {
+    let mut out = b"425 No data port is free, try again.".to_vec();
+    out.resize(line.len(), b' ');
+    out
 }
 
 /// The text of an address.

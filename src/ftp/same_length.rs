@@ -54,6 +54,38 @@ pub(super) fn fit(line: &[u8], from: usize, spelling: &Spelling, wanted: Wanted<
     (out.get(..from) == line.get(..from)).then_some(out)
 }
 
+/// How much longer a port can become: from `4,0` to `255,255`.
+const PORT_GROWS: usize = 4;
+
+/// As [`fit`], but the words before what is named give way to a longer port too. For a line of which nothing has left.
+pub(super) fn fit_by_words(line: &[u8], from: usize, spelling: &Spelling, wanted: Wanted<'_>) -> Option<Vec<u8>> {
+    let begin = spelling.address.as_ref().map_or(spelling.port_at.start, |(_, at)| at.start);
+    let marks = line.get(from..begin)?.iter().rev().take_while(|byte| byte.is_ascii_punctuation() || **byte == b' ');
+    let (words, rest) = line.split_at_checked(begin.checked_sub(marks.count())?)?;
+    // Numbers right before are of one list with them: `4,4,` in a 228.
+    if words.last().is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    let most = PORT_GROWS.min(words.len().saturating_sub(from));
+    (1..=most).find_map(|given| {
+        let mut roomy = Vec::with_capacity(line.len());
+        shorten(&mut roomy, words, from, given);
+        roomy.extend_from_slice(rest);
+        roomy.resize(line.len(), b' ');
+        fit(&roomy, from, &moved(spelling, given)?, wanted)
+    })
+}
+
+/// The same numbers, so many bytes further in front.
+fn moved(spelling: &Spelling, by: usize) -> Option<Spelling> {
+    let range = |at: &Range<usize>| Some(at.start.checked_sub(by)?..at.end.checked_sub(by)?);
+    let address = match &spelling.address {
+        Some((ip, at)) => Some((*ip, range(at)?)),
+        None => None,
+    };
+    Some(Spelling { address, port: spelling.port, port_at: range(&spelling.port_at)?, style: spelling.style })
+}
+
 /// The first bytes of a line whose address stands at `old`, of which the last `unseen` bytes are still to come: what
 /// can leave before they do. `None` if that would not be safe.
 pub(super) fn begin(line: &[u8], from: usize, old: &Range<usize>, new: &[u8]) -> Option<Released> {

@@ -1,10 +1,11 @@
 //! A passive reply names a port: what the client is told, and what becomes of the line.
 
 use super::passive::Spelling;
-use super::passive_rewrite::{NamedPort, Naming, Written};
+use super::passive_rewrite::{NamedPort, Naming, Written, refusal};
+use super::replies::{Mark, code_of};
 use super::same_length::Released;
 use super::state::{Session, Turn};
-use super::{Endpoint, Event, RefuseReason, Told};
+use super::{Endpoint, Event, NO_PORT, RefuseReason, Told, UnparsedReason};
 
 impl Session {
     /// A reply names a port: asks what the client shall be told, once for each. `None` if it must open nothing.
@@ -33,7 +34,20 @@ impl Session {
 
     /// The line for the client, if its edit can be remembered.
     pub(super) fn write(&self, naming: &Naming<'_>, line: &[u8], from: usize, released: &Released) -> Written {
-        if self.may_edit_reply(line.len()) { naming.write(line, from, released) } else { Written::Nothing }
+        if !self.may_edit_reply(line.len()) {
+            return Written::Nothing;
+        }
+        match naming.write(line, from, released) {
+            Written::Whole(out) if naming.named.port != NO_PORT => Written::Whole(out),
+            _ if naming.policy.public_ports && self.may_refuse(line, released) => Written::Refusal(refusal(line)),
+            written => written,
+        }
+    }
+
+    /// Whether a line can become another reply: it is all of one, and nothing of it has left.
+    fn may_refuse(&self, line: &[u8], released: &Released) -> bool {
+        let alone = matches!(code_of(line), Some((_, Mark::Last | Mark::Missing))) && self.dialogue.open_reply() == 0;
+        alone && released.bytes.is_empty()
     }
 
     /// Whether an edit of a line of this length can be remembered.
@@ -50,7 +64,14 @@ impl Session {
         events: &mut Vec<Event>,
     ) {
         let (verb, code, from) = (self.dialogue.asker(), naming.code, naming.said());
-        let to = match written {
+        let to = match &written {
+            Written::Refusal(out) => {
+                self.dialogue.tell(from.port, NO_PORT);
+                self.heap().reply_patches.push_difference(seq, text, out);
+                let taken = naming.named.port == NO_PORT;
+                let reason = UnparsedReason::PortTaken;
+                return events.push(if taken { Event::UnparsedReply { code, reason } } else { Event::NoRoom { code } });
+            }
             Written::Whole(_) => naming.told(),
             Written::Address(_) => Endpoint { port: from.port, ..naming.told() },
             Written::Nothing => from,

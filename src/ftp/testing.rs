@@ -26,6 +26,7 @@ impl Wire {
             line_limit: 4096,
             implicit_tls: false,
             names: false,
+            public_ports: false,
         };
         let client = SocketAddr::from(([198, 51, 100, 7], 40_000));
         let mut wire = Self {

@@ -76,6 +76,7 @@ mod tests {
             own_active_port: false,
             client_prefix: 32,
             passive_ports: PortRange::UNPRIVILEGED,
+            public_ports: None,
         }
     }
 

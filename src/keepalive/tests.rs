@@ -45,6 +45,7 @@ fn sight_of(connections: &[Connection], idle_control: Option<Duration>, ceiling:
         own_active_port: false,
         client_prefix: 32,
         passive_ports,
+        public_ports: None,
     };
     let second = Placement { server: 1, address: at("10.0.0.12:0").ip(), ..placement };
     let mut sight = Sight::new(controls, [placement, second], IDLE, ceiling);

@@ -189,7 +189,7 @@ impl Vip<'_> {
 
     /// The passive ports that the configuration declares, without overlaps (an interval set holds none).
     fn declared_ranges(&self) -> Vec<PortRange> {
-        let servers = self.cluster.servers(self.vip).map(|(_, server)| server.passive_ports);
+        let servers = self.cluster.servers(self.vip).map(|(_, server)| self.cluster.ports_at_vip(server));
         PortRange::merged(servers.filter(|range| *range != PortRange::UNPRIVILEGED).collect())
     }
 }

@@ -49,5 +49,6 @@ fn policy(config: &Config, cluster: &Cluster, advertise: Option<Ipv4Addr>) -> Po
         line_limit: config.limits.line,
         implicit_tls: false,
         names: config.log.names,
+        public_ports: seen && cluster.public_ports.is_some(),
     }
 }

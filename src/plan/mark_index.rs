@@ -122,7 +122,7 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
                 let meets =
                     |other: &RealServer| cluster.ports.iter().any(|&port| own.contains(&other.calls_from(port)));
                 let same = cluster.servers(vip).filter(|(_, other)| meets(other));
-                let declared = server.passive_ports != PortRange::UNPRIVILEGED;
+                let has_own = server.passive_ports != PortRange::UNPRIVILEGED && cluster.public_ports.is_none();
                 placements.push(Placement {
                     index,
                     cluster: number,
@@ -130,12 +130,13 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
                     server: position,
                     address: server.address,
                     forwarding: cluster.forwarding,
-                    own_range: (declared && !server.shared).then_some(server.passive_ports),
+                    own_range: (has_own && !server.shared).then_some(server.passive_ports),
                     active_port: server.active_port,
                     active_ports: server.active_ports,
                     own_active_port: same.count() == 1,
                     client_prefix: cluster.client_match.prefix(vip),
                     passive_ports: server.passive_ports,
+                    public_ports: cluster.public_ports,
                 });
             }
         }

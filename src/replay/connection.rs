@@ -37,8 +37,15 @@ impl Replayed {
             _ => None,
         };
         let implicit_tls = ends.server.port() == 990;
-        let policy =
-            Policy { replies, advertise, bounce: Bounce::Reject, line_limit: LINE_LIMIT, implicit_tls, names: false };
+        let policy = Policy {
+            replies,
+            advertise,
+            public_ports: false,
+            bounce: Bounce::Reject,
+            line_limit: LINE_LIMIT,
+            implicit_tls,
+            names: false,
+        };
         Self { ends, policy, session: Session::new(), events: Vec::new(), held: Vec::new() }
     }
 

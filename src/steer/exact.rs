@@ -1,5 +1,5 @@
 //! NAT servers that share a passive range: one row for each port that a 227 or 229 names, and another port in the reply
-//! when another server's same port stands open for the same client.
+//! when another server's same port stands open for the same client. With `public_ports` every port is translated.
 
 use std::net::IpAddr;
 
@@ -27,4 +27,12 @@ pub fn translated(placement: &Placement, client: IpAddr, port: u16, server_port:
         key: vec![Value::Address(client), Value::Address(placement.vip), Value::Port(port)],
         value: vec![Value::Address(placement.address), Value::Port(server_port)],
     }
+}
+
+/// Both rows of `vip_port`, which leads to `port` of the server, the same number or another.
+///
+/// The data connection is connection tracking's: once its first packet has passed, a repeated SYN needs no row.
+#[must_use]
+pub fn public(marks: Marks, placement: &Placement, client: IpAddr, (port, vip_port): (u16, u16)) -> [Row; 2] {
+    [row(marks, placement, client, vip_port), translated(placement, client, vip_port, port)]
 }

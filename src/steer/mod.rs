@@ -43,6 +43,9 @@ pub struct Placement {
     pub client_prefix: u8,
     /// The ports that the server may name, and where a free one is looked for when its own is taken.
     pub passive_ports: crate::lvs::PortRange,
+    /// The ports of the VIP that clients are told in place of the server's, and no others (NAT); `None`: the server's own.
+    /// With these the server has no range of its own.
+    pub public_ports: Option<crate::lvs::PortRange>,
 }
 
 impl Placement {
@@ -58,6 +61,12 @@ impl Placement {
     #[must_use]
     pub const fn declares(&self, port: u16) -> bool {
         port >= 1024 && self.passive_ports.contains(port)
+    }
+
+    /// The ports of the VIP that passive data connections of this server come to.
+    #[must_use]
+    pub fn ports_at_vip(&self) -> crate::lvs::PortRange {
+        self.public_ports.unwrap_or(self.passive_ports)
     }
 }
 

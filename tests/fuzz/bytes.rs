@@ -24,6 +24,7 @@ pub const WORDS: &[&str] = &[
     "real_servers:",
     "address: ",
     "passive_ports: ",
+    "public_ports: ",
     "31000-31999",
     "persistence: 5m",
     "990",

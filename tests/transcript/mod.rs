@@ -4,6 +4,7 @@
 //! # comment
 //! @ forwarding nat          nat (default), dr or tun
 //! @ advertise 192.0.2.10    the address for 227s; `none` leaves the server's
+//! @ public                  a reply that cannot say what `tell` tells, or tells 9, becomes a refusal
 //! @ bounce allow            default: reject
 //! @ line 64                 longest command
 //! @ tls                     implicit TLS
@@ -64,6 +65,7 @@ impl Default for Setting {
             line_limit: 4096,
             implicit_tls: false,
             names: false,
+            public_ports: false,
         };
         Self { policy, client: SocketAddr::from(([198, 51, 100, 7], 40_000)), tell: BTreeMap::new() }
     }
@@ -78,6 +80,7 @@ impl Setting {
             ["bounce", "allow"] => self.policy.bounce = Bounce::Allow,
             ["line", limit] => self.policy.line_limit = limit.parse().expect("a number"),
             ["tls"] => self.policy.implicit_tls = true,
+            ["public"] => self.policy.public_ports = true,
             ["client", address] => self.client = address.parse().expect("an address and port"),
             ["tell", from, to] => {
                 self.tell.insert(from.parse().expect("a port"), to.parse().expect("a port"));

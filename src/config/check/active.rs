@@ -96,6 +96,11 @@ fn holder(config: &Config, at: usize, vip: IpAddr, port: u16) -> Option<(usize, 
         if persistent && calls.any(|own| own == port) {
             return Some((index, format!("an active port of {}", other.name)));
         }
+        if let Some(public) = other.public_ports {
+            return public
+                .contains(port)
+                .then(|| (index, format!("among the public ports {public} of {}", other.name)));
+        }
         let ranged = servers
             .find(|server| server.passive_ports != PortRange::UNPRIVILEGED && server.passive_ports.contains(port))?;
         Some((index, format!("in the passive range {} of {} in {}", ranged.passive_ports, ranged.name, other.name)))

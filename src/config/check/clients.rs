@@ -43,6 +43,17 @@ fn ranges(one: &One<'_, '_, '_>, chosen: ClientMatch, path: &str) {
     if !one.servers_sound("passive_ports") || !one.sound("passive") {
         return;
     }
+    if one.cluster.public_ports.is_some() {
+        if one.cluster.vips.iter().any(|vip| chosen.prefix(*vip) < if is_ipv6(*vip) { 128 } else { 32 }) {
+            let what = "a public port is known by its client's address: data from another address than the control connection's is nobody's";
+            one.error(
+                path,
+                what,
+                "`client_match: address`, or one range per server (`passive_ports`) and no `public_ports`",
+            );
+        }
+        return;
+    }
     let vip_of = |ipv6: bool| one.cluster.vips.iter().find(move |vip| is_ipv6(**vip) == ipv6);
     let without = one.cluster.real_servers.iter().find(|server| {
         let ipv6 = is_ipv6(server.address);

@@ -12,6 +12,7 @@ mod log;
 mod named;
 mod narrow;
 mod patience;
+mod public;
 mod ranges;
 mod routers;
 mod scheduler;
@@ -67,6 +68,7 @@ pub(super) fn check(draft: &mut Draft, checker: &Checker<'_, '_>) {
         for (cluster, origin) in config.clusters.iter().zip(&*origins) {
             let one = One { cluster, origin, checker };
             ranges::within(&one);
+            public::within(&one);
             routers::within(&one);
         }
         ranges::between(config, origins, checker);
@@ -176,7 +178,8 @@ impl One<'_, '_, '_> {
         let shared = real_servers.iter().any(|server| server.shared);
         clients::within(self);
         let tls = ports.iter().position(|port| *port == TLS);
-        if let Some(index) = tls.filter(|_| shared && persistence.is_none() && self.servers_sound("passive_ports")) {
+        let hidden = shared && persistence.is_none() && self.cluster.public_ports.is_none();
+        if let Some(index) = tls.filter(|_| hidden && self.servers_sound("passive_ports")) {
             let path = format!("{}.ports[{}]", self.origin.path, self.origin.ports[index]);
             let what = "TLS hides the passive ports, and the servers share a passive range";
             self.checker.warning(&path, what, "one range per server (`passive_ports`)");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::checker::{Checker, One, TLS};
+use super::public;
 use crate::config::file::Origin;
 use crate::config::model::{Cluster, Config, RealServer};
 use crate::config::tree::NodeKind;
@@ -118,6 +119,15 @@ pub(super) fn written(one: &One<'_, '_, '_>) -> BTreeMap<String, PortRange> {
     declared.map(|(index, server)| (range_path(one, index), server.passive_ports)).collect()
 }
 
+/// As [`written`], of the ports that clients are told: the public ones in place of the servers'.
+pub(super) fn at_vip(one: &One<'_, '_, '_>) -> BTreeMap<String, PortRange> {
+    match one.cluster.public_ports {
+        Some(public) if one.sound("passive") => BTreeMap::from([(one.path(public::KEY), public)]),
+        Some(_) => BTreeMap::new(),
+        None => written(one),
+    }
+}
+
 /// Proposes ranges that no server of the cluster has.
 struct Free {
     next: u16,
@@ -162,17 +172,17 @@ impl Free {
     }
 }
 
-/// One cluster, and the ranges of its servers that can be read.
+/// One cluster, and the ranges that it has at its VIPs, as far as they can be read.
 struct Front<'a, 'r, 't> {
     one: One<'a, 'r, 't>,
     /// Which cluster of the file.
     number: usize,
-    /// (index of the server, its range, whether it is IPv6)
-    ranges: Vec<(usize, PortRange, bool)>,
+    /// (index of the server, or `None`: `public_ports`; the range, whether it is IPv6)
+    ranges: Vec<(Option<usize>, PortRange, bool)>,
 }
 
 impl Front<'_, '_, '_> {
-    fn of_family(&self, vip: IpAddr) -> impl Iterator<Item = (&Self, usize, PortRange)> {
+    fn of_family(&self, vip: IpAddr) -> impl Iterator<Item = (&Self, Option<usize>, PortRange)> {
         let family = self.ranges.iter().filter(move |(_, _, ipv6)| *ipv6 == is_ipv6(vip));
         family.map(move |(index, range, _)| (self, *index, *range))
     }
@@ -185,8 +195,11 @@ pub(super) fn between(config: &Config, origins: &[Origin], checker: &Checker<'_,
         .map(|(number, (cluster, origin))| {
             let one = One { cluster, origin, checker };
             let sound = one.sound("passive") && one.servers_sound("passive_ports");
-            let servers = cluster.real_servers.iter().enumerate().filter(|_| sound);
-            let ranges = servers.map(|(index, s)| (index, s.passive_ports, is_ipv6(s.address))).collect();
+            let public = cluster.public_ports;
+            let servers = cluster.real_servers.iter().enumerate().filter(|_| sound && public.is_none());
+            let servers = servers.map(|(index, s)| (Some(index), s.passive_ports, is_ipv6(s.address)));
+            let public = [false, true].into_iter().filter_map(|ipv6| Some((None, public?, ipv6))).filter(|_| sound);
+            let ranges = servers.chain(public).collect();
             Front { one, number, ranges }
         })
         .collect();
@@ -222,15 +235,20 @@ fn control_ports(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
         if let Some((port, holder)) = control.range(range.first()..=range.last()).next() {
             let range = described(one, index, range);
             let what = format!("{range} holds {port}, a control port of {}", holder.one.called_from(one));
-            let cure = format!("a range without {port}, as the FTP servers have it");
-            one.checker.error(&range_path(one, index), what, cure);
+            let servers = if index.is_some() { ", as the FTP servers have it" } else { "" };
+            one.checker.error(&told_path(one, index), what, format!("a range without {port}{servers}"));
         }
     }
 }
 
+/// Where a range at the VIP is written: that of a server, or the public ports.
+fn told_path(one: &One<'_, '_, '_>, index: Option<usize>) -> String {
+    index.map_or_else(|| one.path(public::KEY), |index| range_path(one, index))
+}
+
 /// A range as the file has it.
-fn described(one: &One<'_, '_, '_>, index: usize, range: PortRange) -> String {
-    let default = one.cluster.passive_ports.is_none() && !own(one, index);
+fn described(one: &One<'_, '_, '_>, index: Option<usize>, range: PortRange) -> String {
+    let default = index.is_some_and(|index| one.cluster.passive_ports.is_none() && !own(one, index));
     if default { format!("the default range {range}") } else { range.to_string() }
 }
 
@@ -242,7 +260,7 @@ fn ranges(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
     let all: Vec<_> = fronts.iter().flat_map(|front| front.of_family(vip)).collect();
     let mut cures: BTreeMap<(usize, usize), Option<String>> = BTreeMap::new();
     for (at, (front, index, range)) in all.iter().enumerate() {
-        let meets = |(other, _, their): &&(&Front<'_, '_, '_>, usize, PortRange)| {
+        let meets = |(other, _, their): &&(&Front<'_, '_, '_>, Option<usize>, PortRange)| {
             other.number != front.number && their.overlaps(*range)
         };
         if let Some((other, their_index, their)) = all[..at].iter().find(meets) {
@@ -253,7 +271,7 @@ fn ranges(vip: IpAddr, fronts: &[&Front<'_, '_, '_>]) {
             let pair = cures.entry((other.number, front.number));
             let merged = pair.or_insert_with(|| merged(other.one.cluster, front.one.cluster)).as_ref();
             let cure = merged.map_or_else(|| cure.to_owned(), |merged| format!("{merged}; or {cure}"));
-            front.one.checker.error(&range_path(&front.one, *index), what, cure);
+            front.one.checker.error(&told_path(&front.one, *index), what, cure);
         }
     }
 }
@@ -269,7 +287,8 @@ fn merged(a: &Cluster, b: &Cluster) -> Option<String> {
     // The lists come from a stranger: what is not as long is not compared, and what is too long is not told.
     let as_long = a.real_servers.len() == b.real_servers.len() && a.vips.len() == b.vips.len();
     let short = a.ports.len().saturating_add(b.ports.len()) <= PORTS_TOLD;
-    if a.forwarding != b.forwarding || !as_long || !short || vips(a) != vips(b) || servers(a) != servers(b) {
+    let alike = a.forwarding == b.forwarding && a.public_ports == b.public_ports;
+    if !alike || !as_long || !short || vips(a) != vips(b) || servers(a) != servers(b) {
         return None;
     }
     let ports: BTreeSet<u16> = a.ports.iter().chain(&b.ports).copied().collect();

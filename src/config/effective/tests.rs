@@ -27,6 +27,8 @@ const CLUSTER: &[(&str, &[&str])] = &[
         &[
             "null",
             "{ports: 3000-3999}",
+            "{ports: 3000-3999, public_ports: 8192-8200}",
+            "{public_ports: 8192}",
             "{advertise: 198.51.100.7}",
             "{advertise: {interface: '~'}}",
             "{advertise: {dns: a.b.}}",

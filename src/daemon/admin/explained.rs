@@ -51,6 +51,7 @@ fn place(belief: &Belief, index: u16) -> Option<Place> {
         address: placement.address,
         forwarding: placement.forwarding,
         passive_ports: placement.passive_ports,
+        public_ports: placement.public_ports,
         active_port: placement.calls_from(control),
         active_ports: placement.active_ports,
         timeout: cluster.pinhole_timeout,

@@ -4,7 +4,7 @@ use super::super::facts::{sysctl_cure, sysctl_name};
 use crate::config::Cluster;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
-use crate::lvs::ForwardingMethod;
+use crate::lvs::{ForwardingMethod, PortRange};
 
 /// Servers that share ports in DR and TUN, where the replies that could tell them apart are not seen.
 pub fn ranges(facts: &Facts) -> Vec<Finding> {
@@ -29,6 +29,9 @@ pub fn ranges(facts: &Facts) -> Vec<Finding> {
 /// Sessions that cannot be read, on a cluster that has nothing else to go by.
 pub fn tls(facts: &Facts) -> Vec<Finding> {
     let finding = |cluster: &Cluster| {
+        if let Some(public) = cluster.public_ports {
+            return Some(unreadable(cluster, public));
+        }
         let shared: Vec<&str> = cluster.real_servers.iter().filter(|s| s.shared).map(|s| s.name.as_str()).collect();
         (shared.len() > 1 && cluster.persistence.is_none()).then(|| {
             Finding::warning(format!("cluster {}: TLS clients cannot transfer", cluster.name))
@@ -38,6 +41,14 @@ pub fn tls(facts: &Facts) -> Vec<Finding> {
         })
     };
     facts.clusters().iter().filter_map(finding).collect()
+}
+
+/// Public ports are named by rewriting what under TLS nobody can rewrite.
+fn unreadable(cluster: &Cluster, public: PortRange) -> Finding {
+    Finding::note(format!("cluster {}: TLS clients cannot transfer in passive mode", cluster.name))
+        .seen(format!("public_ports: {public}"))
+        .means("after AUTH TLS the server's reply names a port of its own, which is closed at the VIP")
+        .cure("a cluster without `public_ports` for TLS clients, at another control port or VIP; or let the servers refuse AUTH")
 }
 
 /// A setting of IPVS: its value, how it was seen, and what must be loaded before it can be changed. While IPVS is not

@@ -12,7 +12,7 @@ use crate::lvs::{ForwardingMethod, PortRange, ServiceKey, serves};
 const MEANS: &str = "it gets no connections at the VIP: what comes to this port is dropped, unless a session of that server \
                      expects it";
 
-/// A range of ports that a server needs for itself.
+/// A range of ports that a server needs for itself, or the cluster for all of its servers.
 struct Range<'a> {
     vip: IpAddr,
     server: &'a RealServer,
@@ -72,11 +72,12 @@ fn ranged(facts: &Facts, at: SocketAddr, serves: impl Fn(IpAddr) -> bool) -> Opt
         cluster.vips.iter().filter(|vip| serves(**vip)).find_map(|&vip| {
             let servers = cluster.real_servers.iter().filter(|server| server.address.is_ipv6() == vip.is_ipv6());
             let ranges = servers.flat_map(|server| {
-                let passive = Some(server.passive_ports).filter(|ports| *ports != PortRange::UNPRIVILEGED);
+                let key = if cluster.public_ports.is_some() { "public_ports" } else { "passive_ports" };
+                let passive = Some(cluster.ports_at_vip(server)).filter(|ports| *ports != PortRange::UNPRIVILEGED);
                 // In NAT the director sees the server's own SYN.
                 let active = server.active_ports.filter(|_| cluster.forwarding != ForwardingMethod::Nat);
                 let range = |field, ports: Option<PortRange>| Some(Range { vip, server, field, ports: ports? });
-                [range("passive_ports", passive), range("active_ports", active)]
+                [range(key, passive), range("active_ports", active)]
             });
             ranges.flatten().find(|range| range.ports.contains(at.port()))
         })

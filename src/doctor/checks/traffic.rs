@@ -31,6 +31,10 @@ pub struct Leg {
 
 const IN: &[(&str, i64)] = &[("prerouting", i64::MAX), ("input", 99)];
 const THROUGH: &[(&str, i64)] = &[("prerouting", i64::MAX), ("forward", 100)];
+/// A first packet whose destination connection tracking translates (`translate`, -110; read: all such chains run at -100), before
+/// that and behind it.
+const TRANSLATED: &[(&str, i64)] = &[("prerouting", -100)];
+const ONWARD: &[(&str, i64)] = &[("forward", i64::MAX), ("postrouting", i64::MAX)];
 const OUT: &[(&str, i64)] = &[("output", i64::MAX), ("postrouting", i64::MAX)];
 
 /// What conntrack says of the packets of a cluster.
@@ -111,7 +115,7 @@ fn active_ports(cluster: &Cluster, server: &RealServer) -> BTreeSet<PortRange> {
 /// From a client to the VIP.
 fn incoming(side: &Side<'_>, legs: &mut Vec<Leg>) {
     let Side { cluster, vip, states, .. } = *side;
-    let mut leg = |what: &str, ports: PortRange, (state, flags), breaks| {
+    let mut leg = |what: &str, hooks, ports: PortRange, (state, flags), breaks| {
         let packet = PacketClass {
             what: format!("{what} to {vip}:{ports}"),
             accept: (format!("{} daddr {vip} tcp dport", ip(vip)), Some(ports)),
@@ -124,21 +128,23 @@ fn incoming(side: &Side<'_>, legs: &mut Vec<Leg>) {
             flags,
             inputs: side.inputs.clone(),
         };
-        legs.push(Leg { packet, hooks: IN, breaks });
+        legs.push(Leg { packet, hooks, breaks });
     };
     for port in cluster.ports.iter().filter_map(|&port| single(port)) {
-        leg("a client's SYN", port, ("new", SYN), "nobody can log in");
-        leg("a client's command", port, (states.ack, ACK), "sessions hang after the first packet");
+        leg("a client's SYN", IN, port, ("new", SYN), "nobody can log in");
+        leg("a client's command", IN, port, (states.ack, ACK), "sessions hang after the first packet");
         leg(
             "a client's FIN",
+            IN,
             port,
             (states.close, FIN),
             "connections never close: IPVS counts them as open for 15 minutes",
         );
     }
-    let ranges: BTreeSet<PortRange> = side.servers.iter().map(|server| server.passive_ports).collect();
+    let hooks = if cluster.public_ports.is_some() { TRANSLATED } else { IN };
+    let ranges: BTreeSet<PortRange> = side.servers.iter().map(|server| cluster.ports_at_vip(server)).collect();
     for range in ranges {
-        leg("a client's passive data SYN", range, ("new", SYN), "passive transfers hang");
+        leg("a client's passive data SYN", hooks, range, ("new", SYN), "passive transfers hang");
     }
     if cluster.forwarding != ForwardingMethod::Nat {
         let active: BTreeSet<PortRange> =
@@ -147,6 +153,7 @@ fn incoming(side: &Side<'_>, legs: &mut Vec<Leg>) {
             let state = ("invalid", SYN_ACK);
             leg(
                 "a client's active data SYN-ACK (INVALID for conntrack, which never saw the SYN)",
+                IN,
                 ports,
                 state,
                 "active transfers hang",
@@ -177,7 +184,8 @@ fn replies(facts: &Facts, cluster: &Cluster, server: &RealServer, states: &State
     for port in control_ports(cluster, server).into_iter().filter_map(single) {
         leg("a server's SYN-ACK", port, (states.reply, SYN_ACK), "clients never see the 220");
     }
-    leg("a server's passive data SYN-ACK", server.passive_ports, (states.reply, SYN_ACK), "passive transfers hang");
+    let state = if cluster.public_ports.is_some() { "established" } else { states.reply };
+    leg("a server's passive data SYN-ACK", server.passive_ports, (state, SYN_ACK), "passive transfers hang");
     for ports in active_ports(cluster, server) {
         leg("a server's active data SYN", ports, ("new", SYN), "active transfers hang");
     }
@@ -188,7 +196,7 @@ fn sent(cluster: &Cluster, vip: IpAddr, server: &RealServer, states: &States, le
     let tunnel = cluster.forwarding == ForwardingMethod::Tun;
     let destination = if cluster.forwarding == ForwardingMethod::Dr { vip } else { server.address };
     let family = ip(destination);
-    let mut leg = |what: String, ports: Option<PortRange>, accept, breaks| {
+    let mut leg = |what: String, (hooks, state), ports: Option<PortRange>, accept, breaks| {
         let packet = PacketClass {
             what,
             accept: (accept, ports),
@@ -197,32 +205,38 @@ fn sent(cluster: &Cluster, vip: IpAddr, server: &RealServer, states: &States, le
             destination: Some(destination),
             source_ports: None,
             destination_ports: ports,
-            state: states.sent,
+            state,
             flags: if tunnel { &[] } else { SYN },
             inputs: Vec::new(),
         };
-        legs.push(Leg { packet, hooks: OUT, breaks });
+        legs.push(Leg { packet, hooks, breaks });
     };
     if tunnel {
         let protocol = if vip.is_ipv6() { "ip6 nexthdr 41" } else { "ip protocol 4" };
         let what = format!("tunnelled packets to {destination}");
-        leg(what, None, format!("{family} daddr {destination} {protocol}"), "nothing reaches this server");
+        leg(
+            what,
+            (OUT, states.sent),
+            None,
+            format!("{family} daddr {destination} {protocol}"),
+            "nothing reaches this server",
+        );
         return;
     }
     let accept = format!("{family} daddr {destination} tcp dport");
     for port in control_ports(cluster, server).into_iter().filter_map(single) {
         leg(
             format!("control packets that IPVS sends on to {destination}:{port}"),
+            (OUT, states.sent),
             Some(port),
             accept.clone(),
             "nobody can log in",
         );
     }
     let range = server.passive_ports;
-    leg(
-        format!("data packets that IPVS sends on to {destination}:{range}"),
-        Some(range),
-        accept,
-        "passive transfers hang",
-    );
+    let (way, what) = match cluster.public_ports {
+        Some(_) => ((ONWARD, "new"), "data packets that go on translated"),
+        None => ((OUT, states.sent), "data packets that IPVS sends on"),
+    };
+    leg(format!("{what} to {destination}:{range}"), way, Some(range), accept, "passive transfers hang");
 }

@@ -68,6 +68,13 @@ fn passive_in_nat() {
             "EPSV",
         ),
         (
+            "ports_taken",
+            vec![(0, ASKED), (10, Moment::Crowded)],
+            vec![],
+            "no port of 31000-31999 was free for 198.51.100.7: as many of its data connections were awaited as there are ports",
+            "a larger range",
+        ),
+        (
             "out_of_range",
             vec![(0, ASKED), (10, Moment::Undeclared(45000))],
             vec![],

@@ -43,6 +43,37 @@ fn the_text_gives_and_takes_room() {
     assert_eq!(rewritten("229 x (|||31002|)", None, Some("1025")).as_deref(), Some("229 x (|||1025|) "));
 }
 
+#[test]
+fn words_give_way_to_a_port_too() {
+    let told = |line: &str, address: Option<&str>, port: &str| {
+        let wanted = Wanted { address: address.map(str::as_bytes), port: Some(port.as_bytes()) };
+        assert_eq!(fit(line.as_bytes(), 4, &spelling(line), wanted), None, "{line}: it has room");
+        let out = fit_by_words(line.as_bytes(), 4, &spelling(line), wanted)?;
+        assert_eq!(out.len(), line.len(), "{line}");
+        Some(String::from_utf8(out).unwrap())
+    };
+    for (line, address, port, expected) in [
+        (
+            "229 Entering Extended Passive Mode (|||1033|)",
+            None,
+            "50000",
+            Some("229 Entering Extended PassiveMode (|||50000|)"),
+        ),
+        (
+            "227 Entering Passive Mode (10,0,0,11,4,9)",
+            Some("192,0,2,10"),
+            "255,255",
+            Some("227 EnteringPassiveMod(192,0,2,10,255,255"),
+        ),
+        ("229 (|||1033|)", None, "50000", None),
+        // The numbers before are of the list.
+        ("228 Long (4,4,10,0,0,11,2,4,9)", None, "255,255", None),
+        ("229 Extended (|1|10.0.0.11|1033|)", None, "50000", None),
+    ] {
+        assert_eq!(told(line, address, port).as_deref(), expected, "{line}");
+    }
+}
+
 /// Where a character of several bytes must give way, all of it does.
 #[test]
 fn no_character_is_cut() {

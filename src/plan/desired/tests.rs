@@ -113,6 +113,19 @@ fn shared_ranges_are_declared_once_and_belong_to_nobody() {
 }
 
 #[test]
+fn with_public_ports_the_servers_own_are_nothing_at_the_vip() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    assert!(words(&config).concat().contains("ranges4"));
+    config.clusters[0].public_ports = PortRange::new(8192, 8200);
+    let words = words(&config);
+    let made: Vec<_> = words.iter().filter(|word| word.contains("ranges4") || word.contains(" passive4")).collect();
+    assert_eq!(made, ["nft add element inet ftpdirector passive4 { 192.0.2.10 . 8192-8200 : 0x0f710000 }"]);
+    let indexes = mark_index::assign(&config, marks(&config), &State::default()).expect("room");
+    assert!(indexes.placements.iter().all(|one| one.own_range.is_none() && one.public_ports.is_some()));
+    assert!(indexes.placements[0].declares(31_500) && !indexes.placements[0].declares(8192));
+}
+
+#[test]
 fn a_network_of_clients_is_a_mask_beside_the_mark() {
     let mut config = sample::config(ForwardingMethod::Dr);
     let networks = |config: &Config| {

@@ -50,6 +50,8 @@ pub(super) struct Ground {
     pub forwarding: ForwardingMethod,
     pub vip: IpAddr,
     pub servers: Vec<Server>,
+    /// The ports of the VIP that clients are told in place of the servers' (NAT).
+    pub public: Option<PortRange>,
     /// Whose data a pinhole lets in.
     pub prefix: u8,
     pub bounce: Bounce,
@@ -68,8 +70,12 @@ impl Ground {
             _ => ForwardingMethod::Nat,
         };
         let v6 = first & 0x80 != 0;
+        // few, and among the servers' own where these share a range
+        let public = (forwarding == ForwardingMethod::Nat && second & 0x10 != 0).then(|| PortRange::new(40001, 40003));
+        let public = public.flatten();
         let server = |number: u8| {
             let (own, passive) = ranges(first >> 2 & 3, u16::from(number));
+            let own = own.filter(|_| public.is_none());
             let active = (first & 0x10 != 0).then_some(2020 + u16::from(number));
             Server { address: address(v6, [10, 0, 0, 11 + number]), own, passive, active }
         };
@@ -77,6 +83,7 @@ impl Ground {
             forwarding,
             vip: address(v6, [192, 0, 2, 10]),
             servers: (0..SERVERS).map(server).collect(),
+            public,
             prefix: if first & 0x20 == 0 {
                 128
             } else if v6 {
@@ -144,6 +151,7 @@ impl Ground {
             own_active_port: active.is_some(),
             client_prefix: if own.is_some() { self.prefix } else { 128 },
             passive_ports: passive.unwrap_or(PortRange::UNPRIVILEGED),
+            public_ports: self.public,
         }
     }
 
@@ -156,6 +164,7 @@ impl Ground {
             line_limit: LINE,
             implicit_tls: false,
             names: false,
+            public_ports: self.public.is_some(),
         };
         Policies { implicit: Policy { implicit_tls: true, ..explicit.clone() }, explicit }
     }

@@ -54,6 +54,8 @@ complaints! {
     Declared "declared",
     /// A row that wins over another server's own range.
     Range "range",
+    /// A port of the VIP that no client is told.
+    Public "public",
     /// A port of the VIP that the server does not call from.
     VipPort "vip-port",
     /// A port below 1024.
@@ -345,6 +347,9 @@ impl World {
         let others = self.ground.servers.iter().enumerate().filter(|(other, _)| *other != server);
         if others.filter_map(|(_, other)| other.own).any(|own| own.contains(port)) {
             complain(Complaint::Range, || format!("port {port} for {client} leads to {to} of {server}"));
+        }
+        if self.ground.public.is_some_and(|public| !public.contains(port)) {
+            complain(Complaint::Public, || format!("port {port} for {client} leads to {to} of {server}"));
         }
         if self.ground.servers[server].passive.is_some_and(|range| !range.contains(to)) {
             complain(Complaint::Declared, || format!("port {port} for {client} leads to {to} of {server}"));

@@ -67,7 +67,9 @@ const ENCRYPTED: &[Happens] = &[
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![];
     for ground in [0_u8, 0x04, 0x08, 0x0c, 0x01, 0x02, 0x11, 0x12, 0x80, 0x84, 0x81] {
-        for ending in [0_u8, 4, 8] {
+        // with public ports too, where there are any
+        let public = [0x10, 0x14, 0x18].into_iter().filter(|_| !matches!(ground & 3, 1 | 2));
+        for ending in [0_u8, 4, 8].into_iter().chain(public) {
             for happens in [PASSIVE, ACTIVE, ENCRYPTED] {
                 let mut seed = vec![ground, ending, 0, 0];
                 session(port(ground, 0), 0, happens, &mut seed);

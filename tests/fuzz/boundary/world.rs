@@ -358,6 +358,7 @@ impl World {
                 self.notes.happen(11);
             }
             Action::OutOfRange(_) => self.notes.happen(16),
+            Action::Crowded(_) => self.notes.happen(17),
         }
     }
 

@@ -34,6 +34,10 @@ fn share_ranges(facts: &mut Facts) {
     }
 }
 
+fn public_ports(facts: &mut Facts) {
+    cluster(facts).public_ports = PortRange::new(8192, 8200);
+}
+
 pub fn rule(facts: &mut Facts, hook: &str, rule: serde_json::Value) {
     sample::chain(facts, hook, "accept", &[rule]);
 }
@@ -313,7 +317,19 @@ pub const ROWS: &[Row] = &[
         "ss -ltn: 192.0.2.10:50000; rs2: active_ports 40000-60999",
         "sport = :50000",
     ),
+    (
+        "occupied",
+        sample::nat,
+        |f| {
+            public_ports(f);
+            f.listening = ["192.0.2.10:31500", "192.0.2.10:8195"].map(socket).into();
+        },
+        Severity::Warning,
+        "ss -ltn: 192.0.2.10:8195; rs1: public_ports 8192-8200",
+        "sport = :8195",
+    ),
     ("tls", sample::nat, share_ranges, Severity::Warning, "rs1, rs2, rs3", "passive_ports"),
+    ("tls", sample::nat, public_ports, Severity::Note, "public_ports: 8192-8200", "without `public_ports`"),
     (
         "conn-reuse",
         sample::dr,
