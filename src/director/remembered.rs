@@ -10,7 +10,7 @@ use super::moment::{Moment, Words, concerns_data};
 use super::strangers::{Stranger, StrangerKind};
 use super::table::{SessionEntry, Slot};
 use super::trace::{What, line_of};
-use crate::ftp::{Endpoint, Event, UnparsedReason, Verb};
+use crate::ftp::{Endpoint, Event, Verb};
 use crate::time::Time;
 use crate::wire::{self, Flags};
 

@@ -22,6 +22,8 @@ fn server(cluster: &str, name: &str, times: u64) -> Server {
         max_sessions: None,
         full: false,
         agent: None,
+        host: None,
+        host_error: None,
     }
 }
 
@@ -34,6 +36,7 @@ fn cluster(name: &str, forwarding: &str, servers: Vec<Server>) -> ClusterStatus 
         scheduler: "wlc".into(),
         advertise: None,
         servers,
+        unresolved: Vec::new(),
     }
 }
 
