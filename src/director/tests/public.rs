@@ -39,8 +39,9 @@ fn named(director: &mut Director, wire: &mut Wire, now: Time, port: u16) -> (Str
     if decision == Decision::Held {
         let mut released = Vec::new();
         director.rows_done(ticket(&more), false, &mut released);
-        let Some(Action::Release { bytes: Some(edited), .. }) = released.pop() else { panic!("{released:?}") };
-        bytes = edited;
+        let Some(Action::Release { bytes: edited, .. }) = released.pop() else { panic!("{released:?}") };
+        // Told as it was named, a 229 is not edited.
+        bytes = edited.unwrap_or(bytes);
     }
     let text = payload(&bytes);
     assert_eq!(text.len(), line.len());
