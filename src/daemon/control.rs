@@ -135,6 +135,8 @@ impl Daemon {
         let replies = PacketLog::open(reply_group(config.kernel.queue), SHORT).map_err(kernel_error)?;
         let mut elements = Elements::connect().map_err(kernel_error)?;
         kernel.carry_out(&plan).map_err(kernel_error)?;
+        // Nobody has written any yet.
+        let _ = kernel.lost_rows();
         let found = read_state::dynamic(&mut elements).map_err(kernel_error)?;
         account::changes(&plan);
 
@@ -332,9 +334,7 @@ impl Daemon {
             notes.harm.iter().for_each(|note| warn!("{note}"));
             notes.quiescing.iter().for_each(|note| info!("{note}"));
         }
-        if self.kernel.carry_out(&plan).map_err(|error| error.to_string())?.is_some() {
-            let _ = self.packets.tell(Message::RowsLost);
-        }
+        self.carry_out(&plan)?;
         let steps = *file == before && availability.serves_as(&served);
         let say = if steps { account::steps } else { account::changes };
         say(&plan);
@@ -353,6 +353,15 @@ impl Daemon {
         self.follower.configure(&inforce);
         self.follow_vips(Duration::ZERO);
         if self.configure_packets() { Ok(()) } else { Err("the packet thread is gone".into()) }
+    }
+
+    /// Changes the kernel. What the packet thread has to write again it is told of, also when the rest was refused.
+    fn carry_out(&mut self, plan: &Plan) -> Result<(), String> {
+        let done = self.kernel.carry_out(plan);
+        if self.kernel.lost_rows() {
+            let _ = self.packets.tell(Message::RowsLost);
+        }
+        done.map_err(|error| error.to_string())
     }
 
     /// VIPs come and go: the other director of a pair has had them meanwhile, or has them now.
@@ -391,10 +400,8 @@ impl Daemon {
     pub fn look(&mut self) -> Duration {
         // The kernel tells of an address before packets to it end here.
         self.follow_vips(Duration::ZERO);
-        let (file, inforce, availability) = {
-            let view = self.lock();
-            (Arc::clone(&view.file), Arc::clone(&view.config), view.availability.clone())
-        };
+        let (file, availability) = self.standing();
+        let inforce = Arc::clone(&self.lock().config);
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
             let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
@@ -404,15 +411,9 @@ impl Daemon {
             Ok((plan, stays, wrong))
         });
         let took = began.elapsed();
-        let done = planned.and_then(|(plan, stays, wrong)| {
-            let exchanged = self.kernel.carry_out(&plan).map_err(|error| error.to_string())?;
-            Ok((plan, stays, wrong, exchanged))
-        });
+        let done = planned.and_then(|planned| self.carry_out(&planned.0).map(|()| planned));
         match done {
-            Ok((plan, stays, wrong, exchanged)) => {
-                if plan.flushed() || exchanged.is_some() {
-                    let _ = self.packets.tell(Message::RowsLost);
-                }
+            Ok((plan, stays, wrong)) => {
                 let drift = self.drift(&plan);
                 let mut view = self.lock();
                 view.history.drift = view.history.drift.saturating_add(drift);

@@ -210,7 +210,9 @@ impl Judge<'_> {
             (Some(why), _) => service.remarks.guess(format!("mark {mark} is FTP, for {why}. Port 21 is taken.")),
             (None, Some(helper)) if every_port => {
                 let place = &helper.place;
-                service.remarks.guess(format!("mark {mark} is FTP, since {place} loads ip_vs_ftp. Its ports are taken."));
+                service
+                    .remarks
+                    .guess(format!("mark {mark} is FTP, since {place} loads ip_vs_ftp. Its ports are taken."));
             }
             _ => return None,
         }

@@ -15,6 +15,13 @@ pub trait Hands {
     /// Writes the rules of a plan that has some. Returns how the tables were exchanged, if they were.
     fn rules(&mut self, plan: &Plan) -> Result<Option<Exchanged>, Self::Error>;
 
+    /// Tells that the dynamic rows are gone, with the table or with a set that was exchanged: whoever knows them writes them
+    /// again, also when a later step is refused.
+    fn rows_are_lost(&mut self);
+
+    /// Writes down what the kernel makes of the rules that were written.
+    fn stamp(&mut self) -> Result<(), Self::Error>;
+
     /// Tells that the rules in the kernel are those that were written.
     fn rules_are_right(&mut self);
 
@@ -39,9 +46,15 @@ pub trait Hands {
 ///
 /// # Errors
 /// What the kernel refused.
-pub fn carry_out<H: Hands>(hands: &mut H, plan: &Plan) -> Result<Option<Exchanged>, H::Error> {
+pub fn carry_out<H: Hands>(hands: &mut H, plan: &Plan) -> Result<(), H::Error> {
     let exchanged = if plan.rules.is_some() {
-        hands.rules(plan)?
+        let exchanged = hands.rules(plan)?;
+        // At once: the next look finds a table that stands, and would not know.
+        if plan.flushed() || exchanged.is_some() {
+            hands.rows_are_lost();
+        }
+        hands.stamp()?;
+        exchanged
     } else {
         hands.rules_are_right();
         None
@@ -67,7 +80,7 @@ pub fn carry_out<H: Hands>(hands: &mut H, plan: &Plan) -> Result<Option<Exchange
             hands.disclaim(key);
         }
     }
-    Ok(exchanged)
+    Ok(())
 }
 
 fn commit<H: Hands>(hands: &mut H, transaction: &mut String) -> Result<(), H::Error> {

@@ -24,6 +24,8 @@ DURING = {"nothing": "nothing else", "/metrics": "`/metrics`", "sessions": "`ses
 def big_numbers(run):
     versions = "; ".join(f"{name} {version}" for name, version in run.get("versions", {}).items() if name not in ("nginx", "nft"))
     print(INTRODUCTION.format(date=run["date"], versions=versions or "Versions unknown"))
+    if "note" in run:
+        print(run["note"] + "\n")
     stages = sorted(run["sessions"], key=lambda stage: (stage["forwarding"] != "nat", stage["wanted"]))
     if stages:
         titles = [f"{stage['forwarding'].upper()}, {stage['wanted']:,}" for stage in stages]

@@ -41,6 +41,8 @@ pub struct Reconciler {
     right: Option<Fingerprint>,
     /// The rules are ours, and the set `version` does not say so yet.
     unstamped: bool,
+    /// Dynamic rows went with the table, or with a set, and the packet thread has not been told.
+    lost: bool,
 }
 
 /// The kernel's rows and what is in their way, read once.
@@ -75,7 +77,7 @@ impl Reconciler {
     }
 
     const fn of(ipvs: Ipvs, elements: Elements, addresses: Addresses) -> Self {
-        Self { ipvs, elements, addresses, made: BTreeSet::new(), table: None, right: None, unstamped: false }
+        Self { ipvs, elements, addresses, made: BTreeSet::new(), table: None, right: None, unstamped: false, lost: false }
     }
 
     /// Reads services, table, addresses and timeouts, and stamps the rules first if that is still to do.
@@ -140,18 +142,13 @@ impl Reconciler {
     ///
     /// # Errors
     /// What the kernel refused; what was done before that stays.
-    pub fn carry_out(&mut self, plan: &Plan) -> Result<Option<Exchanged>, KernelError> {
+    pub fn carry_out(&mut self, plan: &Plan) -> Result<(), KernelError> {
         carry_out::carry_out(self, plan)
     }
 
-    /// Writes down what the kernel makes of our rules, so that a later look knows them. While the ruleset changes too fast to
-    /// be listed, the next look does.
-    fn stamp(&mut self) -> Result<(), KernelError> {
-        let Some(print) = fingerprint::read(&mut self.elements)? else { return Ok(()) };
-        let row = NftElement { set: "version", key: key(&[Part::Mark(print.hash())]), data: None, timeout: None };
-        self.elements.apply(&[ElementChange::Add(row)]).into_iter().collect::<Result<(), _>>()?;
-        (self.right, self.unstamped) = (Some(print), false);
-        Ok(())
+    /// Whether dynamic rows were lost since this was last asked.
+    pub const fn lost_rows(&mut self) -> bool {
+        std::mem::replace(&mut self.lost, false)
     }
 
     /// Takes away every row that we own. Goes on after an error.
@@ -172,8 +169,20 @@ impl Hands for Reconciler {
             None => {}
         }
         self.unstamped = true;
-        self.stamp()?;
         Ok(exchanged)
+    }
+
+    fn rows_are_lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// So that a later look knows them. While the ruleset changes too fast to be listed, the next look does.
+    fn stamp(&mut self) -> Result<(), KernelError> {
+        let Some(print) = fingerprint::read(&mut self.elements)? else { return Ok(()) };
+        let row = NftElement { set: "version", key: key(&[Part::Mark(print.hash())]), data: None, timeout: None };
+        self.elements.apply(&[ElementChange::Add(row)]).into_iter().collect::<Result<(), _>>()?;
+        (self.right, self.unstamped) = (Some(print), false);
+        Ok(())
     }
 
     fn rules_are_right(&mut self) {

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::sample;
 use crate::lvs::ForwardingMethod;
 use crate::plan::availability::Availability;
-use crate::plan::reconcile::{Seen, SeenTable};
+use crate::plan::reconcile::{Seen, SeenTable, TableState};
 use crate::state::State;
 
 /// A kernel that writes down what it is asked, and refuses one step.
@@ -11,6 +11,7 @@ struct Fake {
     asked: Vec<String>,
     refuses: Option<usize>,
     claimed: BTreeSet<ServiceKey>,
+    lost: bool,
 }
 
 impl Fake {
@@ -30,6 +31,14 @@ impl Hands for Fake {
 
     fn rules(&mut self, _: &Plan) -> Result<Option<Exchanged>, usize> {
         self.ask("rules").map(|()| None)
+    }
+
+    fn rows_are_lost(&mut self) {
+        self.lost = true;
+    }
+
+    fn stamp(&mut self) -> Result<(), usize> {
+        self.ask("stamp")
     }
 
     fn rules_are_right(&mut self) {}
@@ -79,8 +88,8 @@ fn plan() -> Plan {
 #[test]
 fn rules_come_before_rows_and_neighbouring_elements_in_one_transaction() {
     let (plan, mut kernel) = (plan(), Fake::default());
-    assert!(matches!(carry_out(&mut kernel, &plan), Ok(None)));
-    assert_eq!(kernel.asked[..2], ["rules", "timeouts"]);
+    assert!(carry_out(&mut kernel, &plan).is_ok());
+    assert_eq!(kernel.asked[..2], ["rules", "stamp"]);
     assert_eq!(kernel.asked.last().map(String::as_str), Some("ip address add 192.0.2.10/32 dev vip0 proto 0x46"));
     let at = |start: &str| kernel.asked.iter().position(|step| step.starts_with(start)).expect(start);
     assert!(at("ipvsadm -A -f") < at("nft") && at("nft") < at("ipvsadm -A -t"), "{:#?}", kernel.asked);
@@ -98,8 +107,24 @@ fn nothing_is_done_after_a_refusal_whichever_step_it_is() {
         assert!(matches!(carry_out(&mut kernel, &plan), Err(refused) if refused == step));
         assert_eq!(kernel.asked, whole.asked[..=step]);
         // What may have been made is known to be ours before the first of it is.
-        assert!(kernel.claimed.is_empty() == (step < 2));
+        assert!(kernel.claimed.is_empty() == (step < 3));
     }
+}
+
+#[test]
+fn rows_that_went_with_the_table_are_told_of_whichever_later_step_is_refused() {
+    let plan = plan();
+    assert!(plan.flushed());
+    for step in 0..4 {
+        let mut kernel = Fake::refusing(step);
+        assert!(carry_out(&mut kernel, &plan).is_err());
+        // A table that was not written is gone still, and the next look says so.
+        assert_eq!(kernel.lost, step > 0, "step {step}");
+    }
+    // Rules that someone edited stand with all their rows.
+    let edited = Plan { table: TableState::Edited, ..plan };
+    let mut kernel = Fake::default();
+    assert!(carry_out(&mut kernel, &edited).is_ok() && !kernel.lost);
 }
 
 #[test]
@@ -107,7 +132,7 @@ fn a_service_that_goes_is_ours_until_it_is_gone() {
     let mut plan = plan();
     let gone = *plan.wanted.first().expect("a service");
     plan.changes = vec![Change::DeleteService(gone)];
-    for (refuses, ours) in [(None, false), (Some(2), true)] {
+    for (refuses, ours) in [(None, false), (Some(3), true)] {
         let mut kernel = Fake { refuses, ..Fake::default() };
         assert_eq!(carry_out(&mut kernel, &plan).is_err(), ours);
         assert_eq!(kernel.claimed.contains(&gone), ours);

@@ -1,6 +1,7 @@
 """What others do to the director, and what is left of the transfers: flushed rows, edited rules, floods, a full map, a jumping clock."""
 
 import collections
+import contextlib
 import json
 import os
 import random
@@ -32,6 +33,18 @@ def rules(net):
 
 def drift(daemon):
     return daemon.metrics().sum(DRIFT)
+
+
+@contextlib.contextmanager
+def explained(daemon, session):
+    """What the daemon knows of a session, and its last lines, where something fails."""
+    address, port, *_ = session.sock.getsockname()
+    try:
+        yield
+    except BaseException:
+        print(ftpdirector(daemon.director, "explain", f"{address}:{port}", "--socket", SOCKET).stdout[-6000:])
+        print(*daemon.log().splitlines()[-60:], sep="\n")
+        raise
 
 
 def serves(client, session, modes=MODES, opening=None):
@@ -206,6 +219,27 @@ def flushed_rulesets(forwarding):
         print(f"# {forwarding}: transfers that failed at each flush: {lost} of {report.total} in all; {report}")
         assert daemon.metrics().sum(DATA, result="misdirected") == 0
         assert not warned(daemon, "cannot be put right"), daemon.log()
+
+
+def test_a_reload_that_finds_the_flush_first():
+    """What is expected lives through `nft flush ruleset` also when a reload, and not a look, writes the table again."""
+    with Topology("nat") as net:
+        daemon = net.start_daemon(net.config(more=["pinhole_timeout: 2m"])).wait_ready()
+        good = daemon.config.read_text()
+        for mode, scheduler in (("EPSV", "wrr"), ("PORT", "lc"), ("PASV", "wlc")):
+            with net.client1.enter():
+                session = Session(net.vip, timeout=60.0)
+                opening = session.announce(mode)
+            daemon.config.write_text(good.replace("scheduler: rr", f"scheduler: {scheduler}"))
+            # What is asked for while it stands still it finds together, and mostly does the reload first.
+            os.kill(daemon.process.pid, signal.SIGSTOP)
+            try:
+                net.director.nft("flush ruleset")
+                os.kill(daemon.process.pid, signal.SIGHUP)
+            finally:
+                os.kill(daemon.process.pid, signal.SIGCONT)
+            poll(lambda: what_is_in_force(daemon)[0] == scheduler, what=f"{scheduler} in force")
+            serves(net.client1, session, (mode,), opening)
 
 
 def test_second_daemon_on_the_same_queue():
@@ -409,7 +443,8 @@ def everything_at_once(forwarding):
             on()
             outages.end()
             for session in quiet:
-                serves(net.client1, session)
+                with explained(daemon, session):
+                    serves(net.client1, session)
         text = daemon.config.read_text()
         for _ in range(3):
             outages.begin("kill -9")
