@@ -77,7 +77,16 @@ impl Reconciler {
     }
 
     const fn of(ipvs: Ipvs, elements: Elements, addresses: Addresses) -> Self {
-        Self { ipvs, elements, addresses, made: BTreeSet::new(), table: None, right: None, unstamped: false, lost: false }
+        Self {
+            ipvs,
+            elements,
+            addresses,
+            made: BTreeSet::new(),
+            table: None,
+            right: None,
+            unstamped: false,
+            lost: false,
+        }
     }
 
     /// Reads services, table, addresses and timeouts, and stamps the rules first if that is still to do.
