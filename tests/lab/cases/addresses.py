@@ -9,6 +9,7 @@ from ftpload import Session, load
 from hosts import poll
 from nameserver import name_server
 from realserver import TLS, make_certificate
+from selection import long
 from topology import VIP, VIP6, Topology
 
 DATA = "ftpdirector_data_connections_total"
@@ -52,6 +53,7 @@ def refused(session, source):
     raise AssertionError(f"data from {source} came from {found}")
 
 
+@long
 def test_client_match():
     """Data from the client's network is let in, from elsewhere it is refused; with `any` it is let in. Also under TLS."""
     make_certificate()
@@ -92,6 +94,7 @@ def ours(net):
     return sorted((name, address["local"]) for name, address in shown if address.get("protocol") == "0x46")
 
 
+@long
 def test_vip_interface():
     """The VIPs come with the daemon, come back, outlive it, and go with `flush`; nobody else's address is touched."""
     with Topology("nat", servers=1) as net:

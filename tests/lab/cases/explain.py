@@ -14,6 +14,7 @@ from admin import ask, ask_json
 from ftpload import Session
 from hosts import poll
 from rawtcp import SYN, segment, send
+from selection import long
 from topology import Topology
 
 # Of client1, beside its own: the other line of a house with two.
@@ -298,6 +299,7 @@ def limited_and_down(net, serving, replies):
     expect(daemon, net.client2.address, "no_servers", "lab (2 down, 0 drained)")
 
 
+@long
 def test_dr_verdicts():
     """Where the server's half is not seen."""
     replies = {"USER": "230 Welcome", "PORT": "200 I shall", "NOOP": "200 Still here", "PASV": names(31010)}

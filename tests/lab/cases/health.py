@@ -145,6 +145,7 @@ def test_banner_does_not_see_a_firewalled_passive_range():
         assert weights(net)[deaf.address] == 1
 
 
+@long
 def test_tls_names_a_certificate_a_passive_range_and_a_password():
     """vsftpd and ProFTPD as they come: a data connection must resume the TLS session."""
     with secure("dr", kinds=("vsftpd", "proftpd", "vsftpd")) as (net, authority, folder):

@@ -67,6 +67,7 @@ def long_transfers(forwarding, seconds=TIMEOUT, ours=True, kill=False):
         assert "keepalives" not in daemon.log(), daemon.log()
 
 
+@long
 def test_without_the_capability():
     """What would be lost. All else goes on without CAP_NET_RAW."""
     make_certificate()
@@ -205,6 +206,7 @@ def is_forgotten_alone(net, forgotten, *others):
     assert not lost, f"sessions of {lost} have gone too: {left}"
 
 
+@long
 def test_nat_silent_data():
     silent_data("nat")
 

@@ -9,6 +9,7 @@ import threading
 from daemon import ftpdirector
 from ftpload import load
 from hosts import poll
+from selection import long
 from topology import Topology
 
 PORT = 9786
@@ -49,6 +50,7 @@ def crowd(net, address, count):
     return over, worker, held
 
 
+@long
 def test_idle_connections_take_no_descriptors():
     """1,100 at a time against 1,024 descriptors: rows are put right, servers that fail are noticed, scrapers are served."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))

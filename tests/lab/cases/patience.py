@@ -16,6 +16,7 @@ PASSIVE, ACTIVE = ("PASV", "EPSV"), ("PORT", "EPRT")
 ANSWER, THOUGHT, STAGE = 12, 35, 40
 
 
+@long
 def test_nat_slow():
     slow("nat")
 

@@ -5,6 +5,7 @@ import re
 from ftpload import Session, load
 from hosts import poll
 from realserver import TLS, make_certificate
+from selection import long
 from topology import VIP, Topology
 
 EVEN = {"rs1": 10, "rs2": 10, "rs3": 10}
@@ -58,6 +59,7 @@ def test_nat_shared_range_runs_out():
         poll(lambda: daemon.metrics().sum(DATA, result="landed") >= 120, what="120 data connections counted as landed")
 
 
+@long
 def test_disjoint_ranges_all_named_first():
     for forwarding in ("nat", "dr", "tun"):
         with Topology(forwarding) as net:

@@ -89,6 +89,7 @@ def test_wlc_does_not_drown_a_server_that_comes_back():
             session.close()
 
 
+@long
 def test_another_program_s_weight_is_counted_during_a_start():
     """A step does not hide what others do, and is not taken for it."""
     with Topology("nat") as net:

@@ -6,6 +6,7 @@ from pathlib import Path
 from daemon import config_file, ftpdirector
 from ftpload import MODES, Session, busy, load
 from hosts import poll
+from selection import long
 from topology import Topology
 
 DATA = "ftpdirector_data_connections_total"
@@ -84,6 +85,7 @@ DECLARED_OTHERWISE = {
 }
 
 
+@long
 def test_sets_declared_otherwise_are_exchanged():
     """Once each: the rows of sessions stay what they are, with their time; counters go on; `plan` says it all beforehand."""
     with Topology("dr", servers=2) as net:
@@ -131,6 +133,7 @@ def test_sets_declared_otherwise_are_exchanged():
             before = elements(net, kept)
 
 
+@long
 def test_a_table_of_sets_that_fit_nowhere_is_exchanged():
     """Declarations whose rows nobody can use: they go, the session stays, and what is `owned` is ours still."""
     foreign = {
