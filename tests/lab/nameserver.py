@@ -16,15 +16,22 @@ class NameServer:
         with director.enter():
             self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.socket.bind(("127.0.0.1", 53))
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.socket.settimeout(0.2)
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        """Not under a thread that waits at it: the socket would live on, and with it the director's namespace."""
+        self.over.set()
+        self.thread.join()
+        self.socket.close()
 
     def _serve(self):
-        while True:
-            try:
+        while not self.over.is_set():
+            with contextlib.suppress(TimeoutError):
                 query, client = self.socket.recvfrom(4096)
-            except OSError:
-                return
-            self.socket.sendto(self._answer(query), client)
+                self.socket.sendto(self._answer(query), client)
 
     def _answer(self, query):
         """RFC 1035 §4: the header, the question as it came, the answer (its name points at the question's)."""
@@ -58,4 +65,4 @@ def name_server(director):
         with written("/etc/resolv.conf", "nameserver 127.0.0.1\n"):
             yield server
     finally:
-        server.socket.close()
+        server.close()
