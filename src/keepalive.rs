@@ -183,17 +183,30 @@ impl Sight {
 
     /// Whether this is a port of a data connection: other services may have our VIPs too.
     fn takes_data(&self, vip: SocketAddr, server: IpAddr) -> bool {
-        let places = self.places.get(&(vip.ip(), server));
+        self.at(vip, server).any(|place| place.ports_at_vip().contains(vip.port()) || self.calls(place, vip))
+    }
+
+    /// The servers of which this is a call that its client has answered. (DR, TUN: in NAT IPVS knows nothing of calls.)
+    pub fn answered(&self, connection: &Connection) -> impl Iterator<Item = &Placement> {
+        let Connection { vip, server, .. } = *connection;
+        self.at(vip, server.ip())
+            .filter(move |place| place.forwarding != ForwardingMethod::Nat && self.calls(place, vip))
+    }
+
+    fn at(&self, vip: SocketAddr, server: IpAddr) -> impl Iterator<Item = &Placement> {
+        self.places.get(&(vip.ip(), server)).into_iter().flatten()
+    }
+
+    /// Whether the server calls from this port of the VIP.
+    fn calls(&self, place: &Placement, vip: SocketAddr) -> bool {
         // RFC 959 §3.2: a server calls from its control port − 1 unless the file says otherwise.
         let control = vip.port().checked_add(1).map(|port| SocketAddr::new(vip.ip(), port));
         let below_control = control.is_some_and(|control| self.controls.contains_key(&control));
-        let calls = |place: &Placement| match (place.active_ports, place.active_port) {
+        match (place.active_ports, place.active_port) {
             (Some(ports), _) => ports.contains(vip.port()),
             (None, Some(port)) => port == vip.port(),
             (None, None) => below_control,
-        };
-        places
-            .is_some_and(|places| places.iter().any(|place| place.ports_at_vip().contains(vip.port()) || calls(place)))
+        }
     }
 
     /// A data connection that lives and that IPVS does not know, between a client, what it takes for the other end, and the

@@ -20,6 +20,7 @@ use crate::kernel::ipvs::Ipvs;
 use crate::kernel::raw::{Raw, is_local};
 use crate::kernel::{KernelError, connections};
 use crate::lvs::ForwardingMethod;
+use crate::steer::Placement;
 use crate::time::Time;
 use crate::wire::forge;
 
@@ -171,11 +172,18 @@ impl Keeper {
         tracked.and(sent).and(data)
     }
 
-    /// Tells the packet thread whose pinholes to open, now that these VIPs are here.
+    /// Tells the packet thread whose pinholes to open, now that these VIPs are here, and which calls have come.
     fn take_over(&self, vips: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
         let mut sight = self.sight(Idle { tcp: Duration::ZERO, tcp_fin: Duration::ZERO });
         let (mut clients, mut callers, mut connected) = (BTreeSet::new(), Callers::default(), 0_u64);
+        let mut answered = Vec::with_capacity(ASKED);
+        let tell = |calls: &mut Vec<_>| self.packets.tell(Message::Answered(std::mem::take(calls)));
         connections::each(&mut |connection| {
+            let call = |place: &Placement| (connection.client, connection.vip, place.index);
+            answered.extend(sight.answered(connection).map(call));
+            if answered.len() >= ASKED {
+                let _ = tell(&mut answered);
+            }
             let Some(control) = sight.connection(connection) else { return };
             // A call may also belong to a connection at a VIP that was here before.
             let came = vips.contains(&control.vip.ip());
@@ -188,6 +196,7 @@ impl Keeper {
                 self.open(&mut clients);
             }
         })?;
+        let _ = tell(&mut answered);
         self.open(&mut clients);
         let called: Vec<_> = callers.known().collect();
         for some in called.chunks(ASKED) {

@@ -51,6 +51,8 @@ pub enum Message {
     TookOver(Vec<(IpAddr, u16)>),
     /// These of them may be called: client, index, the port of the server's end of the control connection.
     MayBeCalled(Vec<(IpAddr, u16, u16)>),
+    /// IPVS has these calls, which their clients have answered: client, VIP and the port that was called from, index.
+    Answered(Vec<(SocketAddr, SocketAddr, u16)>),
     /// These VIPs have left this machine.
     GaveUp(Vec<IpAddr>),
     /// Ends the packet thread.
@@ -71,6 +73,7 @@ impl Message {
             | Self::RowsLost
             | Self::TookOver(_)
             | Self::MayBeCalled(_)
+            | Self::Answered(_)
             | Self::GaveUp(_) => true,
             Self::Snapshot(_)
             | Self::WantsConfirmation(_)

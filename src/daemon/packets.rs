@@ -334,6 +334,7 @@ impl Core {
             Message::Configure(setup) => self.director.configure(*setup),
             Message::TookOver(clients) => self.director.took_over(self.now(), &clients, actions),
             Message::MayBeCalled(clients) => self.director.may_be_called(self.now(), &clients, actions),
+            Message::Answered(calls) => self.director.answered(&calls),
             Message::GaveUp(vips) => self.director.gave_up(self.now(), &vips, actions),
             Message::RowsLost => self.director.rows_lost(self.now(), actions),
             Message::Stop => {}

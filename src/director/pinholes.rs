@@ -41,7 +41,8 @@ enum RowOrigin {
 struct PinholeState {
     value: Key,
     holders: u32,
-    /// How many holders still wait for their data connection.
+    /// How many holders still wait for their data connection; of a row that was found, and that nobody here holds yet, whether
+    /// its session may wait for it.
     waiting: u32,
     until: Time,
     origin: RowOrigin,
@@ -97,7 +98,7 @@ impl Pinholes {
 
     /// Notes a row of the former process, which stands until `until`.
     pub fn find(&mut self, row: Row, until: Time) {
-        let standing = PinholeState { value: row.value, holders: 0, waiting: 0, until, origin: RowOrigin::Found };
+        let standing = PinholeState { value: row.value, holders: 0, waiting: 1, until, origin: RowOrigin::Found };
         self.rows.entry((row.set, row.key)).or_insert(standing);
         self.found_until = self.found_until.max(Some(until));
     }
@@ -129,6 +130,10 @@ impl Pinholes {
         if standing.value != row.value || over {
             *standing = fresh();
         }
+        if standing.holders == 0 {
+            // The same place again, at the same server: what it was found for is over.
+            standing.waiting = 0;
+        }
         let stands = standing.until > now;
         standing.holders = standing.holders.saturating_add(1);
         standing.waiting = standing.waiting.saturating_add(1);
@@ -157,10 +162,20 @@ impl Pinholes {
     #[must_use]
     pub fn is_taken(&self, row: &Row, now: Time) -> bool {
         let again = matches!(row.set.name, Name::Active | Name::ActiveAny);
-        let needed = |standing: &PinholeState| !again || standing.waiting > 0 || standing.origin == RowOrigin::Found;
+        let needed = |standing: &PinholeState| !again || standing.waiting > 0;
         let standing = self.rows.get(&Place::of(row));
         row.key.contains(&Value::Port(NO_PORT))
             || standing.is_some_and(|there| there.value != row.value && there.until > now && needed(there))
+    }
+
+    /// The data connection of a row that was found, and that no session here holds, has come.
+    pub fn answered(&mut self, row: &Row) {
+        if let Some(standing) = self.rows.get_mut(&Place::of(row))
+            && standing.value == row.value
+            && standing.holders == 0
+        {
+            standing.waiting = 0;
+        }
     }
 
     /// A session that holds `row` waits for its data connection no longer.

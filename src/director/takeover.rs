@@ -1,10 +1,10 @@
 //! VIPs that come: a director that takes over. (Those that leave: `in_parts`.)
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Director;
 use super::interface::Action;
-use crate::steer::{RowChange, range, tls};
+use crate::steer::{RowChange, active, range, tls};
 use crate::time::Time;
 
 /// How many rows are asked for at once.
@@ -37,6 +37,19 @@ impl Director {
             }
         }
         ask(&changes, actions);
+    }
+
+    /// IPVS has these calls, which their clients have answered: client, the VIP and the port of it that was called from, index. The
+    /// rows of the former process that they were for have done their work, and their clients may name the same ports again.
+    /// (IPVS remembers a call for two minutes more. Was the port named once more meanwhile, for the same server, that call can
+    /// lose its row to another session of its client.)
+    pub fn answered(&mut self, calls: &[(SocketAddr, SocketAddr, u16)]) {
+        for &(client, vip, index) in calls {
+            let row = |placement| active::row_of_call(self.setup.marks, placement, client, vip.port());
+            if let Some(row) = self.placement(index).map(row) {
+                self.pinholes.answered(&row);
+            }
+        }
     }
 }
 

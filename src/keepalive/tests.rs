@@ -56,6 +56,23 @@ fn sight_of(connections: &[Connection], idle_control: Option<Duration>, ceiling:
     sight
 }
 
+#[test]
+fn a_call_is_known_by_the_port_that_its_server_calls_from() {
+    let sight = sight(&[]);
+    let servers = |connection: &Connection| sight.answered(connection).map(|place| place.server).collect::<Vec<_>>();
+    let call = connection("192.0.2.7:51210", "192.0.2.10:20", "10.0.0.12:20", 100);
+    assert_eq!(servers(&call), [1]);
+    assert_eq!(servers(&Connection { state: ConnectionState::HalfClosed, ..call }), [1]);
+    assert!(servers(&data(51210)).is_empty() && servers(&control(51210, 100)).is_empty());
+    assert!(servers(&connection("192.0.2.7:51210", "192.0.2.10:20", "10.0.0.13:20", 100)).is_empty());
+    // In NAT IPVS knows nothing of calls: such an entry is another service's.
+    let places = sight.places.clone().into_iter().map(|(pair, places)| {
+        let nat = |place: Placement| Placement { forwarding: ForwardingMethod::Nat, ..place };
+        (pair, places.into_iter().map(nat).collect())
+    });
+    assert_eq!(Sight { places: places.collect(), ..sight }.answered(&call).count(), 0);
+}
+
 fn ports(found: &Looked) -> Vec<u16> {
     found.kept.iter().map(|control| control.client.port()).collect()
 }

@@ -18,6 +18,12 @@ use crate::state::sets::{Name, Set, Value};
 /// server. `control` is the server's end of the control connection.
 #[must_use]
 pub fn row(marks: Marks, placement: &Placement, client: SocketAddr, control: SocketAddr) -> Row {
+    row_of_call(marks, placement, client, placement.calls_from(control.port()))
+}
+
+/// As [`row`], of a call whose own port (`calls_from`) is known: from IPVS's entry of it, for instance.
+#[must_use]
+pub fn row_of_call(marks: Marks, placement: &Placement, client: SocketAddr, calls_from: u16) -> Row {
     let (address, port, vip) = (Value::Address(client.ip()), Value::Port(client.port()), Value::Address(placement.vip));
     let row = |name, key, value| Row { set: Set::of(name, client.ip()), key, value: vec![value] };
     let mark = Value::Mark(marks.data(placement.index));
@@ -25,7 +31,7 @@ pub fn row(marks: Marks, placement: &Placement, client: SocketAddr, control: Soc
         (ForwardingMethod::Nat, _) => row(Name::ActiveNat, vec![Value::Address(placement.address), address, port], vip),
         (ForwardingMethod::Dr | ForwardingMethod::Tun, Some(_)) => row(Name::ActiveAny, vec![address, port, vip], mark),
         (ForwardingMethod::Dr | ForwardingMethod::Tun, None) => {
-            row(Name::Active, vec![address, port, vip, Value::Port(placement.calls_from(control.port()))], mark)
+            row(Name::Active, vec![address, port, vip, Value::Port(calls_from)], mark)
         }
     }
 }

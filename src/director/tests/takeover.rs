@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::state::sets::Value;
-use crate::steer::tls;
+use crate::steer::{active, tls};
 
 #[test]
 fn clients_that_were_connected_get_their_pinholes() {
@@ -52,6 +52,38 @@ fn clients_that_were_connected_may_be_called() {
         let [RowChange::Refresh(row, left)] = &changes[..] else { panic!("one row: {changes:?}") };
         assert_eq!((row.set.name, *left), (name, Duration::from_secs(10)));
         assert!(row.key.contains(&Value::Port(20)), "{row:?}");
+    }
+}
+
+/// A client of many sessions names its ports again and again: only those whose call may still come are kept from it.
+#[test]
+fn a_port_that_was_answered_before_the_start_may_be_named_again() {
+    let (vip, port) = (SocketAddr::new(VIP.parse().expect("the VIP"), 20), SocketAddr::new(client().ip(), 51_210));
+    for forwarding in [ForwardingMethod::Dr, ForwardingMethod::Tun] {
+        for (calls, taken) in [
+            (vec![], true),
+            (vec![(port, vip, 1)], false),
+            // Another server's call, another port of the client's, another of the VIP's, no server.
+            (vec![(port, vip, 0)], true),
+            (vec![(SocketAddr::new(port.ip(), 51_211), vip, 1)], true),
+            (vec![(port, SocketAddr::new(vip.ip(), 2020), 1)], true),
+            (vec![(port, vip, 7)], true),
+        ] {
+            let mut director = director(forwarding, false);
+            let found = active::row_of_call(MARKS, &director.setup.placements[1].0, port, 20);
+            director.found([(found, Time::ZERO + Duration::from_secs(30))]);
+            director.answered(&calls);
+            let mut wire = Wire::new(client(), 2, forwarding);
+            let (_, _, actions) = wire.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+            assert_eq!(puts(&actions).is_empty(), taken, "{forwarding:?} {calls:?}");
+            if !taken {
+                // Now it is this session's, whatever an older list says.
+                director.answered(&calls);
+                let mut other = Wire::new(SocketAddr::new(client().ip(), 40_001), 0, forwarding);
+                let (_, _, actions) = other.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n");
+                assert!(puts(&actions).is_empty(), "{actions:?}");
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from daemon import METRICS, Metrics
-from ftpload import Load, load
+from ftpload import Load, Session, load
 from hosts import poll
 from selection import long
 from systemd import Systemd
@@ -110,6 +110,22 @@ def kill9(systemd):
     before = systemd.property("MainPID")
     systemd.run("systemctl", "kill", "--signal=KILL", "ftpdirector")
     poll(lambda: systemd.property("ActiveState") == "active" and systemd.property("MainPID") != before, what="the next daemon")
+
+
+def test_dr_a_port_is_named_again_after_a_restart():
+    """A client of many sessions names the port of a transfer that is over, on a session at another server. The row of the first still
+    stands, and was written by the process before."""
+    with Topology("dr") as net:
+        daemon = net.start_daemon().wait_ready()
+        with net.client1.enter():
+            first, *others = [Session(net.vip, timeout=30.0) for _ in net.servers]
+            assert len({session.server for session in (first, *others)}) == 3
+            for port, other in enumerate(others, 45001):
+                assert first.fetch(first.announce("PORT", port)).decode().strip() == first.server
+                daemon.kill9()
+                daemon = net.start_daemon(daemon.config.read_text()).wait_ready()
+                assert other.fetch(other.announce("EPRT", port)).decode().strip() == other.server
+        assert daemon.metrics().sum("ftpdirector_unparsed_total", reason="port_taken") == 0
 
 
 @long
