@@ -23,8 +23,9 @@ rule_files: [{ALERTS}]
 scrape_configs: [{{job_name: lvs, static_configs: [{{targets: ["127.0.0.1:9786"]}}]}}]
 """
 
-# Of health checks over TLS alone; the servers here have none. (health.py sees its values, promtool its alert.)
-UNLIKE = {"ftpdirector_server_certificate_expiry_seconds"}
+# Of health checks over TLS, and of servers that stand in the file by name; there are none here. (health.py and names.py see the
+# values, promtool the alerts.)
+UNLIKE = {"ftpdirector_server_certificate_expiry_seconds", "ftpdirector_server_name_resolved"}
 
 
 @long
