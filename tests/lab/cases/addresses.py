@@ -3,6 +3,7 @@
 import ftplib
 import json
 import socket
+import struct
 
 from daemon import ftpdirector
 from ftpload import Session, load
@@ -87,11 +88,34 @@ def test_client_match():
                     assert fetch_from(session, FAR[vip]) == session.server, (forwarding, vip)
 
 
+# <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_addr.h>
+NLMSG_DONE, RTM_GETADDR = 3, 22
+IFA_ADDRESS, IFA_LOCAL, IFA_PROTO = 1, 2, 11
+
+
 def ours(net):
-    """Addresses that say they are ours. (`ip address show proto 0x46` shows those without any protocol too.)"""
-    listed = json.loads(net.director.run(["ip", "-j", "address"]).stdout)
-    shown = ((link["ifname"], address) for link in listed for address in link["addr_info"])
-    return sorted((name, address["local"]) for name, address in shown if address.get("protocol") == "0x46")
+    """Addresses that say they are ours: RTM_GETADDR, since iproute2 shows who added one only from 6.3 on."""
+    found = []
+    with net.director.enter(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        # A dump (NLM_F_REQUEST | NLM_F_DUMP) of all families: nlmsghdr, ifaddrmsg.
+        netlink.send(struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, 0x301, 1, 0, 0, 0, 0, 0, 0))
+        while True:
+            for kind, body in attributes(netlink.recv(1 << 16), "=IH10x", 16):
+                if kind == NLMSG_DONE:
+                    return sorted(found)
+                family, index = struct.unpack("=B3xI", body[:8])
+                values = dict(attributes(body[8:], "=HH", 4))
+                if values.get(IFA_PROTO) == b"\x46":
+                    address = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
+                    found.append((socket.if_indextoname(index), socket.inet_ntop(family, address)))
+
+
+def attributes(data, header, size):
+    """What is in a chain of netlink's messages, or of their attributes: type and content of each, at multiples of four."""
+    while data:
+        length, kind = struct.unpack_from(header, data)
+        yield kind, data[size:length]
+        data = data[length + 3 & ~3 :]
 
 
 @long
