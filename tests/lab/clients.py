@@ -161,8 +161,8 @@ def _ncftp(job, *commands, during=None):
 
 def ncftp(job):
     _ncftp(job, "get -z names/server.txt got", "ls names", "cd upload", f"put -z put {job.upload}")
-    # It prints a listing among its other words.
-    listing = re.search(r"^Cmd: (?:LIST|MLSD) names\n1(.*?)^226", job.words, re.DOTALL | re.MULTILINE)
+    # It prints a listing among its other words, up to 3.2.6 behind the 226.
+    listing = re.search(r"^Cmd: (?:LIST|MLSD) names\n1(.*?)^Cmd: ", job.words, re.DOTALL | re.MULTILINE)
     job.file("list").write_text(listing[1] if listing else "")
 
 
