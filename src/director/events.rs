@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Director;
 use super::effects::Effects;
-use super::expectation::{Awaited, Expectation, Mode, Outcome, Phase, Target};
+use super::expectation::{Awaited, Expectation, Mode, Outcome, Phase, REPEATED, Target};
 use super::pinholes::PortChoice;
 use super::results::name_of;
 use super::table::{Slot, TlsRows};
@@ -231,6 +231,9 @@ impl Director {
             self.note(slot, What::Ended { mode: expectation.mode(), outcome });
             // one whose data connection came waits no longer
             expectation.rows.iter().for_each(|row| self.pinholes.met(row));
+            if self.placement(index).is_some_and(|placement| placement.public_ports.is_some()) {
+                self.pinholes.rest(&expectation.rows, now, now + REPEATED);
+            }
         }
         // Without its translation an exact row leads to a port that nobody named: both go together.
         let pair = expectation.rows.iter().any(|row| row.set.name == Name::Translated);

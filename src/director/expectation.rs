@@ -10,7 +10,7 @@ use crate::time::Time;
 
 /// How long the rows of a data connection that came may still be needed: if the server loses the first SYN, its repetitions
 /// (after 1, 3 and 7 seconds, RFC 6298 §2) must pass too.
-const REPEATED: Duration = Duration::from_secs(10);
+pub(super) const REPEATED: Duration = Duration::from_secs(10);
 
 /// Where a data connection goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,6 +27,7 @@ mod pinholes;
 mod reading;
 mod remembered;
 mod reserved;
+mod resting;
 mod results;
 mod shares;
 mod silent;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexmap::{Equivalent, IndexMap};
 
 use super::reserved::Reserved;
+use super::resting::Resting;
 use crate::ftp::NO_PORT;
 use crate::lvs::PortRange;
 use crate::state::Marks;
@@ -76,6 +77,8 @@ pub struct Pinholes {
     unswept: usize,
     /// Where the next port is looked for.
     cursor: u32,
+    /// Public ports that clients were told in vain.
+    resting: Resting,
 }
 
 impl Pinholes {
@@ -256,8 +259,16 @@ impl Pinholes {
         found.unwrap_or(NO_PORT)
     }
 
-    /// The public port to name for `port` of this server: the same if it is one, else one that leads nowhere for this client. Rows are
-    /// each address's own: nobody takes another's ports.
+    /// A client was told a public port and has not called it, and what was expected there is over: a SYN that is late must not lead to the
+    /// next session's server, as long as there is another port.
+    pub fn rest(&mut self, rows: &[Row], now: Time, until: Time) {
+        for row in rows.iter().filter(|row| row.set.name == Name::Translated) {
+            self.resting.add(row.key.clone(), now, until);
+        }
+    }
+
+    /// The public port to name for `port` of this server: the same if it is one, else one that leads nowhere for this client; rather none
+    /// that was told in vain a moment ago. Rows are each address's own: nobody takes another's ports.
     fn place_public(
         &mut self,
         what: &PortChoice<'_>,
@@ -267,12 +278,19 @@ impl Pinholes {
     ) -> u16 {
         let mut rows = exact::public(what.marks, what.placement, client, (port, port));
         self.cursor = self.cursor.wrapping_add(1);
-        let mut candidates = public_tries(public, port, self.cursor);
-        let found = candidates.find(|&candidate| {
+        let mut tired = None;
+        for candidate in public_tries(public, port, self.cursor) {
             rows.iter_mut().for_each(|row| rename(row, candidate));
-            !what.reserved.keeps(what.placement, candidate) && self.are_vacant(&rows, now)
-        });
-        found.unwrap_or(NO_PORT)
+            if what.reserved.keeps(what.placement, candidate) || !self.are_vacant(&rows, now) {
+                continue;
+            }
+            match self.resting.until(&rows[1].key, now) {
+                None => return candidate,
+                // Of those that rest the one that has rested longest.
+                Some(until) => tired = tired.min(Some((until, candidate))).or(Some((until, candidate))),
+            }
+        }
+        tired.map_or(NO_PORT, |(_, candidate)| candidate)
     }
 
     /// Whether nothing stands in the places of these rows, nor is held there. What was found may be awaited until it ends.

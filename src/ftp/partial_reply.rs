@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::line::trim_end;
 use super::passive::{CODE, LineProgress, More, Spelling, Style, is_passive, parse};
-use super::passive_rewrite::{Naming, Written, address_text};
+use super::passive_rewrite::{NamedPort, Naming, Written, address_text};
 use super::replies::Class;
 use super::same_length::{Filler, Released, begin, extend};
 use super::state::{LineMode, Session, Turn, Unfinished};
 use super::stream::{advance, distance};
-use super::{Context, Event, Policy, Segment, UnparsedReason, Verdict};
+use super::{Context, Event, NO_PORT, Policy, Segment, UnparsedReason, Verdict};
 
 /// How long replies are held because others are missing before them.
 const HOLD: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ impl Session {
     /// Releases an unfinished line in a form that whatever follows can complete, if there is one.
     fn release_line(&mut self, context: &Context<'_>, line: &mut Unfinished, events: &mut Vec<Event>) {
         let class = self.classify(&line.raw);
-        if let Some(named) = line.named.take() {
+        if let Some(named) = line.named.take().or_else(|| self.without_end(context.policy, class, &line.raw)) {
             let text = trim_end(&line.raw);
             let naming = Naming { code: class.code(), named: &named, policy: context.policy };
             let out = self.write(&naming, text, class.text_from(), &line.released);
@@ -130,6 +130,15 @@ impl Session {
             line.released = begun;
         }
         line.decided = line.raw.len();
+    }
+
+    /// What a line says with which nothing is wrong but that its end is missing, where a public port was to be told: nobody can be asked
+    /// for one any more.
+    fn without_end(&self, policy: &Policy, class: Class, line: &[u8]) -> Option<NamedPort> {
+        let progress = policy.public_ports.then(|| parse(class.code(), line, class.text_from(), More::Maybe))?;
+        let LineProgress::Done(spelling) = progress else { return None };
+        let known = self.dialogue.told(spelling.port);
+        Some(NamedPort { port: known.unwrap_or(NO_PORT), again: known.is_some(), spelling })
     }
 
     /// Keeps the pieces of a line as long as it may name a port, and decides early what can be decided.
@@ -174,6 +183,8 @@ impl Session {
         let whole = line.raw.len();
         let policy = turn.context.policy;
         match parse(class.code(), &line.raw, class.text_from(), More::Maybe) {
+            // Nobody would keep the port that is free now until the line has ended.
+            LineProgress::Done(_) if policy.public_ports => {}
             LineProgress::Done(spelling) => self.name_early(turn, class, line, spelling),
             LineProgress::Failed(reason) => self.give_up(line, reason),
             // It may become a refusal, from its first byte on.
@@ -203,10 +214,6 @@ impl Session {
             self.to_client.mode = LineMode::Skip;
             return;
         };
-        if turn.context.policy.public_ports {
-            line.named = Some(named);
-            return;
-        }
         let naming = Naming { code: class.code(), named: &named, policy: turn.context.policy };
         let out = self.write(&naming, &line.raw, class.text_from(), &line.released);
         let tail = line.raw.get(named.spelling.port_at.end..).unwrap_or(&[]);

@@ -180,6 +180,58 @@ fn what_nobody_came_for_is_free_again() {
     assert_eq!(told(&named(&mut director, &mut wire(40_002, 1), at(10), 40_007).0), Some(8192));
 }
 
+/// A refused transfer, or another PASV: the SYN to the port that was told before may still be on its way, or be repeated.
+#[test]
+fn what_was_told_in_vain_is_told_to_others_last() {
+    for words in ["RETR x", "ABOR", "PASV"] {
+        let mut director = public(8192, 8194);
+        let (mut first, mut stranger) = (wire(40_001, 0), wire(40_009, 0));
+        stranger.client = "198.51.100.9:40009".parse().expect("a client");
+        let old = told(&named(&mut director, &mut first, at(0), 40_007).0);
+        let (_, _, mut actions) = first.says(&mut director, at(0), &format!("{words}\r\n"));
+        if words == "RETR x" {
+            actions = first.hears(&mut director, at(0), "550 no\r\n").2;
+        }
+        assert_eq!(deletes(&actions), 2, "{words}");
+        // Where the next is looked for moves on with everyone's questions.
+        let (mut next, mut last) = (wire(40_002, 1), wire(40_003, 2));
+        for _ in 0..2 {
+            let _ = named(&mut director, &mut stranger, at(1), 40_007);
+        }
+        let told_next = told(&named(&mut director, &mut next, at(1), 40_008).0);
+        let told_last = told(&named(&mut director, &mut last, at(1), 40_009).0);
+        assert!(told_next.is_some() && told_next != old && told_last.is_some() && told_last != old);
+        // Better that one than none.
+        assert_eq!(told(&named(&mut director, &mut wire(40_004, 1), at(2), 40_008).0), old);
+    }
+}
+
+/// A public port is kept when it is told, and it is told when the line has ended.
+#[test]
+fn a_reply_whose_end_comes_late_names_no_port_that_another_was_told() {
+    for ends in [true, false] {
+        let mut director = public(8192, 8192);
+        let (mut first, mut next) = (wire(40_001, 0), wire(40_002, 1));
+        let _ = first.says(&mut director, at(0), "EPSV\r\n");
+        let line = "229 Entering Extended Passive Mode (|||40007|)";
+        assert_eq!(first.hears(&mut director, at(0), line).0, Decision::Held);
+        assert_eq!(told(&named(&mut director, &mut next, at(0), 40_008).0), Some(8192));
+        let mut actions = Vec::new();
+        if ends {
+            actions = first.hears(&mut director, at(0), "\r\n").2;
+        } else {
+            director.tick(at(1), &mut actions);
+        }
+        let released = actions.iter().find_map(|action| match action {
+            Action::Release { bytes: Some(bytes), .. } => Some(payload(bytes)),
+            _ => None,
+        });
+        let text = released.unwrap_or_else(|| panic!("{actions:?}"));
+        assert!(text.starts_with("425 ") && text.len() == line.len(), "{text}");
+        assert!(rows(&actions).is_empty(), "{actions:?}");
+    }
+}
+
 #[test]
 fn a_session_asks_again_and_again_with_one_port() {
     let (mut director, mut wire) = (public(8192, 8192), wire(40_001, 0));
