@@ -47,6 +47,7 @@ use crate::lvs::ServiceKey;
 use crate::plan::availability::{Availability, ServerName};
 use crate::plan::director_config;
 use crate::plan::drift::{self, Foreseen, Repair};
+use crate::plan::mark_index::{Former, Indexes};
 use crate::plan::reconcile::Plan;
 use crate::resolver;
 use crate::state::{LocalAddress, reply_group};
@@ -128,7 +129,7 @@ impl Daemon {
         look.other_machines(&config).map_err(RunError::Kernel)?;
         let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(kernel_error)?;
-        let plan = look.plan(&inforce, &availability).map_err(RunError::Kernel)?;
+        let plan = look.plan(&inforce, &availability, None).map_err(RunError::Kernel)?;
         let queue = take_queue(config.kernel.queue, kept).map_err(kernel_error)?;
         let socket_of_queue = queue.as_fd().try_clone_to_owned().map_err(system("the queue's socket"))?;
         let landings = PacketLog::open(config.kernel.queue, HEADERS).map_err(kernel_error)?;
@@ -309,6 +310,12 @@ impl Daemon {
         (Arc::clone(&view.file), view.availability.clone())
     }
 
+    /// The configuration in force, with what quiesces, and its indexes.
+    fn in_force(&self) -> (Arc<Config>, Indexes) {
+        let view = self.lock();
+        (Arc::clone(&view.config), view.indexes.clone())
+    }
+
     /// Makes the kernel what these say, in one step, and remembers them.
     pub(super) fn apply(
         &mut self,
@@ -318,10 +325,11 @@ impl Daemon {
     ) -> Result<(), String> {
         let look = self.kernel.look(file).map_err(|error| error.to_string())?;
         let (before, served) = self.standing();
-        let standing = Arc::clone(&self.lock().config);
+        let (standing, indexes) = self.in_force();
         availability.start_slowly(file, (&before, &served), self.now());
         let inforce = View::share(file, look.inforce(file, Some(&standing)));
-        let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
+        let former = Former { config: &standing, indexes: &indexes };
+        let plan = look.plan(&inforce, &availability, Some(former)).map_err(|errors| lines(&errors))?;
         // A configuration that was good goes on when its interface vanishes: the looks complain.
         if cause == Cause::File {
             if !plan.absent.is_empty() {
@@ -401,10 +409,11 @@ impl Daemon {
         // The kernel tells of an address before packets to it end here.
         self.follow_vips(Duration::ZERO);
         let (file, availability) = self.standing();
-        let inforce = Arc::clone(&self.lock().config);
+        let (inforce, indexes) = self.in_force();
         let began = Instant::now();
         let planned = self.kernel.look(&inforce).map_err(|error| error.to_string()).and_then(|look| {
-            let plan = look.plan(&inforce, &availability).map_err(|errors| lines(&errors))?;
+            let former = Former { config: &inforce, indexes: &indexes };
+            let plan = look.plan(&inforce, &availability, Some(former)).map_err(|errors| lines(&errors))?;
             let stays = look.inforce(&file, Some(&inforce)) == *inforce;
             let mut wrong = missing(&plan.absent);
             wrong.extend(look.other_machines(&file).err().into_iter().flatten());

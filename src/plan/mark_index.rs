@@ -66,12 +66,48 @@ fn rows(actual: &State, name: Name) -> impl Iterator<Item = (&[Value], &[Value])
     sets.filter_map(|set| actual.elements.get(&set)).flatten().map(|(key, value)| (key.as_slice(), value.as_slice()))
 }
 
-/// Gives every (cluster, VIP, server) of `config` its index: the pinned one, else the one it has in the kernel, else
-/// the lowest that is free, in file order.
+/// The indexes of the configuration in force, for what the kernel has forgotten: rows of sessions that were lost with the table are
+/// written again, and speak of these.
+#[derive(Clone, Copy, Debug)]
+pub struct Former<'a> {
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// Its indexes.
+    pub indexes: &'a Indexes,
+}
+
+impl Former<'_> {
+    /// (VIP, control port, server) → index.
+    fn by_server(&self) -> BTreeMap<(IpAddr, u16, IpAddr), u16> {
+        let of = |placement: &Placement| {
+            let Placement { vip, address, index, .. } = *placement;
+            let cluster = self.config.clusters.get(placement.cluster);
+            let ports = cluster.map(|cluster| cluster.ports.clone()).unwrap_or_default();
+            ports.into_iter().map(move |port| ((vip, port, address), index))
+        };
+        self.indexes.placements.iter().flat_map(of).collect()
+    }
+}
+
+/// As [`assign_after`], where nothing is known but what the kernel has.
 ///
 /// # Errors
 /// When the indexes do not suffice.
 pub fn assign(config: &Config, marks: Marks, actual: &State) -> Result<Indexes, TooMany> {
+    assign_after(config, marks, actual, None)
+}
+
+/// Gives every (cluster, VIP, server) of `config` its index: the pinned one, else the one it has in the kernel, else
+/// the `former` one, else the lowest that is free, in file order.
+///
+/// # Errors
+/// When the indexes do not suffice.
+pub fn assign_after(
+    config: &Config,
+    marks: Marks,
+    actual: &State,
+    former: Option<Former<'_>>,
+) -> Result<Indexes, TooMany> {
     let standing = KnownIndexes::read(marks, actual);
     let wanted = wanted(config);
     let mut taken = BTreeSet::new();
@@ -91,6 +127,14 @@ pub fn assign(config: &Config, marks: Marks, actual: &State) -> Result<Indexes, 
         let kept = cluster.ports.iter().find_map(|&port| standing.by_server.get(&(*vip, port, server.address)));
         take(kept.copied(), slot, &mut taken);
     }
+    // Mostly the kernel has forgotten nothing.
+    if let Some(former) = former.filter(|_| chosen.contains(&None)) {
+        let by_server = former.by_server();
+        for (slot, (cluster, vip, server)) in chosen.iter_mut().zip(&wanted) {
+            let kept = cluster.ports.iter().find_map(|&port| by_server.get(&(*vip, port, server.address)));
+            take(kept.copied(), slot, &mut taken);
+        }
+    }
     for (slot, (_, _, server)) in chosen.iter_mut().zip(&wanted).filter(|(slot, _)| slot.is_none()) {
         let mut same = standing.by_service.iter().filter(|(_, address)| **address == server.address);
         let kept = same.find(|(index, _)| !taken.contains(index)).map(|(&index, _)| index);
@@ -103,7 +147,8 @@ pub fn assign(config: &Config, marks: Marks, actual: &State) -> Result<Indexes, 
         take(free, slot, &mut taken);
     }
     let indexes: Option<Vec<u16>> = chosen.into_iter().collect();
-    Ok(Indexes { placements: placements(config, &indexes.ok_or(TooMany)?), tags: tags(config, &standing)? })
+    let former = former.map(|former| &former.indexes.tags);
+    Ok(Indexes { placements: placements(config, &indexes.ok_or(TooMany)?), tags: tags(config, &standing, former)? })
 }
 
 /// Every (cluster, VIP, server) of one family, in file order.
@@ -144,7 +189,11 @@ fn placements(config: &Config, indexes: &[u16]) -> Vec<Placement> {
     placements
 }
 
-fn tags(config: &Config, standing: &KnownIndexes) -> Result<BTreeMap<(IpAddr, u16), u16>, TooMany> {
+fn tags(
+    config: &Config,
+    standing: &KnownIndexes,
+    former: Option<&BTreeMap<(IpAddr, u16), u16>>,
+) -> Result<BTreeMap<(IpAddr, u16), u16>, TooMany> {
     let wanted: Vec<_> = config.clusters.iter().flat_map(Cluster::places).collect();
     let mut tags: BTreeMap<_, _> =
         wanted.iter().filter_map(|at| standing.tags.get(at).map(|&tag| (*at, tag))).collect();
@@ -152,7 +201,11 @@ fn tags(config: &Config, standing: &KnownIndexes) -> Result<BTreeMap<(IpAddr, u1
     let mut all = 0..=Marks::MAX_INDEX;
     for at in wanted {
         if let Entry::Vacant(tag) = tags.entry(at) {
-            let free = all.find(|tag| !taken.contains(tag)).ok_or(TooMany)?;
+            let kept = former.and_then(|former| former.get(&at)).copied().filter(|tag| !taken.contains(tag));
+            let free = match kept {
+                Some(kept) => kept,
+                None => all.find(|tag| !taken.contains(tag)).ok_or(TooMany)?,
+            };
             taken.insert(free);
             tag.insert(free);
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::availability::Availability;
 use super::desired;
 use super::exchange::{self, StaticElements};
-use super::mark_index::{self, Indexes, TooMany};
+use super::mark_index::{self, Former, Indexes, TooMany};
 use super::quiescing::Notes;
 use crate::config::{Cluster, Config};
 use crate::lvs::{ServiceKey, Timeouts, serves};
@@ -31,6 +31,8 @@ pub struct Seen<'a> {
     pub interfaces: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Whether the kernel keeps who added an address; it matters with `vip_interface` only.
     pub keeps_who_added: bool,
+    /// What is in force; `None` at a start.
+    pub former: Option<Former<'a>>,
 }
 
 /// Our nftables table, as far as it decides whether it is to be written.
@@ -149,7 +151,8 @@ impl Plan {
     /// # Errors
     /// Everything that is in the way.
     pub fn new(config: &Config, availability: &Availability, seen: &Seen<'_>) -> Result<Self, Blocked> {
-        let indexes = mark_index::assign(config, mark_index::marks(config), seen.actual).map_err(Blocked::TooMany)?;
+        let marks = mark_index::marks(config);
+        let indexes = mark_index::assign_after(config, marks, seen.actual, seen.former).map_err(Blocked::TooMany)?;
         let mut desired = desired::rows(config, &indexes, availability);
         let mut obstacles = foreign(&desired, seen.others);
         obstacles.extend(helper(config, &seen.helper));
@@ -302,8 +305,7 @@ pub fn own_servers(config: &Config, addresses: &BTreeSet<IpAddr>) -> Vec<Obstacl
 }
 
 /// Where a director's own FTP server belongs.
-pub const NAMESPACE: &str =
-    "in a network namespace of its own, at an address of its own (SERVERS.md of the documentation, \"On a director\")";
+pub const NAMESPACE: &str = "in a network namespace of its own, at an address of its own (/usr/share/doc/ftpdirector/examples/SERVERS.md, \"On a director\")";
 
 #[cfg(test)]
 mod tests;

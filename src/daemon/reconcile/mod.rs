@@ -22,7 +22,7 @@ use crate::lvs::{ServiceKey, Timeouts};
 use crate::plan::availability::Availability;
 use crate::plan::carry_out::{self, Hands};
 use crate::plan::exchange::Exchanged;
-use crate::plan::mark_index::{self, TooMany};
+use crate::plan::mark_index::{self, Former, TooMany};
 use crate::plan::quiescing::{self, Notes};
 use crate::plan::reconcile::{self, Blocked, Obstacle, Plan, Seen, SeenTable, TableState};
 use crate::resolver;
@@ -131,7 +131,7 @@ impl Reconciler {
         look.other_machines(&config)?;
         let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(|error| vec![error])?;
-        let mut plan = look.plan(&inforce, &availability)?;
+        let mut plan = look.plan(&inforce, &availability, None)?;
         if !plan.absent.is_empty() {
             return Err(missing(&plan.absent));
         }
@@ -257,12 +257,18 @@ impl Look {
         quiescing::notes(file, &plan.config, &plan.indexes, &self.actual)
     }
 
-    /// The plan from this look to the configuration in force.
+    /// The plan from this look to a configuration, after the one that is in force.
     ///
     /// # Errors
     /// What is in the way.
-    pub fn plan(&self, config: &Config, availability: &Availability) -> Result<Plan, Vec<KernelError>> {
-        let mut plan = Plan::new(config, availability, &self.seen(config)).map_err(errors)?;
+    pub fn plan(
+        &self,
+        config: &Config,
+        availability: &Availability,
+        former: Option<Former<'_>>,
+    ) -> Result<Plan, Vec<KernelError>> {
+        let seen = Seen { former, ..self.seen(config) };
+        let mut plan = Plan::new(config, availability, &seen).map_err(errors)?;
         if plan.table == TableState::Edited
             && let Some((right, now)) = self.right.as_ref().zip(self.table.rules.as_ref())
         {
@@ -306,6 +312,7 @@ impl Look {
             timeouts: self.timeouts,
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
             keeps_who_added: self.keeps_who_added,
+            former: None,
         }
     }
 }

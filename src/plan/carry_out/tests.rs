@@ -81,7 +81,8 @@ fn plan() -> Plan {
     let (actual, interfaces) = (State::default(), [("vip0".to_owned(), BTreeSet::new())].into());
     let (table, listening, helper) = (SeenTable::default(), vec![], vec![]);
     let (others, timeouts, keeps_who_added) = (&[][..], idle(900), true);
-    let seen = Seen { actual: &actual, table, others, listening, helper, timeouts, interfaces, keeps_who_added };
+    let seen =
+        Seen { actual: &actual, table, others, listening, helper, timeouts, interfaces, keeps_who_added, former: None };
     Plan::new(&config, &Availability::default(), &seen).expect("nothing in the way")
 }
 

@@ -43,6 +43,32 @@ fn without_the_table_the_services_tell() {
     );
 }
 
+/// Rows of sessions that are written again after a flush speak of the indexes that were in force.
+#[test]
+fn what_the_kernel_has_forgotten_the_configuration_in_force_tells() {
+    let mut config = sample::config(ForwardingMethod::Nat);
+    config.clusters[0].ports = vec![21, 2121];
+    let first = assign(&config, MARKS, &State::default()).expect("room");
+    let actual = desired::rows(&config, &first, &Availability::default());
+    let mut reordered = config.clone();
+    reordered.clusters[0].real_servers.reverse();
+    reordered.clusters[0].ports.reverse();
+    let indexes = assign(&reordered, MARKS, &actual).expect("room");
+    let former = Some(Former { config: &reordered, indexes: &indexes });
+    let renumbered = assign(&reordered, MARKS, &State::default()).expect("room");
+    assert!(renumbered.placements != indexes.placements && renumbered.tags != indexes.tags);
+    assert_eq!(assign_after(&reordered, MARKS, &State::default(), former), Ok(indexes.clone()));
+    // What the kernel says goes before: another daemon may have been here.
+    let actual = desired::rows(&reordered, &renumbered, &Availability::default());
+    assert_eq!(assign_after(&reordered, MARKS, &actual, former), Ok(renumbered));
+    // A newcomer gets the index of nobody.
+    let mut more = reordered.clone();
+    let server = more.clusters[0].real_servers[0].clone();
+    more.clusters[0].real_servers.insert(0, RealServer { address: "10.0.0.9".parse().expect("an address"), ..server });
+    let after = assign_after(&more, MARKS, &State::default(), former).expect("room");
+    assert_eq!((of(&after)[0].clone(), of(&after)[1..].to_vec()), (("10.0.0.9".into(), 3), of(&indexes)));
+}
+
 #[test]
 fn an_index_still_in_the_kernel_is_not_given_away() {
     let config = sample::config(ForwardingMethod::Dr);

@@ -12,7 +12,17 @@ const IDLE: Timeouts =
 fn nothing(actual: &State) -> Seen<'_> {
     let table = SeenTable::default();
     let (listening, helper, interfaces) = (vec![], vec![], BTreeMap::new());
-    Seen { actual, table, others: &[], listening, helper, timeouts: IDLE, interfaces, keeps_who_added: true }
+    Seen {
+        actual,
+        table,
+        others: &[],
+        listening,
+        helper,
+        timeouts: IDLE,
+        interfaces,
+        keeps_who_added: true,
+        former: None,
+    }
 }
 
 /// A kernel in which the configuration is in force, and how our table stands in it.
