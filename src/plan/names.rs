@@ -51,9 +51,13 @@ impl Names {
         }
     }
 
-    /// At most so many names that are due; they are under way from now on.
+    /// At most so many names that are due, those that wait longest first: names that nobody answers for must not keep others from their
+    /// turn. They are under way from now on.
     pub fn due(&mut self, now: Time, most: usize) -> Vec<Host> {
-        let due = self.0.iter_mut().filter(|(_, known)| known.next.is_some_and(|next| next <= now)).take(most);
+        let mut due: Vec<_> =
+            self.0.iter_mut().filter(|(_, known)| known.next.is_some_and(|next| next <= now)).collect();
+        due.sort_by_key(|(_, known)| known.next);
+        let due = due.into_iter().take(most);
         due.map(|(host, known)| {
             known.next = None;
             host.clone()
@@ -158,6 +162,20 @@ mod tests {
             Answers::from([(host("a"), Ok(vec![[10, 0, 0, 1].into()])), (host("b"), Ok(vec![[10, 0, 0, 2].into()]))])
         );
         assert_eq!(names.failures(&host("a")), 4);
+    }
+
+    #[test]
+    fn names_that_nobody_answers_for_keep_no_other_from_its_turn() {
+        let mut names = names(&["a", "b", "c", "d", "e"]);
+        let mut asked = BTreeSet::new();
+        // Two at a time, 15 s each, and never an answer.
+        for now in (0..60).step_by(15) {
+            for host in names.due(at(now), 2) {
+                names.learn(&host, Err("timed out".into()), at(now + 15));
+                asked.insert(host.name);
+            }
+        }
+        assert_eq!(asked.len(), 5, "{asked:?}");
     }
 
     #[test]
