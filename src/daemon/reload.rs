@@ -80,8 +80,9 @@ impl Daemon {
             let config = Arc::new(config);
             availability.follow(&inforce, &config);
             availability.retain(&self.written.by_name.whole(&self.written.config));
+            let moved = availability.follow_names(&before, &config);
             self.apply(&config, availability, cause)?;
-            self.health.configure(&config);
+            self.health.resume(&config, &moved);
         }
         self.behind = false;
         let mut view = self.lock();

@@ -102,6 +102,33 @@ impl Availability {
         }
     }
 
+    /// Servers whose names have another address, of a cluster with health checks, are down until a check there is good: else a
+    /// name that moves faster than checks can fail (honestly, as some name servers rotate theirs) would keep every check from being heard. What
+    /// was known of them goes with the returned value to whoever checks: [`Self::down`], and what their agents asked for.
+    pub fn follow_names(&mut self, before: &Config, now: &Config) -> Self {
+        let mut moved = Self::default();
+        for cluster in now.clusters.iter().filter(|cluster| cluster.health_check.kind != HealthCheckKind::None) {
+            let old = before.clusters.iter().find(|old| old.name == cluster.name);
+            let old: BTreeMap<&str, IpAddr> = old
+                .into_iter()
+                .flat_map(|old| &old.real_servers)
+                .filter(|server| server.host.is_some())
+                .map(|server| (server.name.as_str(), server.address))
+                .collect();
+            let other = |server: &&RealServer| {
+                let was = old.get(server.name.as_str());
+                server.host.is_some() && was.is_some_and(|was| *was != server.address)
+            };
+            for server in cluster.real_servers.iter().filter(other) {
+                let name = (cluster.name.clone(), server.name.clone());
+                moved.asked.extend(self.asked.get(&name).map(|percent| (name.clone(), *percent)));
+                moved.down.insert(name);
+            }
+        }
+        self.down.extend(moved.down.iter().cloned());
+        moved
+    }
+
     /// Whether an operator drains this server.
     #[must_use]
     pub fn is_drained(&self, cluster: &Cluster, server: &RealServer) -> bool {

@@ -172,15 +172,15 @@ fn it_needs_no_health_checks_and_a_reload_keeps_what_it_said() {
     assert!(checks.health.view().snapshot().is_empty());
 
     // Asked more seldom, it is not asked before long; what it said goes on.
-    checks.health.configure(&with("kind: none, interval: 1h"));
+    checks.configure(&with("kind: none, interval: 1h"));
     assert_eq!(of(&checks).standing.words(), "drain");
     let before = of(&checks).address;
     // At another port it is another agent.
     let other = Agent::start("127.0.8.4", Says::Nothing);
-    checks.health.configure(&with_agent("kind: none, interval: 20ms, timeout: 1h", &server, &other));
+    checks.configure(&with_agent("kind: none, interval: 20ms, timeout: 1h", &server, &other));
     assert_ne!(of(&checks).address, before);
     assert_eq!(of(&checks).standing.words(), "up");
-    checks.health.configure(&config("interval: 20ms", &[&server]));
+    checks.configure(&config("interval: 20ms", &[&server]));
     assert!(checks.health.agents().snapshot().is_empty());
     assert!(asks(&checks).is_empty());
 }

@@ -66,6 +66,10 @@ impl Checks {
         Self::resume(config, &[])
     }
 
+    fn configure(&mut self, config: &Config) {
+        self.health.resume(config, &Availability::default());
+    }
+
     /// After a restart, with these servers at weight 0 in the kernel.
     fn resume(config: &Config, out: &[(&str, &str)]) -> Self {
         let (sender, commands) = mpsc::channel(64);
@@ -181,14 +185,14 @@ fn a_port_that_the_file_does_not_expect_fails_its_step() {
     checks.wait("s0", HealthState::Up);
 
     // The system gives nobody this one unasked (net.ipv4.ip_local_port_range).
-    checks.health.configure(&with("1024"));
+    checks.configure(&with("1024"));
     let found = checks.wait("s0", HealthState::Down);
     let said = found.last_error.unwrap();
     assert_eq!(found.last_step, Some(Step::Pasv), "{said}");
     assert!(said.contains("outside passive_ports 1024: ") && said.contains("pasv_min_port"), "{said}");
 
     // Not declared: not compared.
-    checks.health.configure(&with("1024-65535"));
+    checks.configure(&with("1024-65535"));
     checks.wait("s0", HealthState::Up);
 }
 
@@ -218,7 +222,7 @@ fn a_reload_disturbs_nobody_who_has_not_changed() {
     let fast = config("interval: 20ms, timeout: 2s", &[&bad, &good]);
     let mut checks = Checks::start(&fast);
     let before = (checks.wait("s0", HealthState::Down), checks.wait("s1", HealthState::Up));
-    checks.health.configure(&fast);
+    checks.configure(&fast);
     let after = (checks.of("s0").unwrap(), checks.of("s1").unwrap());
     assert_eq!(
         (before.0.since.to_bits(), before.1.since.to_bits()),
@@ -227,23 +231,30 @@ fn a_reload_disturbs_nobody_who_has_not_changed() {
 
     // Probed in another way, a server that is down stays so until it has passed `rise` times.
     bad.now(Manner::Fine);
-    checks.health.configure(&config("interval: 1h", &[&bad, &good]));
+    checks.configure(&config("interval: 1h", &[&bad, &good]));
     assert_eq!(checks.of("s0").unwrap().state, HealthState::Down);
-    checks.health.configure(&config("interval: 20ms, timeout: 2s", &[&bad, &good]));
+    checks.configure(&config("interval: 20ms, timeout: 2s", &[&bad, &good]));
     checks.wait("s0", HealthState::Up);
 
     // At another address it is another server.
     bad.now(Manner::Full);
     checks.wait("s0", HealthState::Down);
     let other = Server::start("127.0.5.3", Manner::Hangs);
-    checks.health.configure(&config("interval: 20ms, timeout: 1h", &[&other, &good]));
+    checks.configure(&config("interval: 20ms, timeout: 1h", &[&other, &good]));
     assert_eq!(checks.of("s0").unwrap().state, HealthState::Unknown);
     assert!(checks.health.view().down().is_empty());
 
+    // Where its name has led it, it is down until a probe there is good.
+    let (third, name) = (Server::start("127.0.5.4", Manner::Hangs), ("lab".to_owned(), "s0".to_owned()));
+    let moved = Availability { down: [name.clone()].into(), ..Availability::default() };
+    checks.health.resume(&config("interval: 20ms, timeout: 1h", &[&third, &good]), &moved);
+    assert_eq!(checks.of("s0").unwrap().state, HealthState::Down);
+    assert_eq!(checks.health.view().down(), [name].into());
+
     // A server that has left is forgotten, and so are all without health checks.
-    checks.health.configure(&config("interval: 20ms", &[&other]));
+    checks.configure(&config("interval: 20ms", &[&other]));
     assert!(checks.of("s1").is_none());
-    checks.health.configure(&config("kind: none", &[&other]));
+    checks.configure(&config("kind: none", &[&other]));
     assert!(checks.health.view().snapshot().is_empty());
 }
 

@@ -130,7 +130,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Starts the thread. Nothing is probed until [`Health::configure`].
+    /// Starts the thread. Nothing is probed until [`Health::resume`].
     ///
     /// # Errors
     /// When the operating system refuses a thread or a descriptor.
@@ -169,13 +169,8 @@ impl Health {
     }
 
     /// Probes what this configuration says from now on. A server whose check has not changed is not disturbed; one that is
-    /// probed in another way keeps its standing, at another address it begins anew.
-    pub fn configure(&mut self, config: &Config) {
-        self.resume(config, &Availability::default());
-    }
-
-    /// As [`Health::configure`]; who is down in `standing` is so until a probe is good, and who is drained by an agent until that
-    /// was asked.
+    /// probed in another way keeps its standing, at another address it begins anew: if it is down in `standing`, until a probe is good,
+    /// and if an agent drains it there, until that was asked.
     pub fn resume(&mut self, config: &Config, standing: &Availability) {
         self.agents.configure(config, standing, &self.runtime);
         let wanted = targets(config);

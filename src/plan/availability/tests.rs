@@ -43,6 +43,35 @@ fn what_becomes_of_the_weights() {
     }
 }
 
+/// Else whoever moves a name every few seconds keeps its server in service without one good check.
+#[test]
+fn a_name_that_moves_is_down_until_a_check_there_is_good() {
+    let mut before = sample::config(ForwardingMethod::Nat);
+    before.clusters[0].health_check.kind = HealthCheckKind::Banner;
+    for server in before.clusters[0].real_servers.iter_mut().take(2) {
+        server.host = Some(format!("{}.example.net", server.name));
+    }
+    let mut now = before.clone();
+    let servers = &mut now.clusters[0].real_servers;
+    servers[0].address = "10.0.0.98".parse().expect("an address");
+    // An address that the operator wrote is his word.
+    servers[2].address = "10.0.0.99".parse().expect("an address");
+    let name = |server: &str| (now.clusters[0].name.clone(), server.to_owned());
+    let stands = Availability { asked: [(name("rs1"), 0), (name("rs2"), 50)].into(), ..Availability::default() };
+    let mut availability = stands.clone();
+    let moved = availability.follow_names(&before, &now);
+    let asked = [(name("rs1"), 0)].into();
+    assert_eq!(moved, Availability { down: [name("rs1")].into(), asked, ..Availability::default() });
+    assert_eq!(availability, Availability { down: [name("rs1")].into(), ..stands.clone() });
+    assert_eq!(availability.weight(&now.clusters[0], now.clusters[0].vips[0], &now.clusters[0].real_servers[0]), 0);
+    // One that is new, or is not checked.
+    let mut shorter = before.clone();
+    shorter.clusters[0].real_servers.remove(0);
+    assert_eq!(Availability::default().follow_names(&shorter, &now), Availability::default());
+    now.clusters[0].health_check.kind = HealthCheckKind::None;
+    assert_eq!(Availability::default().follow_names(&before, &now), Availability::default());
+}
+
 #[test]
 fn the_sorry_server_stands_in_while_all_are_down_and_only_then() {
     let mut config = sample::config(ForwardingMethod::Nat);

@@ -67,6 +67,11 @@ def spread(net):
     return report.sessions_per_server
 
 
+def spreads(net, servers):
+    """Where a name has moved to a check comes first."""
+    poll(lambda: spread(net) == servers, deadline=SOON, what=lambda: f"new sessions to go to {servers}: {spread(net)}")
+
+
 def command(daemon, *arguments):
     return ftpdirector(daemon.director, *arguments, "--config", daemon.config)
 
@@ -101,7 +106,7 @@ def test_a_server_follows_its_name():
         names.address = "10.0.0.13"
         poll(lambda: named(daemon) == ("10.0.0.13", None), deadline=SOON, what="the other address")
         serves(net.client1, old)
-        assert spread(net) == {"rs1": 2, "rs3": 2}
+        spreads(net, {"rs1": 2, "rs3": 2})
         (leaving,) = [server for server in cluster(daemon)["servers"] if server["address"] == "10.0.0.12"]
         assert (leaving["name"], leaving["sessions"], leaving["effective_weight"]) == ("10.0.0.12", 1, 0), leaving
         assert "the name has another address" in daemon.log(), daemon.log()
@@ -117,7 +122,24 @@ def test_a_server_follows_its_name():
         with written("/etc/hosts", f"127.0.0.1 localhost\n10.0.0.12 elsewhere {NAME}\n"):
             poll(lambda: named(daemon) == ("10.0.0.12", None), deadline=SOON, what="the address of /etc/hosts")
             serves(net.client1, old)
-            assert spread(net) == {"rs1": 2, "rs2": 2}
+            spreads(net, {"rs1": 2, "rs2": 2})
+        assert daemon.metrics().sum(DRIFT) == 0, daemon.log()
+
+
+def test_where_a_name_moves_to_a_check_must_be_good_first():
+    """A name that moves faster than three checks fail would else never be found out."""
+    check = "    health_check: {kind: banner, interval: 2s, timeout: 1s}\n"
+    with Topology("nat") as net, name_server(net.director) as names:
+        names.address = "10.0.0.12"
+        daemon = net.start_daemon(file(net).replace("    real_servers:", f"{check}    real_servers:")).wait_ready()
+        assert spread(net) == {"rs1": 2, "rs2": 2}
+        for nobody in ("10.0.0.98", "10.0.0.99"):
+            names.address = nobody
+            poll(lambda: named(daemon) == (nobody, None), deadline=SOON, what=nobody)
+            assert spread(net) == {"rs1": 4}
+        names.address = "10.0.0.13"
+        poll(lambda: named(daemon) == ("10.0.0.13", None), deadline=SOON, what="the other server")
+        spreads(net, {"rs1": 2, "rs3": 2})
         assert daemon.metrics().sum(DRIFT) == 0, daemon.log()
 
 
@@ -137,7 +159,7 @@ def test_plan_reload_and_restart_look_names_up():
         assert command(daemon, "reload").returncode == 0
         assert named(daemon) == ("10.0.0.13", None) and command(daemon, "plan").returncode == 0
         serves(net.client1, old)
-        assert spread(net) == {"rs1": 2, "rs3": 2}
+        spreads(net, {"rs1": 2, "rs3": 2})
 
         daemon.kill9()
         daemon = net.start_daemon(file(net)).wait_ready()
