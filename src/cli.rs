@@ -24,6 +24,9 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The configuration file, where none is named.
+pub const CONFIG_FILE: &str = "/etc/ftpdirector/config.yaml";
+
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 problems found (plan: the kernel would change; \
 drain, undrain, reload: the daemon refused; replay: the capture cannot be read; doctor: a finding is fatal; import: there is no \
 FTP service to write); 2 wrong usage; \
@@ -192,7 +195,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct File {
     /// The configuration file.
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/ftpdirector/config.yaml")]
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
     pub config: PathBuf,
 }
 

@@ -64,7 +64,7 @@ mod wire;
 pub mod facade {
     /// The command line: arguments and options.
     pub mod cli {
-        pub use crate::cli::{Cli, Command, File, Listing, Shown, Subject, Wanted};
+        pub use crate::cli::{CONFIG_FILE, Cli, Command, File, Listing, Shown, Subject, Wanted};
     }
 
     /// The configurations of other programs.

@@ -86,7 +86,13 @@ fn refused(error: &FileError) -> String {
         FileError::Unreadable { error: kind, .. } if kind.kind() == io::ErrorKind::PermissionDenied => {
             format!("{error}: run it with sudo; the daemon, user ftpdirector, must be able to read it too")
         }
-        FileError::Unreadable { .. } => format!("{error}: name the file: ftpdirector check FILE"),
+        FileError::Unreadable { file, .. } if file == "-" => {
+            format!("{error}: standard input is /dev/stdin here")
+        }
+        FileError::Unreadable { file, .. } if file == cli::CONFIG_FILE => {
+            format!("{error}: name the file: ftpdirector check FILE")
+        }
+        FileError::Unreadable { .. } => format!("{error}: correct its name"),
         FileError::Wrong { .. } => error.to_string(),
     }
 }

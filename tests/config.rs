@@ -164,12 +164,11 @@ fn a_full_disk_is_an_error_and_no_panic() {
 
 #[test]
 fn a_file_that_is_not_there_has_a_cure() {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
-    let output = program.args(["check", "--config", "/nonexistent.yaml"]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        said,
-        "/nonexistent.yaml: No such file or directory (os error 2): name the file: ftpdirector check FILE\n"
-    );
-    assert_eq!(output.status.code(), Some(78));
+    for (file, cure) in [("/nonexistent.yaml", "correct its name"), ("-", "standard input is /dev/stdin here")] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_ftpdirector"));
+        let output = program.args(["check", file]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said, format!("{file}: No such file or directory (os error 2): {cure}\n"));
+        assert_eq!(output.status.code(), Some(78));
+    }
 }

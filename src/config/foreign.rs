@@ -38,6 +38,9 @@ pub(super) fn not_utf8(bytes: &[u8], valid: usize, file: &str) -> (Place, Wrong)
             Place { line: 1, column: 1, width: 1, source: Source::MAIN },
             Wrong::new(*what, cure.replace("FILE", file)),
         ),
+        None if bytes.contains(&0) => {
+            (place_of(bytes, valid), Wrong::new("this is no text file", "name a configuration file"))
+        }
         None => (place_of(bytes, valid), Wrong::new("not UTF-8", UTF8)),
     }
 }
@@ -81,6 +84,7 @@ mod tests {
         assert!(what(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0]).cure.contains("`ftpdirector replay f.pcap`"));
         assert_eq!(what(&[0xff, 0xfe, b'c', 0]).what, "this file is UTF-16");
         assert_eq!(what(b"\xe9t\xe9").what, "not UTF-8");
+        assert_eq!(what(b"\x7fELF\x02\x01\x01\0\xff").what, "this is no text file");
         assert!(is_text("# caf\u{fffd}\r\n\tx\n") && !is_text("a\0"));
     }
 }

@@ -12,6 +12,7 @@ mod foreign;
 mod format;
 mod host;
 mod include;
+mod misplaced;
 mod model;
 mod problem;
 #[cfg(test)]

@@ -301,6 +301,10 @@ fn the_schema_takes_the_files_that_the_parser_takes() {
             }
             // What is not YAML, or has a key twice, is no matter of the schema.
             let Ok(text) = fs::read_to_string(&path) else { continue };
+            // serde_yaml takes it for a space.
+            if text.contains(":\t") {
+                continue;
+            }
             let Ok(file) = serde_yaml::from_str::<serde_yaml::Value>(&text) else { continue };
             let Ok(file) = serde_json::to_value(file) else { continue };
             let ((_, good), name) = (read(&text), path.file_name().expect("a name").to_string_lossy().into_owned());

@@ -1,5 +1,6 @@
 //! A mapping that is read key by key: a key that is never asked for is unknown.
 
+use super::misplaced::{alias, misplaced};
 use super::problem::{Collector, Place, Wrong, quoted};
 use super::spelling::nearest;
 use super::tree::{Entry, Node, NodeKind, shown};
@@ -206,7 +207,8 @@ impl<'r, 't> Section<'r, 't> {
             let unspaced =
                 entry.key.split_once(':').and_then(|(key, _)| self.known.iter().find(|known| **known == key));
             let cure = misplaced(&entry.key, &self.known);
-            let guess = || (number < GUESSED).then(|| nearest(&entry.key, &self.known)).flatten();
+            let near = || (number < GUESSED).then(|| nearest(&entry.key, &self.known)).flatten();
+            let guess = || alias(&entry.key, &self.known).or_else(near);
             let meant = unspaced.copied().or_else(guess).filter(|_| cure.is_none());
             self.missing.retain(|missing| Some(*missing) != meant);
             // What hangs on the key that was meant is not known.
@@ -225,15 +227,6 @@ impl<'r, 't> Section<'r, 't> {
             let wrong = Wrong::new("required, and missing", format!("add `{key}:` and its value"));
             self.report.error(self.place, &self.key_path(key), wrong);
         }
-    }
-}
-
-/// What to do with a key that no key of this mapping stands for, however near its letters are.
-fn misplaced(key: &str, known: &[&str]) -> Option<&'static str> {
-    match key {
-        "max_sessions" if known.contains(&"real_servers") => Some("it belongs into each of `real_servers`"),
-        "queues" if known.contains(&"queue") => Some("there is one queue, and no key for more yet: remove it"),
-        _ => None,
     }
 }
 

@@ -137,6 +137,10 @@ fn syntax(text: &str, error: &ScanError) -> (Place, Wrong) {
         let wrong = Wrong::new("not YAML: a tab in the indentation", "indent with spaces only");
         return (at(index + 1, found.find('\t').unwrap_or(0) + 1, 1), wrong);
     }
+    if let Some((index, (before, key))) = near().find_map(|(index, line)| Some((index, tabbed(line)?))) {
+        let wrong = Wrong::new(format!("not YAML: a tab after `{key}:`"), "a space in its place");
+        return (at(index + 1, before + 1, key.len() + 1), wrong);
+    }
     if let Some((index, (before, key, value))) = near().find_map(|(index, line)| Some((index, unspaced(line)?))) {
         let value: String = value.chars().take_while(|c| !c.is_whitespace() && !c.is_control()).take(40).collect();
         let wrong = Wrong::new(format!("not YAML: a space is missing after `{key}:`"), format!("`{key}: {value}`"));
@@ -154,6 +158,14 @@ fn unspaced(line: &str) -> Option<(usize, &str, &str)> {
     let named = key.len() > 1 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let divided = value.is_empty() || value.starts_with([' ', '\t', ':', '/']);
     (named && !divided).then_some((line.len() - rest.len(), key, value))
+}
+
+/// A line that begins with a key and has a tab before the value: how many bytes stand before the key, and the key.
+fn tabbed(line: &str) -> Option<(usize, &str)> {
+    let rest = line.trim_start_matches([' ', '-']);
+    let (key, value) = rest.split_once(':')?;
+    let named = key.len() > 1 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    (named && value.starts_with('\t')).then_some((line.len() - rest.len(), key))
 }
 
 /// A list or mapping that has not ended yet.

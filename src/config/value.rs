@@ -28,6 +28,7 @@ pub(super) fn text<'n>(node: &'n Node, noun: &str) -> Read<&'n str> {
 pub(super) fn kind(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Null => "nothing",
+        NodeKind::Plain(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => "a number",
         NodeKind::Plain(_) => "a word",
         NodeKind::Quoted(text) if text.is_empty() => "an empty text",
         NodeKind::Quoted(_) => "a text",
@@ -51,6 +52,18 @@ pub(super) fn instead(found: &NodeKind, path: &str) -> String {
         NodeKind::Plain(text) if path.ends_with("passive") && text.parse::<PortRange>().is_ok() => {
             format!("`ports: {text}`, in a line of its own")
         }
+        NodeKind::Plain(text)
+            if text.len() <= 60 && ["health_check", "log", "metrics"].iter().any(|key| path.ends_with(key)) =>
+        {
+            let first = if path.ends_with("log") {
+                "level"
+            } else if path == "metrics" {
+                "listen"
+            } else {
+                "kind"
+            };
+            format!("`{first}: {text}`, in a line of its own")
+        }
         _ if path.is_empty() => "`clusters:` in the first line, and the clusters below it".to_owned(),
         _ => "`key: value` lines".to_owned(),
     }
@@ -58,12 +71,13 @@ pub(super) fn instead(found: &NodeKind, path: &str) -> String {
 
 /// What to write where a list should stand and `found` does.
 pub(super) fn list_of(found: &NodeKind) -> String {
-    let plain = |text: &&String| text.len() <= 60 && !text.contains(['[', ']', '{', '}', '#', '"']);
-    match found {
-        NodeKind::Plain(text) => Some(text).filter(plain),
+    let short = |text: &&String| text.len() <= 60 && !text.contains(['[', ']', '{', '}', '#', '"']);
+    let plain = match found {
+        NodeKind::Plain(text) => Some(text).filter(short),
+        NodeKind::Map(_) => return "`- ` before the first key of each: `- name: …`".to_owned(),
         _ => None,
-    }
-    .map_or_else(
+    };
+    plain.map_or_else(
         || "a list: `[a, b]`, or lines that start with `- `".to_owned(),
         |text| format!("a list: `[{text}]`, or lines that start with `- `"),
     )

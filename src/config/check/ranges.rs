@@ -67,7 +67,7 @@ pub(super) fn within(one: &One<'_, '_, '_>) {
         }
     }
     if method == ForwardingMethod::Nat {
-        return;
+        return nat_overlaps(one, &declared, &mut free);
     }
     for (at, &index) in declared.iter().enumerate().filter(|(_, index)| real_servers[**index].shared) {
         let server = &real_servers[index];
@@ -78,6 +78,27 @@ pub(super) fn within(one: &One<'_, '_, '_>) {
         let what = format!("{range} of {} overlaps {} of {}", server.name, other.passive_ports, other.name);
         let what = format!("{what}; in {name} the director does not see whose port it is");
         one.checker.error(&range_path(one, index), what, free.cure(&[index], real_servers));
+    }
+}
+
+/// NAT: servers may share a range. Two that overlap and are not the same are mostly a mistake.
+fn nat_overlaps(one: &One<'_, '_, '_>, declared: &[usize], free: &mut Free) {
+    if one.cluster.public_ports.is_some() {
+        return;
+    }
+    let servers = &one.cluster.real_servers;
+    for (at, &index) in declared.iter().enumerate().filter(|(_, index)| servers[**index].shared) {
+        let server = &servers[index];
+        let crosses = |other: &RealServer| other.passive_ports != server.passive_ports && overlap(other, server);
+        let Some(&other) = declared[..at].iter().find(|&&other| crosses(&servers[other])) else { continue };
+        let (range, other) = (server.passive_ports, &servers[other]);
+        let what = format!(
+            "{range} of {} overlaps {} of {}: only the daemon knows which of the two a port belongs to, so passive data connections \
+             fail under TLS and while it is down",
+            server.name, other.passive_ports, other.name
+        );
+        let cure = format!("{}\nmeant so: one range for all, `passive: {{ports: …}}`", free.cure(&[index], servers));
+        one.checker.warning(&range_path(one, index), what, cure);
     }
 }
 
