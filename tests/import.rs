@@ -180,6 +180,23 @@ fn only_what_is_written_is_to_be_deleted() {
     assert_eq!(said[1], "1 cluster more is in it as a comment only: the reason stands above it");
 }
 
+/// What is refused is nobody's neighbour at the VIP: no guessed range is in force because of it.
+#[test]
+fn a_cluster_that_is_not_written_declares_no_ranges_for_others() {
+    let server = "lb_kind NAT\n real_server 198.51.100.1 21 {\n }\n real_server 198.51.100.2 21 {\n }\n}\n";
+    let good = format!("virtual_server 192.0.2.10 21 {{\n {server}");
+    let marks = "-A PREROUTING -d 192.0.2.10 -p tcp --dport 21 -j MARK --set-mark 7\n";
+    let of = |text: &str| {
+        let sources = [source(text.as_bytes(), None), source(marks.as_bytes(), Some(Format::Iptables))];
+        import(&sources, &|_, _| Err("not in this test".to_owned())).unwrap().text
+    };
+    // Comments begin with `#`.
+    let ranges = |text: &str| text.lines().filter(|line| line.trim_start().starts_with("passive")).count();
+    assert_eq!(ranges(&of(&good)), 0, "{}", of(&good));
+    let beside = of(&format!("{good}virtual_server fwmark 7 {{\n {}", server.replace("198.51", "203.0")));
+    assert!(beside.contains("NOT WRITTEN, for") && ranges(&beside) == 0, "{beside}");
+}
+
 #[test]
 fn thresholds_become_max_sessions() {
     let keepalived = |keys: &str, server: &str| {

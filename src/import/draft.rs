@@ -142,7 +142,7 @@ impl Draft {
     fn unusable(&self, address: IpAddr, server: &Server, vip: IpAddr) -> Option<String> {
         if address.is_loopback() {
             return Some(
-                "the director itself; an FTP server there needs a network namespace of its own (SERVERS.md, On a director)"
+                "the director itself; an FTP server there needs a network namespace of its own (/usr/share/doc/ftpdirector/examples/SERVERS.md, On a director)"
                     .to_owned(),
             );
         }
@@ -151,7 +151,7 @@ impl Draft {
         }
         if address == vip {
             return Some(
-                "it is the VIP; an entry needs the server's own address (SERVERS.md, On a director)".to_owned(),
+                "it is the VIP; an entry needs the server's own address (/usr/share/doc/ftpdirector/examples/SERVERS.md, On a director)".to_owned(),
             );
         }
         if address.is_ipv6() != vip.is_ipv6() {

@@ -37,7 +37,7 @@ pub(super) fn unknown(text: &str) -> &'static str {
     } else if starts("clusters:") {
         "a configuration of ftpdirector already; check it with `ftpdirector check`"
     } else if starts("frontend ") || starts("listen ") || starts("stream {") || starts("http {") {
-        "the configuration of a proxy; how to move from one stands in MIGRATING.md"
+        "the configuration of a proxy; how to move from one stands in /usr/share/doc/ftpdirector/examples/MIGRATING.md"
     } else {
         "in no format that import knows by sight; say which with --from keepalived, ldirectord, piranha, ipvsadm, nft or iptables"
     }

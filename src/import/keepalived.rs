@@ -303,7 +303,7 @@ fn reason(keyword: &str) -> Option<&'static str> {
         }
         "sorry_server_inhibit" | "sorry_server_lvs_method" => "the sorry server is used like the servers are",
         "notify_up" | "notify_down" | "smtp_alert" => {
-            "nobody is called or written to; Prometheus alerts tell (deploy/prometheus/alerts.yaml)"
+            "nobody is called or written to; Prometheus alerts tell (/usr/share/doc/ftpdirector/examples/prometheus/alerts.yaml)"
         }
         "uthreshold" => "it is a key of one real server: `max_sessions`",
         "lthreshold" => NO_LOWER_THRESHOLD,

@@ -123,7 +123,9 @@ fn global(place: &Place, key: &str, found: &mut Found) -> bool {
             true
         }
         "emailalert" | "emailalertfrom" | "emailalertfreq" | "emailalertstatus" | "smtp" => {
-            found.remarks.left_out(format!("{place}: mail: Prometheus alerts tell (deploy/prometheus/alerts.yaml)."));
+            found.remarks.left_out(format!(
+                "{place}: mail: Prometheus alerts tell (/usr/share/doc/ftpdirector/examples/prometheus/alerts.yaml)."
+            ));
             true
         }
         _ => false,
@@ -301,6 +303,12 @@ fn finish(draft: Draft, globals: &Options) -> Service {
             }
             check.timeout = options.negotiate.or(options.connect);
             check.user = login.filter(|user| user != "anonymous" && user != "ftp");
+            if check.user.is_none()
+                && let Some(place) = &password
+            {
+                let what = "without a `user` the checks send `ftpdirector@`, or what stands in `password_file`";
+                service.remarks.left_out(format!("{place}: `passwd`: {what}."));
+            }
             check.password = password.filter(|_| check.user.is_some());
             check.kind = if request.is_some() { CheckKind::Transfer } else { CheckKind::Login };
             check.path = request

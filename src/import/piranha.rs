@@ -170,7 +170,7 @@ fn ways(globals: &Globals, service: &mut Service) {
     if globals.pair {
         service.interface = None;
         service.remarks.note(
-            "pulse moved the VIP between two directors: when it is gone, keepalived can do so (deploy/keepalived/README.md). `vip_interface` stays null.",
+            "pulse moved the VIP between two directors: when it is gone, keepalived can do so (/usr/share/doc/ftpdirector/examples/keepalived/README.md). `vip_interface` stays null.",
         );
     }
 }

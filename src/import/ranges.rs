@@ -38,10 +38,16 @@ pub(super) struct Ranges {
     pub persistence: u32,
 }
 
-/// Decides for each cluster. `others` are ports that something else serves at a VIP.
-pub(super) fn plan(drafts: &[Draft], others: &BTreeMap<IpAddr, BTreeSet<u16>>) -> Vec<Ranges> {
+/// Decides for each cluster. `others` are ports that something else serves at a VIP; a cluster that is not `written` is nobody's
+/// neighbour there.
+pub(super) fn plan(
+    drafts: &[Draft],
+    others: &BTreeMap<IpAddr, BTreeSet<u16>>,
+    written: impl Fn(usize) -> bool,
+) -> Vec<Ranges> {
     let mut holders: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    for vip in drafts.iter().flat_map(|draft| &draft.vips) {
+    let neighbours = drafts.iter().enumerate().filter(|(index, _)| written(*index)).map(|(_, draft)| draft);
+    for vip in neighbours.flat_map(|draft| &draft.vips) {
         *holders.entry(*vip).or_default() += 1;
     }
     let mut taken: BTreeSet<u16> = READ_BY_ROUTERS.into();
@@ -51,7 +57,7 @@ pub(super) fn plan(drafts: &[Draft], others: &BTreeMap<IpAddr, BTreeSet<u16>>) -
     let known: Vec<PortRange> = drafts.iter().filter_map(|draft| draft.range).collect();
     let proposals = proposals(drafts, &taken, &PortRange::merged(known));
     let one = |draft: &Draft| {
-        let alone = draft.vips.iter().all(|vip| holders.get(vip) == Some(&1));
+        let alone = draft.vips.iter().all(|vip| holders.get(vip).is_none_or(|holders| *holders == 1));
         // Without a range any unprivileged port is passive: none of them can be a control port.
         let alone = alone && draft.ports.iter().all(|port| *port < PortRange::UNPRIVILEGED.first());
         let (passive, persistence) = decide(draft, alone);

@@ -48,11 +48,13 @@ pub(super) fn of(found: &Found, names: &str) -> Result<Imported, ImportError> {
     let cut = chosen.fronts.len() - drafts.len();
     chosen.keep.extend(chosen.fronts.iter().skip(drafts.len()).flat_map(|front| front.delete.lines()));
     let drafts = merge::merge(drafts);
-    let ranges = ranges::plan(&drafts, &chosen.others);
-    let clusters = clusters(&drafts, &ranges, found);
+    let clusters = |refused: &Refused| {
+        let ranges = ranges::plan(&drafts, &chosen.others, |index| !refused.contains_key(&index));
+        clusters(&drafts, &ranges, found)
+    };
     let head = |refused: &Refused| head(found, &chosen, &Written::of(&drafts, refused), names);
-    let (text, held) = accepted(head, &clusters)?;
-    let written = clusters.len() - held;
+    let (text, held) = accepted(head, clusters)?;
+    let written = drafts.len() - held;
     let mut said = vec![format!(
         "{} from {names}{}; then `ftpdirector check config.yaml` and `sudo ftpdirector plan config.yaml`",
         counted(written, "cluster"),
@@ -266,11 +268,15 @@ fn name(wanted: Option<&str>, names: &mut BTreeSet<String>) -> String {
 }
 
 /// The file without the clusters that `check` would refuse, which become comments, and how many these are.
-fn accepted(head: impl Fn(&Refused) -> String, clusters: &[String]) -> Result<(String, usize), ImportError> {
+fn accepted(
+    head: impl Fn(&Refused) -> String,
+    clusters: impl Fn(&Refused) -> Vec<String>,
+) -> Result<(String, usize), ImportError> {
     let mut refused = Refused::new();
     for _ in 0..ROUNDS {
+        let clusters = clusters(&refused);
         let written: Vec<usize> = (0..clusters.len()).filter(|index| !refused.contains_key(index)).collect();
-        let text = assembled(&head(&refused), clusters, &refused);
+        let text = assembled(&head(&refused), &clusters, &refused);
         let problems = match config::parse(&text, "the result") {
             Ok(_) => return Ok((text, refused.len())),
             Err(problems) => problems,

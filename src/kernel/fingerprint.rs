@@ -105,7 +105,10 @@ impl Fingerprint {
             }
         }
         let others = now.chains.keys().filter(|name| !self.chains.contains_key(*name));
-        words.extend(others.map(|name| format!("chain {name} is not ours: nft delete chain inet {TABLE} {name}")));
+        // The kernel drops what waits in a queue when any hook of its namespace goes.
+        let hooked = "(one with a hook: control packets that wait are dropped then; TCP repeats them)";
+        let word = |name| format!("chain {name} is not ours: nft delete chain inet {TABLE} {name} {hooked}");
+        words.extend(others.map(word));
         words
     }
 }
@@ -190,7 +193,8 @@ mod tests {
                 "chain forward has other rules",
                 "chain guard has another hook or policy",
                 "chain open is gone",
-                "chain evil is not ours: nft delete chain inet ftpdirector evil",
+                "chain evil is not ours: nft delete chain inet ftpdirector evil (one with a hook: control packets that wait are \
+                 dropped then; TCP repeats them)",
             ]
         );
         assert_ne!(ours.hash(), now.hash());

@@ -6,7 +6,7 @@ use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
 use crate::kernel::ipvs::SyncRole;
 
-const UNIT: &str = "deploy/ecmp/ftpdirector-sync.service";
+const UNIT: &str = "/usr/share/doc/ftpdirector/examples/ecmp/ftpdirector-sync.service";
 
 /// What `ipvsadm -l --daemon` shows.
 fn seen(facts: &Facts) -> String {
