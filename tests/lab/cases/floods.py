@@ -28,6 +28,8 @@ OTHERS, THINK = 10, 0.5
 # Seconds: what a rate is measured over, what the queues take to fill, the time a flood of our own takes, and that of plain IPVS.
 WINDOW, SETTLE, MINUTE, SHORT = 8, 4, 60, 12
 MEGABYTES = 1 << 20
+# MB: the 10,000 sessions that one address may have (`limits.client_sessions`), each with what it opened under TLS.
+SESSIONS = 16
 
 
 def test_dr_others_work_on_in_a_flood():
@@ -75,12 +77,12 @@ def test_nat_syns_through_a_pinhole():
 
 @long
 def test_dr_connections_of_one_tls_byte():
-    flooded("dr", "connections of one TLS byte", handshakes)
+    flooded("dr", "connections of one TLS byte", handshakes, most=SESSIONS)
 
 
 @long
 def test_nat_connections_of_one_tls_byte():
-    flooded("nat", "connections of one TLS byte", handshakes)
+    flooded("nat", "connections of one TLS byte", handshakes, most=SESSIONS)
 
 
 # What a flood is made of: its packets, by how much their sequence numbers move on in each round, and who must stay.
@@ -117,8 +119,8 @@ def connection(net):
     return control
 
 
-def flooded(forwarding, what, flood):
-    """The others' rate with us before, in and after a flood, and with plain IPVS in the same."""
+def flooded(forwarding, what, flood, most=10):
+    """The others' rate with us before, in and after a flood, and with plain IPVS in the same; it takes `most` MB at most."""
     with Topology(forwarding) as net:
         recipe(net)
         packets, advance, _kept = flood(net)
@@ -139,7 +141,7 @@ def flooded(forwarding, what, flood):
     assert ours.during >= 0.8 * plain, "the others are slower than with plain IPVS"
     assert ours.worst >= 0.5 * plain, "the others stood still for a while"
     assert ours.after >= 0.9 * ours.before, "the others are not back at their rate"
-    assert grown < 10, "the daemon has grown"
+    assert grown < most, "the daemon has grown"
 
 
 @dataclass
