@@ -6,6 +6,7 @@ from daemon import ftpdirector
 from ftpload import MODES, Session, load
 from hosts import poll
 from nameserver import name_server, written
+from selection import long
 from topology import VIP, Topology
 
 NAME = "ftp.example.net"
@@ -126,6 +127,7 @@ def test_a_server_follows_its_name():
         assert daemon.metrics().sum(DRIFT) == 0, daemon.log()
 
 
+@long
 def test_where_a_name_moves_to_a_check_must_be_good_first():
     """A name that moves faster than three checks fail would else never be found out."""
     check = "    health_check: {kind: banner, interval: 2s, timeout: 1s}\n"
