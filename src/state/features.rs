@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-/// The table of the trials. It is dormant, so that no trial registers a hook: taking one away drops every queued packet of the
-/// namespace.
+/// The table of the trials. It is dormant, so that no chain of it registers a hook: taking one away drops every queued packet of the
+/// namespace. What NAT needs has connection tracking register its own, for the moment of the trial where nobody else uses it: where
+/// a director of DR runs beside, control packets that wait at that moment come again.
 const TABLE: &str = "inet ftpdirector-probe";
 
 /// A part of what the rules need.
