@@ -130,7 +130,8 @@ fn check(path: &Path) -> ExitCode {
 /// Names are no part of the file: what they stand for may be known tomorrow.
 fn unresolved(path: &Path, servers: &[ServerByName], meanwhile: &str) {
     for complaint in servers.iter().filter_map(ServerByName::complaint) {
-        complain(&format!("{}: warning: {complaint}: {meanwhile}", path.display()));
+        let cure = "cure: correct the name, or add it to the DNS or to /etc/hosts";
+        complain(&format!("{}: warning: {complaint}: {meanwhile}\n      {cure}", path.display()));
     }
 }
 

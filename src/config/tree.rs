@@ -147,25 +147,31 @@ fn syntax(text: &str, error: &ScanError) -> (Place, Wrong) {
         return (at(index + 1, before + 1, key.len() + 1), wrong);
     }
     let cure = "look for a missing quote, bracket, colon or space of indentation here or just above";
+    // Behind the end there is nothing to show.
+    let last = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).last();
+    let (line, column) = match last {
+        Some((index, last)) if line > index + 1 => (index + 1, last.trim_end().chars().count()),
+        _ => (line, column),
+    };
     (at(line, column, 1), Wrong::new(format!("not YAML: {}", error.info()), cure))
 }
 
-/// A line that begins with a key and a value that no space divides (`forwarding:nat`): how many bytes stand before
-/// the key, the key, and the value.
+/// A line that begins with a key and a value that no space divides (`forwarding:nat`): see [`keyed`].
 fn unspaced(line: &str) -> Option<(usize, &str, &str)> {
-    let rest = line.trim_start_matches([' ', '-']);
-    let (key, value) = rest.split_once(':')?;
-    let named = key.len() > 1 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let divided = value.is_empty() || value.starts_with([' ', '\t', ':', '/']);
-    (named && !divided).then_some((line.len() - rest.len(), key, value))
+    keyed(line).filter(|(.., value)| !value.is_empty() && !value.starts_with([' ', '\t', ':', '/']))
 }
 
 /// A line that begins with a key and has a tab before the value: how many bytes stand before the key, and the key.
 fn tabbed(line: &str) -> Option<(usize, &str)> {
+    keyed(line).filter(|(.., value)| value.starts_with('\t')).map(|(before, key, _)| (before, key))
+}
+
+/// A line that begins with a key: how many bytes stand before the key, the key, and what follows its colon.
+fn keyed(line: &str) -> Option<(usize, &str, &str)> {
     let rest = line.trim_start_matches([' ', '-']);
     let (key, value) = rest.split_once(':')?;
     let named = key.len() > 1 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    (named && value.starts_with('\t')).then_some((line.len() - rest.len(), key))
+    named.then_some((line.len() - rest.len(), key, value))
 }
 
 /// A list or mapping that has not ended yet.

@@ -36,11 +36,9 @@ use super::transfer_log::TransferLog;
 use super::view::{History, View, hash, now};
 use crate::config::{Config, Parsed, ResolvedFile};
 use crate::director::Director;
-use crate::kernel::KernelError;
 use crate::kernel::log::{HEADERS, PacketLog, SHORT};
 use crate::kernel::netlink::Netfilter;
 use crate::kernel::nftables::Elements;
-use crate::kernel::queue::Queue;
 use crate::kernel::raw::is_local;
 use crate::kernel::read_state;
 use crate::lvs::ServiceKey;
@@ -52,12 +50,6 @@ use crate::plan::reconcile::Plan;
 use crate::resolver;
 use crate::state::{LocalAddress, reply_group};
 use crate::time::Time;
-
-/// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
-const QUEUE_LENGTH: u32 = 16384;
-
-/// How much of a packet we read: whole packets (the kernel's limit is 65531).
-const COPY: u32 = 65531;
 
 /// How long a start waits for the list of IPVS's connections: those that begin later are not taken over.
 const FIRST_LIST: Duration = Duration::from_secs(1);
@@ -130,7 +122,7 @@ impl Daemon {
         let inforce = look.inforce(&config, None);
         let availability = look.availability(&inforce).map_err(kernel_error)?;
         let plan = look.plan(&inforce, &availability, None).map_err(RunError::Kernel)?;
-        let queue = take_queue(config.kernel.queue, kept).map_err(kernel_error)?;
+        let queue = systemd::queue(config.kernel.queue, kept).map_err(kernel_error)?;
         let socket_of_queue = queue.as_fd().try_clone_to_owned().map_err(system("the queue's socket"))?;
         let landings = PacketLog::open(config.kernel.queue, HEADERS).map_err(kernel_error)?;
         let replies = PacketLog::open(reply_group(config.kernel.queue), SHORT).map_err(kernel_error)?;
@@ -486,14 +478,4 @@ impl Daemon {
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn take_queue(number: u16, kept: Option<Netfilter>) -> Result<Queue, KernelError> {
-    if let Some(kept) = kept
-        && let Some(queue) = Queue::go_on(kept, number, QUEUE_LENGTH, COPY)?
-    {
-        info!("control packets have waited for this start");
-        return Ok(queue);
-    }
-    Queue::open(number, QUEUE_LENGTH, COPY)
 }

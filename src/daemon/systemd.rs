@@ -10,9 +10,17 @@
 use std::os::fd::BorrowedFd;
 
 use sd_notify::NotifyState;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use crate::kernel::KernelError;
 use crate::kernel::netlink::Netfilter;
+use crate::kernel::queue::{self, Queue};
+
+/// How many packets may wait in the kernel's queue; past that they are dropped and TCP repeats them.
+const QUEUE_LENGTH: u32 = 16384;
+
+/// How much of a packet we read: whole packets (the kernel's limit is 65531).
+const COPY: u32 = 65531;
 
 /// What systemd knows the socket by.
 const NAME: &str = "queue";
@@ -22,6 +30,24 @@ pub(super) fn take() -> Option<Netfilter> {
     let socket = Netfilter::kept(NAME)?;
     notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(NAME)]);
     Some(socket)
+}
+
+/// The queue: the former daemon's, if its socket was `kept` and has it, or taken anew.
+///
+/// # Errors
+/// When another process has it.
+pub(super) fn queue(number: u16, kept: Option<Netfilter>) -> Result<Queue, KernelError> {
+    if let Err(error) = queue::reader(number) {
+        let then = "how many packets wait in it and were dropped is not known: the unit gives that file to its group";
+        warn!(%error, "/proc/net/netfilter/nfnetlink_queue cannot be read: {then}");
+    }
+    if let Some(kept) = kept
+        && let Some(queue) = Queue::go_on(kept, number, QUEUE_LENGTH, COPY)?
+    {
+        info!("control packets have waited for this start");
+        return Ok(queue);
+    }
+    Queue::open(number, QUEUE_LENGTH, COPY)
 }
 
 /// Leaves the queue's socket with systemd, where it started us.

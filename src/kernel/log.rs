@@ -10,7 +10,7 @@ use super::abi::nfnetlink_log::{
     NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET, NFULNL_MSG_CONFIG, NFULNL_MSG_PACKET,
 };
 use super::netlink::{NFGENMSG_LEN, Netfilter, Writer, attributes, be32, messages};
-use super::{Errno, KernelError};
+use super::{Errno, KernelError, requirements};
 
 /// Enough of the first packet of a data connection: IP (60 bytes at most, outer and inner header in TUN) and the beginning of TCP.
 pub const HEADERS: u32 = 128;
@@ -53,15 +53,16 @@ impl PacketLog {
     pub fn open(group: u16, copy: u32) -> Result<Self, KernelError> {
         let mut netlink = Netfilter::open(BUFFER)?;
         let tried = format!("listening on NFLOG group {group}");
-        // EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart.
+        let conflict = |whose: &str| KernelError::Conflict {
+            tried: tried.clone(),
+            holder: format!("group {group} is taken by another process{whose}"),
+            cure: "stop that process (ulogd, tcpdump -i nflog), or choose another number with kernel.queue".to_owned(),
+        };
+        // EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart, or the capability where `/proc` does not.
         netlink.configure(configuration(group, copy).as_bytes()).map_err(|answer| {
             match (answer.errno, owner(group)) {
-                (Errno::EPERM | Errno::EBUSY, Some(portid)) => KernelError::Conflict {
-                    tried: tried.clone(),
-                    holder: format!("group {group} is taken by another process (portid {portid})"),
-                    cure: "stop that process (ulogd, tcpdump -i nflog), or choose another number with kernel.queue"
-                        .to_owned(),
-                },
+                (Errno::EPERM | Errno::EBUSY, Ok(Some(portid))) => conflict(&format!(" (portid {portid})")),
+                (Errno::EPERM | Errno::EBUSY, Err(_)) if requirements::net_admin().is_ok() => conflict(""),
                 (Errno(libc::EINVAL | libc::EOPNOTSUPP), _) => KernelError::NoModule("nfnetlink_log"),
                 (errno, _) => KernelError::refused(tried.clone(), errno, answer.said),
             }
@@ -101,12 +102,15 @@ impl AsFd for PacketLog {
 
 /// Which process listens on a group. Columns of `/proc/net/netfilter/nfnetlink_log`: group, portid, queued, copy mode, copy
 /// range, …
-fn owner(group: u16) -> Option<u32> {
-    let text = fs::read_to_string("/proc/net/netfilter/nfnetlink_log").ok()?;
-    text.lines().find_map(|line| {
+///
+/// # Errors
+/// When this user may not see it.
+fn owner(group: u16) -> io::Result<Option<u32>> {
+    let text = fs::read_to_string("/proc/net/netfilter/nfnetlink_log")?;
+    Ok(text.lines().find_map(|line| {
         let mut columns = line.split_whitespace();
         (columns.next()?.parse() == Ok(group)).then(|| columns.next()?.parse().ok()).flatten()
-    })
+    }))
 }
 
 fn configuration(group: u16, copy: u32) -> Writer {

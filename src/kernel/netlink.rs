@@ -314,16 +314,6 @@ impl Netfilter {
         Some(Self { socket, buffer: vec![0; 64 * 1024] })
     }
 
-    /// The number that the kernel knows this socket by.
-    ///
-    /// # Errors
-    /// Those of getsockname(2).
-    pub fn portid(&self) -> io::Result<u32> {
-        let mut address = SocketAddr::new(0, 0);
-        self.socket.get_address(&mut address)?;
-        Ok(address.port_number())
-    }
-
     fn prepare(&self, receive_buffer: u32) -> io::Result<()> {
         self.socket.connect(&SocketAddr::new(0, 0))?;
         self.socket.set_ext_ack(true)?;

@@ -16,7 +16,7 @@ use super::abi::nfnetlink_queue::{
     NFQNL_MSG_VERDICT, NFQNL_MSG_VERDICT_BATCH,
 };
 use super::netlink::{Acknowledgement, NFGENMSG_LEN, Netfilter, Writer, attribute_ranges, be32, messages};
-use super::{Errno, KernelError};
+use super::{Errno, KernelError, requirements};
 
 /// Datagrams taken with one system call; each holds one packet.
 const BATCH: usize = 64;
@@ -201,14 +201,16 @@ impl Queue {
     /// When the kernel refuses to go on.
     pub fn go_on(mut netlink: Netfilter, number: u16, maxlen: u32, copy: u32) -> Result<Option<Self>, KernelError> {
         let copy = copy.min(COPY_MAX);
-        let Some(standing) = stats(number).filter(|its| netlink.portid().is_ok_and(|own| own == its.portid)) else {
-            return Ok(None);
-        };
         let go_on = configuration(number, None, maxlen, copy);
-        netlink.configure(go_on.as_bytes()).map_err(|a| refusal(number, a))?;
+        match netlink.configure(go_on.as_bytes()) {
+            Ok(()) => {}
+            // It is another socket's, or nobody's (nfqnl_recv_config).
+            Err(Acknowledgement { errno: Errno(libc::EPERM | libc::ENODEV), .. }) => return Ok(None),
+            Err(answer) => return Err(refusal(number, answer)),
+        }
         let mut queue = Self::with(netlink, number, copy);
         queue
-            .drop_read(&standing)
+            .drop_read(stats(number))
             .map_err(|error| KernelError::io("dropping what the former daemon had read", &error))?;
         Ok(Some(queue))
     }
@@ -219,17 +221,22 @@ impl Queue {
         Self { netlink, buffers, lengths: [0; BATCH], came: 0, verdicts: Verdicts::new(number), late: 0 }
     }
 
-    /// Drops the packets that wait before the first that can be read, or all of `standing` if there is none.
-    fn drop_read(&mut self, standing: &QueueStats) -> io::Result<()> {
-        if standing.queued == 0 {
+    /// Drops the packets that wait before the first that can be read, or all of `standing` if there is none; `None`: this user may not
+    /// see how many wait.
+    fn drop_read(&mut self, standing: Option<QueueStats>) -> io::Result<()> {
+        if standing.is_some_and(|standing| standing.queued == 0) {
             return Ok(());
         }
-        let mut last = standing.last;
+        let mut last = standing.map(|standing| standing.last);
         // An error: there is none to be read.
         if let Ok(datagram) = self.netlink.receive(libc::MSG_DONTWAIT | libc::MSG_PEEK) {
-            parse(&mut datagram.to_vec(), &mut |packet| last = packet.id.number.wrapping_sub(1));
+            parse(&mut datagram.to_vec(), &mut |packet| last = Some(packet.id.number.wrapping_sub(1)));
         }
-        self.verdicts.drop_through(last);
+        match last {
+            Some(last) => self.verdicts.drop_through(last),
+            // Each takes half of all numbers with it: they are compared as differences (nfq_cmp_id).
+            None => [u32::MAX / 2, u32::MAX].into_iter().for_each(|last| self.verdicts.drop_through(last)),
+        }
         self.flush()
     }
 
@@ -323,15 +330,17 @@ fn configuration(number: u16, command: Option<u8>, maxlen: u32, copy: u32) -> Wr
     out
 }
 
-/// EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart.
+/// EPERM means "not yours" as well as "no CAP_NET_ADMIN": `/proc` tells them apart, or the capability where `/proc` does not.
 fn refusal(number: u16, answer: Acknowledgement) -> KernelError {
     let tried = format!("listening on NFQUEUE {number}");
-    match (answer.errno, stats(number)) {
-        (Errno::EPERM | Errno::EBUSY, Some(other)) => KernelError::Conflict {
-            tried,
-            holder: format!("queue {number} is taken by another process (portid {})", other.portid),
-            cure: "stop that process, or choose another number with kernel.queue".to_owned(),
-        },
+    let conflict = |whose: &str| KernelError::Conflict {
+        tried: tried.clone(),
+        holder: format!("queue {number} is taken by another process{whose}"),
+        cure: "stop that process, or choose another number with kernel.queue".to_owned(),
+    };
+    match (answer.errno, reader(number)) {
+        (Errno::EPERM | Errno::EBUSY, Ok(Some(portid))) => conflict(&format!(" (portid {portid})")),
+        (Errno::EPERM | Errno::EBUSY, Err(_)) if requirements::net_admin().is_ok() => conflict(""),
         (Errno(libc::EINVAL | libc::EOPNOTSUPP), _) => KernelError::NoModule("nfnetlink_queue"),
         (errno, _) => KernelError::refused(tried, errno, answer.said),
     }
@@ -432,7 +441,8 @@ pub struct QueueStats {
     pub last: u32,
 }
 
-/// The kernel's counters of a queue; `None` when no process listens on it.
+/// The kernel's counters of a queue; `None` when no process listens on it, or this user may not see them: the file is root's and of
+/// its group (0440), or of whichever group the unit gives it to.
 #[must_use]
 pub fn stats(number: u16) -> Option<QueueStats> {
     parse_stats(&fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").ok()?, number)
