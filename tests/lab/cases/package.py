@@ -11,6 +11,7 @@ from topology import Topology
 CONFIG = Path("/etc/ftpdirector/config.yaml")
 DATA = "ftpdirector_data_connections_total"
 CAP_NET_ADMIN, CAP_NET_RAW = 1 << 12, 1 << 13
+READY = METRICS.replace("/metrics", "/readyz")
 NOTIFY = ["sh", "/repo/deploy/keepalived/notify", "INSTANCE", "ftp", "MASTER", "100"]
 
 
@@ -42,6 +43,9 @@ def whole_life(net, systemd, package):
         assert int(systemd.status_of_daemon(capabilities), 16) == CAP_NET_ADMIN | CAP_NET_RAW, capabilities
     assert systemd.status_of_daemon("Seccomp") == "2"
     works(net)
+    # As this user it sees the queue.
+    assert net.director.run(["curl", "--silent", READY]).stdout == "ready\n"
+    assert "cannot be read" not in systemd.says("journalctl", "--no-pager", "--unit", "ftpdirector")
 
     # A bad file is refused where the administrator sees it, and changes nothing.
     CONFIG.write_text("clusters: []\n")
@@ -65,11 +69,13 @@ def whole_life(net, systemd, package):
     poll(lambda: "wrr" in net.director.run(["ipvsadm", "-Ln"]).stdout, what="the new scheduler")
     systemd.run("systemctl", "restart", "ftpdirector")
     works(net)
+    waited = lambda: systemd.says("journalctl", "--no-pager", "--unit", "ftpdirector").count("control packets have waited")
+    assert waited() == 1
     before = systemd.property("MainPID")
     systemd.run("dpkg", "--install", "--force-confold", package)
     assert systemd.property("ActiveState") == "active" and systemd.property("MainPID") != before
     works(net)
-    assert systemd.property("NRestarts") == "0"
+    assert systemd.property("NRestarts") == "0" and waited() == 2
 
     # Removed, nothing of it is left in the kernel.
     systemd.run("dpkg", "--remove", "ftpdirector")

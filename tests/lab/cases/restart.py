@@ -87,6 +87,8 @@ def with_systemd(forwarding, ranges="disjoint"):
             running.during("apt install", lambda: systemd.run("apt-get", "--yes", "--quiet=2", "install", package))
             assert systemd.property("ActiveState") == "active" and systemd.property("MainPID") != before
             failed = running.over()
+            journal = systemd.says("journalctl", "--no-pager", "--unit", "ftpdirector")
+            assert journal.count("control packets have waited for this start") == 7, journal
             # Nobody was told a server's own address. (With a shared range a 227 whose PASV was not read here stays as it is.)
             told = [one for one in failed if any(server.address in str(one.error) for server in net.servers)]
             assert ranges == "shared" or not told, told
