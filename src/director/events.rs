@@ -133,7 +133,7 @@ impl Director {
         let Some(key) = self.table.entry(slot).map(|entry| entry.key) else { return };
         let (client, index) = (key.client(), placement.index);
         let marks = self.setup.marks;
-        let active = |address| active::row(marks, placement, address, key.server());
+        let active = |address| active::rows(marks, placement, address, key.server());
         let mut rows = match target {
             Target::Passive { port: 0, .. } => Vec::new(),
             Target::Passive { .. } if range::steers(placement) => Vec::new(),
@@ -145,8 +145,8 @@ impl Director {
                 let translated = exact::translated(placement, client.ip(), vip_port, port);
                 if vip_port == port { vec![exact] } else { vec![exact, translated] }
             }
-            Target::ActiveOrDefault(address) if address != client => vec![active(address), active(client)],
-            Target::Active(address) | Target::ActiveOrDefault(address) => vec![active(address)],
+            Target::ActiveOrDefault(address) if address != client => [active(address), active(client)].concat(),
+            Target::Active(address) | Target::ActiveOrDefault(address) => active(address),
         };
         self.drop_taken(now, placement, target, &mut rows);
         self.hold_rows(now, placement, &rows, effects);

@@ -44,11 +44,30 @@ fn an_active_row_names_the_port_that_the_server_calls_from() {
         .iter_mut()
         .for_each(|(placement, _)| placement.active_ports = PortRange::new(32768, 60999));
     let (_, _, actions) = wire.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,11\r\n");
-    let row = puts(&actions)[0];
-    assert_eq!(
-        (row.set.name, words(row)),
-        (Name::ActiveAny, ["203.0.113.5", "51211", VIP, "0x0f700001"].map(String::from).to_vec())
-    );
+    let rows: Vec<_> = puts(&actions).into_iter().map(|row| (row.set.name, words(row))).collect();
+    let [one, any] =
+        [&["203.0.113.5", "51211", VIP, "20", "0x0f700001"][..], &["203.0.113.5", "51211", VIP, "0x0f700001"]];
+    let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    assert_eq!(rows, [(Name::Active, text(one)), (Name::ActiveAny, text(any))]);
+}
+
+/// `active4` is asked first: what another server's transfer has left there would lead a call from that port astray.
+#[test]
+fn a_port_that_is_named_again_leads_to_its_server_wherever_that_calls_from() {
+    let mut director = director(ForwardingMethod::Dr, false);
+    director.setup.placements[1].0.active_ports = PortRange::new(32768, 60999);
+    let port = |index, control| Wire::new(SocketAddr::new(client().ip(), control), index, ForwardingMethod::Dr);
+    let (mut first, mut next) = (port(0, 50_001), port(1, 50_002));
+    let _ = first.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,11\r\n");
+    let called = SocketAddr::new(VIP.parse().expect("an address"), 20);
+    // Until its data connection has come the port is the first one's.
+    let (_, _, actions) = next.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,11\r\n");
+    assert_eq!((puts(&actions).len(), unparsed(&director, "port_taken")), (0, 1));
+    let answer = tcp(SocketAddr::new(client().ip(), 51211), called, 1, 0x12, b"");
+    director.landed(Time::from_millis(1000), MARKS.data(0).0, &answer);
+    let (_, _, actions) = next.says(&mut director, Time::from_millis(2000), "PORT 203,0,113,5,200,11\r\n");
+    let marks: Vec<_> = puts(&actions).into_iter().map(|row| words(row).pop()).collect();
+    assert_eq!(marks, [Some("0x0f700001".to_owned()), Some("0x0f700001".to_owned())]);
 }
 
 #[test]

@@ -46,9 +46,10 @@ def test_two_clients_at_once():
 
 
 def test_one_client_port_at_every_server():
-    """A client's port is not tied to the server that it last served for."""
-    for forwarding in ("nat", "dr"):
-        with Topology(forwarding) as net:
+    """A client's port is not tied to the server that it last served for, wherever that calls from: Pure-FTPd from 20 or any port,
+    pyftpdlib from any."""
+    for forwarding, kinds in (("nat", ["vsftpd"]), ("dr", ["vsftpd"]), ("dr", ["vsftpd", "pureftpd", "pyftpdlib"])):
+        with Topology(forwarding, kinds=kinds) as net:
             daemon = net.start_daemon().wait_ready()
             with net.client1.enter():
                 sessions = [Session(net.vip) for _ in net.servers]
