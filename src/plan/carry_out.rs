@@ -39,6 +39,10 @@ pub trait Hands {
 
     /// One service, real server or address.
     fn change(&mut self, change: &Change) -> Result<(), Self::Error>;
+
+    /// Has connection tracking forget the calls of NAT servers that nothing translated, while there were no rules. What cannot be
+    /// done is said, and ends nothing.
+    fn forget_calls(&mut self, plan: &Plan);
 }
 
 /// Carries a plan out: rules, timeouts, then the changes in their order, neighbouring elements in one transaction. The
@@ -75,6 +79,10 @@ pub fn carry_out<H: Hands>(hands: &mut H, plan: &Plan) -> Result<(), H::Error> {
         }
     }
     commit(hands, &mut transaction)?;
+    // Now that all rows are there: before, more of them would come.
+    if plan.flushed() {
+        hands.forget_calls(plan);
+    }
     for change in &plan.changes {
         if let Change::DeleteService(key) = change {
             hands.disclaim(key);

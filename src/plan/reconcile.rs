@@ -9,7 +9,7 @@ use super::exchange::{self, StaticElements};
 use super::mark_index::{self, Former, Indexes, TooMany};
 use super::quiescing::Notes;
 use crate::config::{Cluster, Config};
-use crate::lvs::{ServiceKey, Timeouts, serves};
+use crate::lvs::{ForwardingMethod, ServiceKey, Timeouts, serves};
 use crate::state::{Change, LocalAddress, Rules, State, diff};
 
 /// The kernel and the machine, as they were seen at one look.
@@ -189,6 +189,19 @@ impl Plan {
     #[must_use]
     pub fn flushed(&self) -> bool {
         self.table == TableState::Gone
+    }
+
+    /// Whether active data connections of a NAT server may come from here.
+    #[must_use]
+    pub fn calls(&self, source: SocketAddr) -> bool {
+        let nat = self.config.clusters.iter().filter(|cluster| cluster.forwarding == ForwardingMethod::Nat);
+        let mut servers = nat.flat_map(|cluster| cluster.real_servers.iter().map(move |server| (cluster, server)));
+        servers.any(|(cluster, server)| {
+            let port = source.port();
+            server.address == source.ip()
+                && (cluster.ports.iter().any(|control| server.calls_from(*control) == port)
+                    || server.active_ports.is_some_and(|ports| ports.contains(port)))
+        })
     }
 
     /// Every change in ipvsadm and nft words, without the rules.

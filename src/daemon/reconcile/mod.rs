@@ -17,8 +17,8 @@ use crate::kernel::fingerprint::{self, Fingerprint};
 use crate::kernel::ipvs::Ipvs;
 use crate::kernel::nftables::{ElementChange, Elements, NftElement, Part, key};
 use crate::kernel::read_state::{self, TableDump};
-use crate::kernel::{KernelError, apply, listening, nft_command, requirements};
-use crate::lvs::{ServiceKey, Timeouts};
+use crate::kernel::{KernelError, apply, conntrack, listening, nft_command, requirements};
+use crate::lvs::{ForwardingMethod, ServiceKey, Timeouts};
 use crate::plan::availability::Availability;
 use crate::plan::carry_out::{self, Hands};
 use crate::plan::exchange::Exchanged;
@@ -218,6 +218,17 @@ impl Hands for Reconciler {
 
     fn change(&mut self, change: &Change) -> Result<(), KernelError> {
         apply::change(&mut self.ipvs, &mut self.addresses, change)
+    }
+
+    fn forget_calls(&mut self, plan: &Plan) {
+        if !plan.config.clusters.iter().any(|cluster| cluster.forwarding == ForwardingMethod::Nat) {
+            return;
+        }
+        match conntrack::forget_unanswered(|source| plan.calls(source)) {
+            Ok(0) => {}
+            Ok(count) => info!(count, "calls of servers that nothing had translated are forgotten: conntrack -D"),
+            Err(error) => warn!(%error, "active transfers to ports that servers called meanwhile fail for two minutes"),
+        }
     }
 }
 

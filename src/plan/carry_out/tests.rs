@@ -12,6 +12,8 @@ struct Fake {
     refuses: Option<usize>,
     claimed: BTreeSet<ServiceKey>,
     lost: bool,
+    /// How many steps had been asked for when the calls were to be forgotten.
+    forgot: Option<usize>,
 }
 
 impl Fake {
@@ -63,6 +65,10 @@ impl Hands for Fake {
     fn change(&mut self, change: &Change) -> Result<(), usize> {
         self.ask(change)
     }
+
+    fn forget_calls(&mut self, _: &Plan) {
+        self.forgot = Some(self.asked.len());
+    }
 }
 
 fn vip() -> LocalAddress {
@@ -96,6 +102,9 @@ fn rules_come_before_rows_and_neighbouring_elements_in_one_transaction() {
     assert!(at("ipvsadm -A -f") < at("nft") && at("nft") < at("ipvsadm -A -t"), "{:#?}", kernel.asked);
     assert_eq!(kernel.asked.iter().filter(|step| *step == "nft").count(), 1);
     assert_eq!(kernel.claimed, plan.wanted);
+    assert_eq!(kernel.forgot, Some(kernel.asked.len()), "last");
+    let mut kernel = Fake::default();
+    assert!(carry_out(&mut kernel, &Plan { table: TableState::Edited, ..plan }).is_ok() && kernel.forgot.is_none());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import ftplib
 import json
 import os
 import random
@@ -240,6 +241,27 @@ def test_a_reload_that_finds_the_flush_first():
                 os.kill(daemon.process.pid, signal.SIGCONT)
             poll(lambda: what_is_in_force(daemon)[0] == scheduler, what=f"{scheduler} in force")
             serves(net.client1, session, (mode,), opening)
+
+
+def test_nat_a_call_that_nothing_translated():
+    """Connection tracking keeps what was decided of a server's call while there were no rules, for every later call of these ports."""
+    with Topology("nat", servers=1) as net:
+        daemon = net.start_daemon().wait_ready()
+        with net.client1.enter():
+            session = Session(net.vip, timeout=60.0)
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        try:
+            net.director.nft("flush ruleset")
+            with net.client1.enter(), contextlib.suppress(ftplib.error_temp):
+                session.fetch(session.announce("PORT", port=50000))
+                raise AssertionError("something translates it")
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+        poll(lambda: drift(daemon) > 0, what="the rules to be back")
+        with net.client1.enter():
+            content = session.fetch(session.announce("PORT", port=50000)).decode().strip()
+        assert content == session.server
+        assert "calls of servers that nothing had translated are forgotten: conntrack -D count=1" in daemon.log(), daemon.log()
 
 
 def test_second_daemon_on_the_same_queue():
