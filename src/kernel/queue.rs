@@ -3,7 +3,6 @@
 //! A packet that gets no verdict waits for ever; when the socket closes, the kernel drops those that wait. While the socket is open
 //! they wait, whichever process has it: so a queue can outlive its process.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
@@ -17,6 +16,10 @@ use super::abi::nfnetlink_queue::{
 };
 use super::netlink::{Acknowledgement, NFGENMSG_LEN, Netfilter, Writer, attribute_ranges, be32, messages};
 use super::{Errno, KernelError, requirements};
+
+mod counters;
+
+pub use counters::{QueueStats, reader, stats};
 
 /// Datagrams taken with one system call; each holds one packet.
 const BATCH: usize = 64;
@@ -201,12 +204,20 @@ impl Queue {
     /// When the kernel refuses to go on.
     pub fn go_on(mut netlink: Netfilter, number: u16, maxlen: u32, copy: u32) -> Result<Option<Self>, KernelError> {
         let copy = copy.min(COPY_MAX);
+        // What the former process was still to be told.
+        while let Next::Answer = next(&mut netlink) {
+            let _ = netlink.receive(libc::MSG_DONTWAIT);
+        }
         let go_on = configuration(number, None, maxlen, copy);
         match netlink.configure(go_on.as_bytes()) {
             Ok(()) => {}
             // It is another socket's, or nobody's (nfqnl_recv_config).
             Err(Acknowledgement { errno: Errno(libc::EPERM | libc::ENODEV), .. }) => return Ok(None),
             Err(answer) => return Err(refusal(number, answer)),
+        }
+        // A refusal stands behind packets. Where there are some, they say whose they are.
+        if matches!(next(&mut netlink), Next::Packet { queue, .. } if queue != number) {
+            return Ok(None);
         }
         let mut queue = Self::with(netlink, number, copy);
         queue
@@ -227,11 +238,10 @@ impl Queue {
         if standing.is_some_and(|standing| standing.queued == 0) {
             return Ok(());
         }
-        let mut last = standing.map(|standing| standing.last);
-        // An error: there is none to be read.
-        if let Ok(datagram) = self.netlink.receive(libc::MSG_DONTWAIT | libc::MSG_PEEK) {
-            parse(&mut datagram.to_vec(), &mut |packet| last = Some(packet.id.number.wrapping_sub(1)));
-        }
+        let last = match next(&mut self.netlink) {
+            Next::Packet { number, .. } => Some(number.wrapping_sub(1)),
+            Next::Nothing | Next::Answer => standing.map(|standing| standing.last),
+        };
         match last {
             Some(last) => self.verdicts.drop_through(last),
             // Each takes half of all numbers with it: they are compared as differences (nfq_cmp_id).
@@ -303,6 +313,25 @@ impl Queue {
     pub const fn late(&self) -> u64 {
         self.late
     }
+}
+
+/// What stands first in a socket's buffer.
+enum Next {
+    /// Nothing.
+    Nothing,
+    /// A packet of this queue, with its number there.
+    Packet { queue: u16, number: u32 },
+    /// What the kernel answered.
+    Answer,
+}
+
+fn next(netlink: &mut Netfilter) -> Next {
+    let Ok(datagram) = netlink.receive(libc::MSG_DONTWAIT | libc::MSG_PEEK) else { return Next::Nothing };
+    let body = messages(datagram).next().and_then(|message| datagram.get(message.body));
+    let queue = body.and_then(|body| Some(u16::from_be_bytes(body.get(2..NFGENMSG_LEN)?.try_into().ok()?)));
+    let mut number = None;
+    parse(&mut datagram.to_vec(), &mut |packet| number = Some(packet.id.number));
+    queue.zip(number).map_or(Next::Answer, |(queue, number)| Next::Packet { queue, number })
 }
 
 impl AsFd for Queue {
@@ -424,54 +453,6 @@ fn receive_many<const N: usize>(from: &Netfilter, buffers: &mut [Vec<u8>], lengt
         *length = header.msg_len as usize;
     }
     Ok(received)
-}
-
-/// A line of `/proc/net/netfilter/nfnetlink_queue`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueStats {
-    /// Netlink port of the owner; mostly its process id.
-    pub portid: u32,
-    /// Packets that wait now.
-    pub queued: u32,
-    /// Packets dropped because the queue was full.
-    pub queue_dropped: u32,
-    /// Packets dropped because our socket's buffer was full.
-    pub user_dropped: u32,
-    /// The number of the packet that came last; 0 if none has come.
-    pub last: u32,
-}
-
-/// The kernel's counters of a queue; `None` when no process listens on it, or this user may not see them: the file is root's and of
-/// its group (0440), or of whichever group the unit gives it to.
-#[must_use]
-pub fn stats(number: u16) -> Option<QueueStats> {
-    parse_stats(&fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").ok()?, number)
-}
-
-/// Who listens on a queue, as its netlink port id: mostly the id of its process. `None`: nobody.
-///
-/// # Errors
-/// When this user may not see it.
-pub fn reader(number: u16) -> io::Result<Option<u32>> {
-    match fs::read_to_string("/proc/net/netfilter/nfnetlink_queue") {
-        Ok(text) => Ok(parse_stats(&text, number).map(|stats| stats.portid)),
-        // It comes with its module.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Columns: number, portid, queued, copy mode, copy range, queue dropped, user dropped, last id, 1.
-fn parse_stats(text: &str, number: u16) -> Option<QueueStats> {
-    text.lines().find_map(|line| {
-        let columns: Vec<u32> = line.split_whitespace().map(|word| word.parse().unwrap_or_default()).collect();
-        match columns[..] {
-            [n, portid, queued, _, _, queue_dropped, user_dropped, last, ..] if n == u32::from(number) => {
-                Some(QueueStats { portid, queued, queue_dropped, user_dropped, last })
-            }
-            _ => None,
-        }
-    })
 }
 
 #[cfg(test)]

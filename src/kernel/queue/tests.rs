@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
+use super::counters::parse_stats;
 use super::*;
 use crate::kernel::netlink::attributes;
 
