@@ -33,6 +33,11 @@ class Systemd:
     def property(self, name):
         return self.says("systemctl", "show", "--value", "--property", name, "ftpdirector")
 
+    def handed_on(self):
+        """How often a daemon went on with the queue of the one before, in this guest."""
+        journal = self.says("journalctl", "--no-pager", "--unit", "ftpdirector")
+        return journal.count("control packets have waited for this start")
+
     def status_of_daemon(self, field):
         status = self.run("cat", f"/proc/{self.property('MainPID')}/status").stdout
         return re.search(rf"^{field}:\s*(\S+)", status, re.MULTILINE)[1]
