@@ -191,17 +191,12 @@ impl Plan {
         self.table == TableState::Gone
     }
 
-    /// Whether active data connections of a NAT server may come from here.
+    /// Whether this is a NAT server: it may call clients from any port. A connection of its own that is not translated, and was not
+    /// answered, loses nothing with its entry: its next SYN makes another.
     #[must_use]
-    pub fn calls(&self, source: SocketAddr) -> bool {
-        let nat = self.config.clusters.iter().filter(|cluster| cluster.forwarding == ForwardingMethod::Nat);
-        let mut servers = nat.flat_map(|cluster| cluster.real_servers.iter().map(move |server| (cluster, server)));
-        servers.any(|(cluster, server)| {
-            let port = source.port();
-            server.address == source.ip()
-                && (cluster.ports.iter().any(|control| server.calls_from(*control) == port)
-                    || server.active_ports.is_some_and(|ports| ports.contains(port)))
-        })
+    pub fn calls(&self, source: IpAddr) -> bool {
+        let mut nat = self.config.clusters.iter().filter(|cluster| cluster.forwarding == ForwardingMethod::Nat);
+        nat.any(|cluster| cluster.real_servers.iter().any(|server| server.address == source))
     }
 
     /// Every change in ipvsadm and nft words, without the rules.

@@ -224,7 +224,7 @@ impl Hands for Reconciler {
         if !plan.config.clusters.iter().any(|cluster| cluster.forwarding == ForwardingMethod::Nat) {
             return;
         }
-        match conntrack::forget_unanswered(|source| plan.calls(source)) {
+        match conntrack::forget_unanswered(|source| plan.calls(source.ip())) {
             Ok(0) => {}
             Ok(count) => info!(count, "calls of servers that nothing had translated are forgotten: conntrack -D"),
             Err(error) => warn!(%error, "active transfers to ports that servers called meanwhile fail for two minutes"),

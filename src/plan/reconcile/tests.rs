@@ -185,3 +185,12 @@ fn a_flushed_table_is_told_by_its_number_of_rows() {
     };
     assert_eq!((*told, found.iter().map(Repair::drift).sum()), (elements, elements as u64 + 1), "{found:?}");
 }
+
+#[test]
+fn nat_servers_call_and_no_others() {
+    for (forwarding, calls) in [(ForwardingMethod::Nat, true), (ForwardingMethod::Dr, false)] {
+        let plan = plan(&sample::config(forwarding), &nothing(&State::default()));
+        assert_eq!(plan.calls("10.0.0.11".parse().expect("an address")), calls);
+        assert!(!plan.calls("192.0.2.7".parse().expect("an address")));
+    }
+}
