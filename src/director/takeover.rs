@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Director;
 use super::interface::Action;
-use crate::steer::{RowChange, active, range, tls};
+use crate::steer::{Placement, RowChange, active, range, tls};
 use crate::time::Time;
 
 /// How many rows are asked for at once.
@@ -45,9 +45,14 @@ impl Director {
     /// lose its row to another session of its client.)
     pub fn answered(&mut self, calls: &[(SocketAddr, SocketAddr, u16)]) {
         for &(client, vip, index) in calls {
-            let row = |placement| active::row_of_call(self.setup.marks, placement, client, vip.port());
-            if let Some(row) = self.placement(index).map(row) {
-                self.pinholes.answered(&row);
+            let Some(placement) = self.placement(index).copied() else { continue };
+            self.pinholes.answered(&active::row_of_call(self.setup.marks, &placement, client, vip.port()));
+            // The other row of a server with `active_ports` goes by the port that it calls from at first. Of an unusual control
+            // port that is not known here: such a row ends by itself.
+            let any = placement.active_ports.is_some();
+            for port in [vip.port(), placement.calls_from(21), placement.calls_from(990)].into_iter().filter(|_| any) {
+                let of_one_port = Placement { active_ports: None, ..placement };
+                self.pinholes.answered(&active::row_of_call(self.setup.marks, &of_one_port, client, port));
             }
         }
     }

@@ -87,6 +87,27 @@ fn a_port_that_was_answered_before_the_start_may_be_named_again() {
     }
 }
 
+/// It may have called from another port than the first of its rows is of.
+#[test]
+fn a_call_from_any_port_frees_both_rows_of_its_server() {
+    let port = SocketAddr::new(client().ip(), 51_210);
+    for calls_from in [20, 40_000] {
+        let mut director = director(ForwardingMethod::Dr, false);
+        director.setup.placements[1].0.active_ports = PortRange::new(32768, 60999);
+        let control = SocketAddr::new(VIP.parse().expect("the VIP"), 21);
+        let found = active::rows(MARKS, &director.setup.placements[1].0, port, control);
+        assert_eq!(found.len(), 2);
+        director.found(found.into_iter().map(|row| (row, Time::ZERO + Duration::from_secs(30))));
+        let mut wire = Wire::new(client(), 2, ForwardingMethod::Dr);
+        let named = |director: &mut Director, wire: &mut Wire| {
+            puts(&wire.says(director, Time::ZERO, "PORT 203,0,113,5,200,10\r\n").2).len()
+        };
+        assert_eq!(named(&mut director, &mut wire), 0, "it may be awaited");
+        director.answered(&[(port, SocketAddr::new(control.ip(), calls_from), 1)]);
+        assert_eq!(named(&mut director, &mut wire), 1, "{calls_from}");
+    }
+}
+
 /// What a session holds stays its own.
 #[test]
 fn no_row_changes_hands_because_a_vip_came() {
