@@ -202,11 +202,9 @@ impl Sight {
         // RFC 959 §3.2: a server calls from its control port − 1 unless the file says otherwise.
         let control = vip.port().checked_add(1).map(|port| SocketAddr::new(vip.ip(), port));
         let below_control = control.is_some_and(|control| self.controls.contains_key(&control));
-        match (place.active_ports, place.active_port) {
-            (Some(ports), _) => ports.contains(vip.port()),
-            (None, Some(port)) => port == vip.port(),
-            (None, None) => below_control,
-        }
+        // `active_ports` are more ports, besides that one.
+        place.active_port.map_or(below_control, |port| port == vip.port())
+            || place.active_ports.is_some_and(|ports| ports.contains(vip.port()))
     }
 
     /// A data connection that lives and that IPVS does not know, between a client, what it takes for the other end, and the

@@ -65,6 +65,16 @@ fn a_call_is_known_by_the_port_that_its_server_calls_from() {
     assert_eq!(servers(&Connection { state: ConnectionState::HalfClosed, ..call }), [1]);
     assert!(servers(&data(51210)).is_empty() && servers(&control(51210, 100)).is_empty());
     assert!(servers(&connection("192.0.2.7:51210", "192.0.2.10:20", "10.0.0.13:20", 100)).is_empty());
+    let elsewhere = connection("192.0.2.7:51210", "192.0.2.10:40000", "10.0.0.12:40000", 100);
+    assert!(servers(&elsewhere).is_empty());
+    let more = sight.places.clone().into_iter().map(|(pair, places)| {
+        let more = |place: Placement| Placement { active_ports: PortRange::new(32768, 60999), ..place };
+        (pair, places.into_iter().map(more).collect())
+    });
+    let more = Sight { places: more.collect(), ..self::sight(&[]) };
+    for known in [&call, &elsewhere] {
+        assert_eq!(more.answered(known).map(|place| place.server).collect::<Vec<_>>(), [1]);
+    }
     // In NAT IPVS knows nothing of calls: such an entry is another service's.
     let places = sight.places.clone().into_iter().map(|(pair, places)| {
         let nat = |place: Placement| Placement { forwarding: ForwardingMethod::Nat, ..place };
