@@ -183,7 +183,13 @@ impl Director {
         if rows.iter().any(|row| self.pinholes.is_taken(row, now)) {
             match target {
                 // One of the two is enough.
-                Target::ActiveOrDefault(_) => rows.retain(|row| !self.pinholes.is_taken(row, now)),
+                Target::ActiveOrDefault(_) => {
+                    // A port has one row, or two whose keys begin alike: without one of them the other would lead some calls astray.
+                    let port = |row: &Row| row.key.iter().take(3).cloned().collect::<Key>();
+                    let taken = rows.iter().filter(|row| self.pinholes.is_taken(row, now));
+                    let taken: Vec<Key> = taken.map(port).collect();
+                    rows.retain(|row| !taken.contains(&port(row)));
+                }
                 Target::Passive { .. } | Target::Active(_) => rows.clear(),
             }
             if let Some(counters) = self.counting.cluster(placement.cluster) {

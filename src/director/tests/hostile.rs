@@ -70,6 +70,26 @@ fn a_port_that_is_named_again_leads_to_its_server_wherever_that_calls_from() {
     assert_eq!(marks, [Some("0x0f700001".to_owned()), Some("0x0f700001".to_owned())]);
 }
 
+/// A second transfer may be called at the client's control port too (RFC 959 §3.2). What is another session's gets no row at all.
+#[test]
+fn of_two_ports_the_one_that_is_anothers_has_neither_of_its_rows() {
+    for (waits, expected) in [(false, 2), (true, 0)] {
+        let mut director = director(ForwardingMethod::Dr, false);
+        director.setup.placements[1].0.active_ports = PortRange::new(32768, 60999);
+        let wire = |index, port| Wire::new(SocketAddr::new(client().ip(), port), index, ForwardingMethod::Dr);
+        let (mut other, mut own) = (wire(0, 50_001), wire(1, 50_002));
+        if waits {
+            // At the control port of the other.
+            let _ = other.says(&mut director, Time::ZERO, "PORT 203,0,113,5,195,82\r\n");
+        }
+        let _ = own.says(&mut director, Time::ZERO, "PORT 203,0,113,5,200,11\r\n");
+        let _ = own.says(&mut director, Time::ZERO, "RETR a\r\n");
+        let (_, _, actions) = own.says(&mut director, Time::ZERO, "RETR b\r\n");
+        let at_control = puts(&actions).into_iter().filter(|row| words(row)[1] == "50002").count();
+        assert_eq!(at_control, expected, "{actions:?}");
+    }
+}
+
 #[test]
 fn in_nat_the_answer_opens_the_pinhole_and_a_refusal_does_not() {
     for (reply, mark) in [
