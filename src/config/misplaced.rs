@@ -20,18 +20,25 @@ const OF_CHECKS: [&str; 12] = [
     "agent",
 ];
 /// Keys that each cluster has for itself.
-const OF_CLUSTERS: [&str; 4] = ["name", "vips", "real_servers", "sorry_server"];
+const OF_CLUSTERS: [&str; 3] = ["name", "vips", "real_servers"];
 /// Keys of clusters that `defaults` may have too.
-const OF_ALL_CLUSTERS: [&str; 9] = [
-    "forwarding",
-    "scheduler",
-    "persistence",
-    "passive",
-    "health_check",
-    "pinhole_timeout",
+const OF_ALL_CLUSTERS: [&str; 16] = [
     "bounce",
-    "unexpected_data",
     "client_match",
+    "forwarding",
+    "health_check",
+    "idle",
+    "no_servers",
+    "on_failure",
+    "passive",
+    "persistence",
+    "pinhole_timeout",
+    "ports",
+    "scheduler",
+    "slow_start",
+    "sorry_server",
+    "unexpected_data",
+    "vip_interface",
 ];
 
 /// What to do with a key that no key of this mapping stands for, however near its letters are. `known` are the keys of the mapping.

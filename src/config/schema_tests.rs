@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::misplaced::misplaced;
 use super::problem::{Collector, Source};
 use super::section::Section;
 use super::{Parsed, SCHEMA, defaults, effective, file, parse, tree};
@@ -114,6 +115,36 @@ fn the_schema_has_the_keys_of_the_parser_and_no_other() {
     let difference = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
     assert_eq!(difference(&asked, &known), [""; 0], "not in deploy/ftpdirector.schema.json");
     assert_eq!(difference(&known, &asked), [""; 0], "in deploy/ftpdirector.schema.json, and no key");
+}
+
+/// Whoever adds a key need not think of the other mappings.
+#[test]
+fn a_key_in_another_mapping_is_told_where_the_schema_has_it() {
+    let schema = schema();
+    let paths: Vec<String> = keys_of_schema(&schema).into_keys().collect();
+    let of = |place: &str| -> BTreeSet<&str> {
+        let below = paths.iter().filter_map(|path| path.strip_prefix(place));
+        below.filter(|key| !key.contains(['.', '['])).collect()
+    };
+    let (top, cluster) = (of(""), of("clusters[]."));
+    let [server, passive, check] =
+        ["real_servers[].", "passive.", "health_check."].map(|place| of(&format!("clusters[].{place}")));
+    // What a cluster has under another name is taken for a misspelling.
+    let alike = BTreeSet::from(["port", "ports"]);
+    for (inner, outer, place) in [
+        (&server, &cluster, "`real_servers`"),
+        (&passive, &cluster, "`passive:`"),
+        (&check, &cluster, "`health_check:`"),
+        (&cluster, &top, "`clusters:`"),
+    ] {
+        assert!(inner.len() > 2, "{place}: this test no longer sees the schema");
+        let known: Vec<&str> = outer.iter().copied().collect();
+        let other = |key: &&&str| !outer.contains(**key) && (place == "`clusters:`" || !alike.contains(**key));
+        for key in inner.iter().filter(other) {
+            let said = misplaced(key, &known).unwrap_or_default();
+            assert!(said.contains(place), "{key}: {said:?}, not {place}");
+        }
+    }
 }
 
 #[test]

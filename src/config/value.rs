@@ -52,20 +52,21 @@ pub(super) fn instead(found: &NodeKind, path: &str) -> String {
         NodeKind::Plain(text) if path.ends_with("passive") && text.parse::<PortRange>().is_ok() => {
             format!("`ports: {text}`, in a line of its own")
         }
-        NodeKind::Plain(text)
-            if text.len() <= 60 && ["health_check", "log", "metrics"].iter().any(|key| path.ends_with(key)) =>
-        {
-            let first = if path.ends_with("log") {
-                "level"
-            } else if path == "metrics" {
-                "listen"
-            } else {
-                "kind"
-            };
-            format!("`{first}: {text}`, in a line of its own")
+        NodeKind::Plain(text) if text.len() <= 60 && first_key(path).is_some() => {
+            format!("`{}: {text}`, in a line of its own", first_key(path).unwrap_or_default())
         }
         _ if path.is_empty() => "`clusters:` in the first line, and the clusters below it".to_owned(),
         _ => "`key: value` lines".to_owned(),
+    }
+}
+
+/// The key that a single word at `path` is meant for.
+fn first_key(path: &str) -> Option<&'static str> {
+    match path.rsplit('.').next()? {
+        "health_check" => Some("kind"),
+        "log" => Some("level"),
+        "metrics" => Some("listen"),
+        _ => None,
     }
 }
 
